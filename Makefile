@@ -1,0 +1,109 @@
+# Loam's commands. `make` lists them.
+#
+# RocksDB takes about 20 CPU-minutes to compile, so it is compiled once: every cargo call below has the same profile
+# (--release), the same features (--workspace) and the same environment (deps.sh), and writes to one build folder
+# outside the checkout, which all checkouts of a user share. A tidy test holds the features to that.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS   += --no-print-directory
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help deps env build check test test-long bench fuzz dist clean
+
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/loam/target
+
+ENV   := .tools/deps.sh run
+CARGO := $(ENV) cargo
+WHOLE := --release --workspace --locked
+SAY   := printf '\n== %s\n'
+
+PROGRAMS     := loam loam-audit $(if $(wildcard benches/Cargo.toml),loam-bench)
+FUZZ_TARGETS  = $(notdir $(basename $(wildcard ledger/core/fuzz/fuzz_targets/*.rs)))
+FUZZ_SECONDS ?= 60
+ROCKSDB_BUILT = $(wildcard $(CARGO_TARGET_DIR)/release/build/librocksdb-sys-*/out/librocksdb.a)
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name line; do \
+	    printf 'make %-10s %s\n' "$$name" "$$line"; \
+	done
+	@$(if $(ROCKSDB_BUILT),,echo "The first build compiles RocksDB: about 20 CPU-minutes, once.")
+
+deps: ## look for what the build needs (C++20 compiler, libclang) and install what is missing
+	@.tools/deps.sh install
+	@$(if $(ROCKSDB_BUILT),,echo "deps: RocksDB   not built yet in $(CARGO_TARGET_DIR): the first build takes about 20 CPU-minutes, once")
+
+env: ## make -s env: export lines, so that plain cargo shares this build: eval "$(make -s env)"
+	@printf 'export CARGO_TARGET_DIR=%q\n' "$$CARGO_TARGET_DIR"
+	@.tools/deps.sh env
+
+# The build folder is shared, so programs are used from .bin/ only. A rename swaps them whole, also under a running one.
+build: deps ## programs into ./.bin/
+	@$(SAY) "build: $(PROGRAMS) into .bin/"
+	@$(CARGO) build $(WHOLE)
+	@mkdir -p .bin
+	@for program in $(PROGRAMS); do \
+	    install -m755 "$$CARGO_TARGET_DIR/release/$$program" ".bin/.$$program.new"; \
+	    mv -f ".bin/.$$program.new" ".bin/$$program"; \
+	done
+
+check: deps ## format, lints, documentation, licences and repository rules; every warning is an error
+	@$(SAY) "check: format (make the change with: cargo fmt --all)"
+	@$(CARGO) fmt --all --check
+	@$(SAY) "check: lints"
+	@$(CARGO) clippy $(WHOLE) --all-targets -- -D warnings
+	@$(SAY) "check: documentation"
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(WHOLE) --no-deps
+	@$(SAY) "check: licences and repository rules (engine/server/tests/tidy.rs)"
+	@$(CARGO) test $(WHOLE) --test tidy -- --quiet
+
+# nextest runs no documentation tests, so cargo does, and first: the last lines of the output are then the summary.
+test: deps ## the fast tier of tests
+	@$(SAY) "test: examples in the documentation"
+	@$(CARGO) test $(WHOLE) --doc --quiet
+	@$(SAY) "test: $${LOAM_TEST_TIER:-fast} tier"
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	    $(CARGO) nextest run $(WHOLE); \
+	else \
+	    $(CARGO) test $(WHOLE) --tests --no-fail-fast; \
+	fi
+
+# The tests themselves read LOAM_TEST_TIER; the nextest profile is about patience and selects nothing.
+test-long: export LOAM_TEST_TIER  := long
+test-long: export NEXTEST_PROFILE := patient
+test-long: export PROPTEST_CASES  ?= 4096
+test-long: test fuzz ## every test at full size, then fuzzing; may take hours
+
+bench: build ## figures
+	@$(SAY) "bench"
+	@$(if $(filter loam-bench,$(PROGRAMS)),.bin/loam-bench,echo "there are no benches yet")
+
+# A fuzzer needs nightly's sanitizers, hence another compiler and a build folder of its own.
+fuzz: ## fuzz each decoder of the ledger for FUZZ_SECONDS (60)
+	@$(SAY) "fuzz: $(or $(FUZZ_TARGETS),there are no targets yet) ($(FUZZ_SECONDS) s each)"
+	@if [ -n "$(FUZZ_TARGETS)" ] && ! cargo +nightly fuzz --version >/dev/null 2>&1; then \
+	    echo "fuzzing needs cargo-fuzz and a nightly compiler. Install them with:"; \
+	    echo "    rustup toolchain install nightly --profile minimal && cargo install --locked cargo-fuzz"; \
+	    exit 1; \
+	fi
+	@cd ledger/core && for target in $(FUZZ_TARGETS); do \
+	    cargo +nightly fuzz run --target-dir "$$CARGO_TARGET_DIR/fuzz" "$$target" -- -max_total_time=$(FUZZ_SECONDS); \
+	done
+
+# The same commit and compiler give the same bytes: sorted names, no owner, the commit's time.
+dist: NAME = loam-$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)-$(shell uname -s -m | tr 'A-Z ' 'a-z-')
+dist: build ## stripped programs, README, LICENSE and FORMAT as an archive with SHA256SUMS, into ./.dist/
+	@$(SAY) "dist: .dist/$(NAME).tar.gz"
+	@rm -rf .dist
+	@mkdir -p ".dist/$(NAME)"
+	@install -m755 --strip $(addprefix .bin/,$(PROGRAMS)) ".dist/$(NAME)/"
+	@install -m644 README.md LICENSE ledger/FORMAT.md ".dist/$(NAME)/"
+	@tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$$(git log -1 --format=%ct 2>/dev/null || echo 0)" \
+	    -C .dist -c "$(NAME)" | gzip -9n >".dist/$(NAME).tar.gz"
+	@rm -r ".dist/$(NAME)"
+	@cd .dist && sha256sum "$(NAME).tar.gz" | tee SHA256SUMS
+
+clean: ## remove what was made from our own sources; RocksDB stays built
+	@rm -rf .bin .dist
+	@cargo clean --release --workspace
+	@echo "RocksDB stays built; to remove it too: rm -r $(CARGO_TARGET_DIR)"

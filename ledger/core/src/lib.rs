@@ -1,0 +1,34 @@
+//! What Loam's ledger means: trees, notes, entries, rows, receipts, and the audit that checks them all.
+//!
+//! No I/O, no clock, no threads, no floats, no unsafe code. The writer of logs and the auditor who trusts nobody
+//! run the same functions here. In reading order:
+//!
+//! * [`hash`] and [`tree`]: RFC 6962, provers beside checkers;
+//! * [`tile`]: the files that C2SP tlog-tiles makes of a tree;
+//! * [`note`], [`checkpoint`], [`cosignature`], [`policy`], [`proof`]: what is signed, by whom, and proofs in a file;
+//! * [`origin`], [`entry`], [`row`], [`commitment`], [`granted`]: what Loam's leaves say;
+//! * [`receipt`]: what one client is given; [`audit`]: what everybody can check.
+#![forbid(unsafe_code)]
+#![deny(clippy::float_arithmetic, clippy::cast_possible_truncation)]
+
+pub mod audit;
+mod cbor;
+pub mod checkpoint;
+pub mod commitment;
+pub mod cosignature;
+pub mod entry;
+mod error;
+pub mod granted;
+pub mod hash;
+pub mod note;
+pub mod origin;
+pub mod policy;
+pub mod proof;
+pub mod receipt;
+pub mod row;
+pub mod text;
+pub mod tile;
+pub mod tree;
+
+pub use error::Error;
+pub use hash::Hash;

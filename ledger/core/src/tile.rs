@@ -1,0 +1,166 @@
+//! Tiles and entry bundles as C2SP tlog-tiles lays them out: 256 hashes, or 256 entries, to a file.
+//!
+//! Tile `(level, index)` holds nodes of tree level `8 * level`. A partial tile is the beginning of the full one,
+//! so a store keeps full tiles alone and cuts the rest from what it has.
+
+use core::fmt;
+
+use crate::error::Error;
+use crate::hash::Hash;
+use crate::tree::{Nodes, root_of_leaves};
+
+/// Hashes in a full tile, and entries in a full bundle.
+pub const TILE_WIDTH: u64 = 256;
+
+/// Tree levels that one tile level spans.
+pub const TILE_HEIGHT: u8 = 8;
+
+/// Bytes in a full tile.
+pub const TILE_BYTES: usize = 256 * Hash::LEN;
+
+/// The largest entry that a bundle can hold.
+pub const ENTRY_BYTES_MAX: usize = 65_535;
+
+/// A tile's place: its level, its number there, and how many hashes it holds (1 to 256).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tile {
+    /// Level of the tile: 0 holds leaf hashes, 1 the roots of full tiles of level 0, and so on.
+    pub level: u8,
+    /// Number of the tile within its level.
+    pub index: u64,
+    /// Hashes in it; 256 in a full one.
+    pub width: u64,
+}
+
+impl Tile {
+    /// The path below a log's folder, such as `tile/0/x001/234.p/17`.
+    pub fn path(&self) -> String {
+        format!("tile/{}/{}", self.level, numbered(self.index, self.width))
+    }
+}
+
+impl fmt::Display for Tile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path())
+    }
+}
+
+/// The path of the entry bundle `index` that holds `width` entries.
+pub fn bundle_path(index: u64, width: u64) -> String {
+    format!("tile/entries/{}", numbered(index, width))
+}
+
+/// The path of the row bundle beside the entry bundle `index` of `width` entries (not of C2SP: see FORMAT.md).
+pub fn row_bundle_path(index: u64, width: u64) -> String {
+    format!("rows/{}", numbered(index, width))
+}
+
+/// A number in groups of three digits, all but the last behind an `x`, and the width where it is partial.
+fn numbered(index: u64, width: u64) -> String {
+    let mut path = format!("{:03}", index % 1000);
+    let mut rest = index / 1000;
+    while rest > 0 {
+        path = format!("x{:03}/{path}", rest % 1000);
+        rest /= 1000;
+    }
+    if width < TILE_WIDTH {
+        format!("{path}.p/{width}")
+    } else {
+        path
+    }
+}
+
+/// The width that tile or bundle `index` has where its level holds `count` hashes: 0 where it does not exist yet.
+pub fn width_at(index: u64, count: u64) -> u64 {
+    count.saturating_sub(index.saturating_mul(TILE_WIDTH)).min(TILE_WIDTH)
+}
+
+/// All tiles of a tree of `size`, level by level from the leaves.
+pub fn tiles_of(size: u64) -> impl Iterator<Item = Tile> {
+    let levels = core::iter::successors(Some((0u8, size)), |&(level, count)| {
+        let above = count / TILE_WIDTH;
+        (above > 0).then_some((level + 1, above))
+    });
+    levels.flat_map(|(level, count)| {
+        (0..count.div_ceil(TILE_WIDTH)).map(move |index| Tile {
+            level,
+            index,
+            width: width_at(index, count),
+        })
+    })
+}
+
+/// All entry bundles of a log of `size`, as (number, width).
+pub fn bundles_of(size: u64) -> impl Iterator<Item = (u64, u64)> {
+    (0..size.div_ceil(TILE_WIDTH)).map(move |index| (index, width_at(index, size)))
+}
+
+/// Cuts a bundle of exactly `width` entries into its entries.
+pub fn split_bundle(bundle: &[u8], width: u64) -> Result<Vec<&[u8]>, Error> {
+    let mut rest = bundle;
+    let mut entries = Vec::with_capacity(usize::try_from(width.min(TILE_WIDTH)).expect("a width is at most 256"));
+    for _ in 0..width {
+        let (length, tail) = rest.split_first_chunk::<2>().ok_or(Error::BundleShort)?;
+        let (entry, tail) = tail
+            .split_at_checked(usize::from(u16::from_be_bytes(*length)))
+            .ok_or(Error::BundleShort)?;
+        entries.push(entry);
+        rest = tail;
+    }
+    if rest.is_empty() {
+        Ok(entries)
+    } else {
+        Err(Error::BundleLong { bytes: rest.len() })
+    }
+}
+
+/// Appends an entry to a bundle.
+pub fn push_to_bundle(bundle: &mut Vec<u8>, entry: &[u8]) -> Result<(), Error> {
+    let length = u16::try_from(entry.len()).map_err(|_| Error::EntryTooLong { bytes: entry.len() })?;
+    bundle.extend_from_slice(&length.to_be_bytes());
+    bundle.extend_from_slice(entry);
+    Ok(())
+}
+
+/// Reads a tile's bytes as hashes.
+pub fn tile_hashes(tile: Tile, bytes: &[u8]) -> Result<Vec<Hash>, Error> {
+    let (chunks, rest) = bytes.as_chunks::<{ Hash::LEN }>();
+    if !rest.is_empty() || chunks.len() as u64 != tile.width {
+        return Err(Error::TileLength {
+            tile,
+            bytes: bytes.len(),
+        });
+    }
+    Ok(chunks.iter().copied().map(Hash).collect())
+}
+
+/// The nodes of a tree of `size`, told from its tiles, which `read` brings as hashes.
+pub struct TileNodes<R> {
+    size: u64,
+    read: R,
+}
+
+impl<E, R: Fn(Tile) -> Result<Vec<Hash>, E>> TileNodes<R> {
+    /// A tree of `size` whose tiles `read` brings; it is asked for the widest tile that this size has.
+    pub fn new(size: u64, read: R) -> Self {
+        Self { size, read }
+    }
+}
+
+impl<E, R: Fn(Tile) -> Result<Vec<Hash>, E>> Nodes for TileNodes<R> {
+    type Error = E;
+
+    fn node(&self, level: u8, index: u64) -> Result<Hash, E> {
+        let (tile_level, height) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
+        let first = index << height;
+        let tile_index = first / TILE_WIDTH;
+        let hashes_in_level = self.size >> (TILE_HEIGHT * tile_level);
+        let hashes = (self.read)(Tile {
+            level: tile_level,
+            index: tile_index,
+            width: width_at(tile_index, hashes_in_level),
+        })?;
+        let start = usize::try_from(first % TILE_WIDTH).expect("a place in a tile is below 256");
+        Ok(root_of_leaves(&hashes[start..start + (1 << height)]))
+    }
+}
