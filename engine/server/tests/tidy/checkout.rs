@@ -121,6 +121,10 @@ fn ends_function(line: &str) -> bool {
     line == "}" || (line.starts_with(')') && line.ends_with(';'))
 }
 
+pub(crate) fn is_code(line: &str) -> bool {
+    !line.trim_start().starts_with("//")
+}
+
 /// The word, not a part of a longer one.
 pub(crate) fn has_word(line: &str, word: &str) -> bool {
     let joins = |c: char| c.is_alphanumeric() || c == '_';

@@ -28,7 +28,7 @@ pub fn audit_ledger(
     };
     let mut tell = |done, of| progress(LogId::Records, done, of);
     let walk = Walk::new(&records, key, options).map_err(|f| f.within(LogId::Records))?;
-    let mut report = walk
+    let report = walk
         .run(&mut state, &[], &mut tell)
         .map_err(|f| f.within(LogId::Records))?;
     report.unchecked.extend(unasked_witnesses(options));
@@ -58,7 +58,7 @@ pub fn audit_ledger(
         };
         let walk = Walk::new(&folder, &key, options).map_err(|f| f.within(id))?;
         let mut tell = |done, of| progress(id, done, of);
-        let mut report = walk
+        let report = walk
             .run(&mut state, &heads_of(id, &shard), &mut tell)
             .map_err(|f| f.within(id))?;
         check_frozen(id, &shard, report.size)?;
