@@ -39,7 +39,7 @@ env: ## make -s env: export lines, so that plain cargo shares this build: eval "
 
 # The build folder is shared, so programs are used from .bin/ only. A rename swaps them whole, also under a running one.
 build: deps ## programs into ./.bin/
-	@$(SAY) "build: $(PROGRAMS) into .bin/"
+	@$(SAY) "build: $(strip $(PROGRAMS)) into .bin/"
 	@$(CARGO) build $(WHOLE)
 	@mkdir -p .bin
 	@for program in $(PROGRAMS); do \
@@ -78,7 +78,8 @@ bench: build ## figures
 	@$(SAY) "bench"
 	@$(if $(filter loam-bench,$(PROGRAMS)),.bin/loam-bench,echo "there are no benches yet")
 
-# A fuzzer needs nightly's sanitizers, hence another compiler and a build folder of its own.
+# A fuzzer needs nightly's sanitizers, hence another compiler and a build folder of its own. It starts from the corpus
+# in the repository and keeps what it finds beside its build, so that a run leaves the checkout as it was.
 fuzz: ## fuzz each decoder of the ledger for FUZZ_SECONDS (60)
 	@$(SAY) "fuzz: $(or $(FUZZ_TARGETS),there are no targets yet) ($(FUZZ_SECONDS) s each)"
 	@if [ -n "$(FUZZ_TARGETS)" ] && ! cargo +nightly fuzz --version >/dev/null 2>&1; then \
@@ -87,7 +88,10 @@ fuzz: ## fuzz each decoder of the ledger for FUZZ_SECONDS (60)
 	    exit 1; \
 	fi
 	@cd ledger/core && for target in $(FUZZ_TARGETS); do \
-	    cargo +nightly fuzz run --target-dir "$$CARGO_TARGET_DIR/fuzz" "$$target" -- -max_total_time=$(FUZZ_SECONDS); \
+	    found="$$CARGO_TARGET_DIR/fuzz/corpus/$$target"; corpus="$$PWD/fuzz/corpus/$$target"; \
+	    mkdir -p "$$found" "$$corpus"; \
+	    cargo +nightly fuzz run --target-dir "$$CARGO_TARGET_DIR/fuzz" "$$target" "$$found" "$$corpus" \
+	        -- -max_total_time=$(FUZZ_SECONDS); \
 	done
 
 # The same commit and compiler give the same bytes: sorted names, no owner, the commit's time.

@@ -131,8 +131,9 @@ apt_install() {
     fi
     local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
     say apt "installing $*"
-    # Stale lists name packages that are no longer there; an update that fails in part may still do.
-    "${apt[@]}" update >/dev/null </dev/null || say apt "update failed; trying with the lists that are there"
+    # Stale lists name packages that are no longer there; an update that fails in part may still do. Once a run is enough.
+    [[ -n ${apt_updated:-} ]] || "${apt[@]}" update >/dev/null </dev/null || say apt "update failed; taking the old lists"
+    apt_updated=yes
     "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null </dev/null
 }
 

@@ -1,1 +1,54 @@
+//! How Loam's ledger is kept.
+//!
+//! ```text
+//! Writer -> queue -> Committer -> Store, Floor, Secrets -> acknowledgements
+//!                       |
+//!                     View -> Publisher (signs) -> proofs, receipts, exports
+//! ```
+//!
+//! In reading order: [`Ledger`] is the handle; `writer` turns an engine's steps into entries; `committer` makes them
+//! durable and `publisher` signs; `opening` decides what may be written at all; [`store`] and [`home`] say what a
+//! ledger lies on. What the bytes mean is said in `loam-ledger-core`.
+#![forbid(unsafe_code)]
 
+mod committer;
+mod disk;
+mod engines;
+mod erasing;
+mod error;
+mod export;
+mod floor;
+mod fsck;
+mod growing;
+pub mod home;
+mod inlet;
+mod keys;
+mod layout;
+mod ledger;
+pub mod memory;
+mod opening;
+mod publisher;
+mod queue;
+mod read_only;
+mod reader;
+mod receipts;
+mod rocks;
+mod sealed;
+mod secrets;
+pub mod store;
+mod submission;
+mod view;
+mod writer;
+
+pub use committer::Observe;
+pub use error::Error;
+pub use fsck::{Acked, Examined};
+pub use home::Folder;
+pub use keys::{Keys, MemoryKeys};
+pub use layout::ErasedAccount;
+pub use ledger::{Ledger, Options};
+pub use read_only::WhyReadOnly;
+pub use reader::RowScope;
+pub use secrets::Request;
+pub use submission::{Acknowledge, Committed, Level, Prepared};
+pub use writer::{BootInfo, StepRecord, Ticket, Writer};

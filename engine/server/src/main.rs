@@ -1,1 +1,34 @@
-fn main() {}
+//! `loam`: the one server program. So far it keeps ledgers.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "a program speaks to whoever runs it")]
+
+mod ledger;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Loam serves many LoRA adapters over one base model, and keeps an account of who made each answer possible.
+#[derive(Parser)]
+#[command(name = "loam", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Keep a ledger: make one, append to it, prove, export, examine.
+    Ledger(ledger::Arguments),
+}
+
+fn main() -> ExitCode {
+    let Command::Ledger(arguments) = Arguments::parse().command;
+    match ledger::run(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("loam: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}

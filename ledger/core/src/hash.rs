@@ -8,7 +8,7 @@ use crate::error::Error;
 
 /// A SHA-256 value: a leaf, a node, a root, a digest or a commitment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Hash(pub [u8; Hash::LEN]);
+pub struct Hash(pub [u8; Self::LEN]);
 
 impl Hash {
     /// Bytes in a hash.

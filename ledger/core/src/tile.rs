@@ -7,6 +7,7 @@ use core::fmt;
 
 use crate::error::Error;
 use crate::hash::Hash;
+use crate::text::decimal;
 use crate::tree::{Nodes, root_of_leaves};
 
 /// Hashes in a full tile, and entries in a full bundle.
@@ -68,6 +69,75 @@ fn numbered(index: u64, width: u64) -> String {
     } else {
         path
     }
+}
+
+/// What a path below a log's folder names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// A tile of hashes.
+    Tile(Tile),
+    /// An entry bundle, by number and width.
+    Bundle(u64, u64),
+    /// The row bundle beside an entry bundle, by number and width.
+    Rows(u64, u64),
+}
+
+impl Resource {
+    /// Reads a path. Only the one spelling that each resource has is known.
+    pub fn parse(path: &str) -> Option<Self> {
+        let (kind, rest) = path.split_once('/')?;
+        let resource = match kind {
+            "rows" => parse_numbered(rest).map(|(number, width)| Self::Rows(number, width)),
+            "tile" => match rest.split_once('/')? {
+                ("entries", rest) => parse_numbered(rest).map(|(number, width)| Self::Bundle(number, width)),
+                (level, rest) => {
+                    let level = decimal(level).ok().and_then(|level| u8::try_from(level).ok())?;
+                    parse_numbered(rest).map(|(index, width)| Self::Tile(Tile { level, index, width }))
+                }
+            },
+            _ => None,
+        }?;
+        (resource.path() == path).then_some(resource)
+    }
+
+    /// Its path.
+    pub fn path(&self) -> String {
+        match *self {
+            Self::Tile(tile) => tile.path(),
+            Self::Bundle(number, width) => bundle_path(number, width),
+            Self::Rows(number, width) => row_bundle_path(number, width),
+        }
+    }
+
+    /// Whether a log of `size` has it, in whole or in part.
+    pub fn is_within(&self, size: u64) -> bool {
+        let (count, index, width) = match *self {
+            Self::Tile(tile) => {
+                let shift = u32::from(tile.level) * u32::from(TILE_HEIGHT);
+                (size.checked_shr(shift).unwrap_or(0), tile.index, tile.width)
+            }
+            Self::Bundle(number, width) | Self::Rows(number, width) => (size, number, width),
+        };
+        0 < width && width <= width_at(index, count)
+    }
+}
+
+/// Reads a number in groups of three digits, and the width where it is partial.
+fn parse_numbered(path: &str) -> Option<(u64, u64)> {
+    let (number, width) = match path.split_once(".p/") {
+        Some((number, width)) => (number, decimal(width).ok().filter(|width| *width < TILE_WIDTH)?),
+        None => (path, TILE_WIDTH),
+    };
+    let mut index = 0u64;
+    for group in number.split('/') {
+        let digits = group.strip_prefix('x').unwrap_or(group);
+        let value = digits
+            .parse::<u64>()
+            .ok()
+            .filter(|value| digits.len() == 3 && *value < 1000)?;
+        index = index.checked_mul(1000)?.checked_add(value)?;
+    }
+    Some((index, width))
 }
 
 /// The width that tile or bundle `index` has where its level holds `count` hashes: 0 where it does not exist yet.

@@ -23,7 +23,7 @@ const VISIBLE: &str = "Cargo.toml Cargo.lock rust-toolchain.toml Makefile README
 #[track_caller]
 fn check(rule: &str, offenders: impl IntoIterator<Item = String>) {
     let offenders: Vec<String> = offenders.into_iter().collect();
-    assert!(offenders.is_empty(), "{rule}:\n\n  {}\n", offenders.join("\n  "));
+    assert!(offenders.is_empty(), "{rule}\n\n  {}\n", offenders.join("\n  "));
 }
 
 #[test]

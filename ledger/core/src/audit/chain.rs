@@ -138,10 +138,10 @@ impl Chains {
 
     fn follow_batch(&mut self, batch: &Batch, leaf: Hash) -> Result<(), String> {
         let place = batch.place;
-        let name = hex_encode(&place.engine);
+        let name = || hex_encode(&place.engine);
         let Some(engine) = self.engines.get_mut(&place.engine) else {
             if self.from_the_beginning {
-                return Err(format!("engine {name} runs without a boot entry"));
+                return Err(format!("engine {} runs without a boot entry", name()));
             }
             let engine = Engine {
                 first_seen: place.sequence,
@@ -154,21 +154,24 @@ impl Chains {
         };
         if place.boot != engine.place.boot {
             return Err(format!(
-                "engine {name} runs as boot {} without a boot entry",
+                "engine {} runs as boot {} without a boot entry",
+                name(),
                 hex_encode(&place.boot)
             ));
         }
         if engine.place.sequence.checked_add(1) != Some(place.sequence) {
             return Err(format!(
-                "engine {name} goes from sequence {} to {}",
-                engine.place.sequence, place.sequence
+                "engine {} goes from sequence {} to {}",
+                name(),
+                engine.place.sequence,
+                place.sequence
             ));
         }
         if batch.previous != engine.leaf {
-            return Err(format!("engine {name} follows another entry than its last"));
+            return Err(format!("engine {} follows another entry than its last", name()));
         }
         if batch.time_ms < engine.time_ms {
-            return Err(format!("engine {name} turns back in time"));
+            return Err(format!("engine {} turns back in time", name()));
         }
         engine.count(batch, leaf);
         Ok(())

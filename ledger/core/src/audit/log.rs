@@ -8,6 +8,7 @@ use crate::audit::rows::Answers;
 use crate::audit::{ERASED_ONE_IN, Options};
 use crate::checkpoint::Checkpoint;
 use crate::entry::Entry;
+use crate::error::Error;
 use crate::granted::split_row_bundle;
 use crate::hash::{Hash, digest, leaf_hash};
 use crate::note::{Note, VerifierKey};
@@ -39,6 +40,7 @@ pub fn audit_log(
             .unchecked
             .push("the other logs of this ledger: an export of all of them shows more".to_owned());
     }
+    report.unchecked.extend(unasked_witnesses(options));
     Ok(report)
 }
 
@@ -276,6 +278,12 @@ impl<'a> Walk<'a> {
     ) -> Result<(), Failure> {
         let at = |class, why: &dyn core::fmt::Display| fault(class, format_args!("entry {index}"), why);
         let entry = Entry::decode(bytes).map_err(|e| at(Class::Malformed, &e))?;
+        if !granted.is_empty() && !matches!(entry, Entry::Batch(_)) {
+            return Err(at(
+                Class::Malformed,
+                &"rows are granted of it, and only batch entries have rows",
+            ));
+        }
         if self.log == Some(LogId::Records) {
             return state.records.follow(&entry).map_err(|why| at(Class::Records, &why));
         }
@@ -339,7 +347,9 @@ impl<'a> Walk<'a> {
             }
             if state.answers.begun_before > 0 {
                 let count = core::mem::take(&mut state.answers.begun_before);
-                self.unchecked(&format!("sums of {count} completions that began before this export"));
+                self.unchecked(&format!(
+                    "sums of {count} completions that began before this export, or in an earlier boot"
+                ));
             }
         }
         Ok(self.report)
@@ -390,14 +400,22 @@ pub(super) fn unasked_witnesses(options: Options<'_>) -> Option<String> {
 fn open_checkpoint(bytes: &[u8], key: &VerifierKey, path: &str) -> Result<Checkpoint, Failure> {
     let note = Note::parse(bytes).map_err(|e| fault(Class::Malformed, path, e))?;
     note.signed_by(key).map_err(|e| fault(Class::Signature, path, e))?;
-    Checkpoint::open_parsed(&note, key).map_err(|e| fault(Class::Malformed, path, e))
+    Checkpoint::open_parsed(&note, key).map_err(|e| {
+        let class = match e {
+            Error::Origin { .. } => Class::Signature,
+            _ => Class::Malformed,
+        };
+        fault(class, path, e)
+    })
 }
 
 /// The older checkpoints beside the log, each named by its size.
 fn older_checkpoints(files: &dyn Files, key: &VerifierKey, newest: &Checkpoint) -> Result<Vec<Head>, Failure> {
-    let names = files
+    let mut names = files
         .list("checkpoints")
         .map_err(|why| Failure::unreadable("checkpoints", why))?;
+    // The first thing wrong is the same wherever the export lies.
+    names.sort_unstable();
     let mut heads = Vec::with_capacity(names.len() + 1);
     for name in names {
         let path = format!("checkpoints/{name}");

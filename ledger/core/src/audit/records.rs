@@ -21,6 +21,14 @@ pub(super) struct Shard {
     pub(super) redactions: Vec<Redaction>,
 }
 
+impl Shard {
+    /// Rows that redactions announce, in sum.
+    pub(super) fn rows_announced_erased(&self) -> u64 {
+        let counts = self.redactions.iter().map(|redaction| redaction.row_count);
+        counts.fold(0, u64::saturating_add)
+    }
+}
+
 impl Records {
     /// Takes the next entry of a records log, or says what it contradicts.
     pub(super) fn follow(&mut self, entry: &Entry) -> Result<(), String> {

@@ -183,6 +183,8 @@ pub struct LogReport {
     pub rows_open: u64,
     /// Rows that nobody can open any more.
     pub rows_erased: u64,
+    /// Rows of this shard that the records log says were erased; none where the records log is not at hand.
+    pub rows_announced_erased: u64,
     /// Completion rows whose sums were checked against usage rows.
     pub completions: u64,
     /// What this export's scope could not check.
@@ -208,6 +210,7 @@ impl LogReport {
             rows: 0,
             rows_open: 0,
             rows_erased: 0,
+            rows_announced_erased: 0,
             completions: 0,
             unchecked: Vec::new(),
         }

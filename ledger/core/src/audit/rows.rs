@@ -14,7 +14,7 @@ use crate::tree::root_of_leaves;
 #[derive(Default)]
 pub(super) struct Answers {
     open: HashMap<(Hash, u32), Answer>,
-    /// Completions that began before the export did.
+    /// Completions that began before the export, or before the boot that ended them.
     pub(super) begun_before: u64,
 }
 
@@ -77,6 +77,10 @@ impl Answers {
         let (Some(old), Some(previous)) = (old, &boot.previous) else {
             return Ok(());
         };
+        if old.first_seen > 0 {
+            // What it left may be of steps before the export's first.
+            return Ok(());
+        }
         let declared = (
             u128::from(previous.unrowed.prefilled_tokens),
             u128::from(previous.unrowed.emitted_tokens),
@@ -138,8 +142,11 @@ impl Answers {
             .tokens
             .checked_add(&usage.tokens)
             .ok_or("its request's tokens overflow")?;
-        engine.rowed.prefilled += u128::from(usage.tokens.prefilled);
-        engine.rowed.emitted += u128::from(usage.tokens.emitted);
+        // Steps before the export's first are not in `counted` either; what is rowed stays a lower bound.
+        if usage.first_sequence >= engine.first_seen {
+            engine.rowed.prefilled += u128::from(usage.tokens.prefilled);
+            engine.rowed.emitted += u128::from(usage.tokens.emitted);
+        }
         Ok(())
     }
 

@@ -1,0 +1,95 @@
+//! An answer: what a command found, for a person and for a program, and the exit status that goes with it.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use loam_ledger_core::audit::{Failure, Fault};
+use serde_json::{Map, Value, json};
+
+/// What a command found.
+pub(crate) struct Answer {
+    /// For a person, on standard output.
+    text: String,
+    /// For a program, on standard output instead.
+    fields: Map<String, Value>,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Valid,
+    /// The first reason, and what the caller may try.
+    Invalid(String, Option<String>),
+    Cannot(String),
+}
+
+impl Answer {
+    /// All that was checked holds.
+    pub(crate) fn valid(text: String, fields: Value) -> Self {
+        Self::new(text, fields, Outcome::Valid)
+    }
+
+    /// Something is wrong; `text` is what was found before.
+    pub(crate) fn invalid(text: String, fields: Value, reason: String) -> Self {
+        Self::new(text, fields, Outcome::Invalid(reason, None))
+    }
+
+    /// What an audit that ended early says.
+    pub(crate) fn failed(failure: &Failure) -> Self {
+        match failure {
+            Failure::Unreadable { .. } => Self::new(String::new(), json!({}), Outcome::Cannot(failure.to_string())),
+            Failure::Invalid(Fault { class, place, why }) => {
+                let fields = json!({ "fault": { "class": class.word(), "place": place, "why": why } });
+                Self::invalid(String::new(), fields, failure.to_string())
+            }
+        }
+    }
+
+    /// Nothing could be checked.
+    pub(crate) fn cannot(error: anyhow::Error) -> Self {
+        Self::new(String::new(), json!({}), Outcome::Cannot(format!("{error:#}")))
+    }
+
+    fn new(text: String, fields: Value, outcome: Outcome) -> Self {
+        let Value::Object(fields) = fields else {
+            unreachable!("answers are JSON objects");
+        };
+        Self { text, fields, outcome }
+    }
+
+    /// Adds what the caller may try, where the content is invalid.
+    pub(crate) fn hint(mut self, hint: Option<String>) -> Self {
+        if let (Outcome::Invalid(_, place), Some(hint)) = (&mut self.outcome, hint) {
+            *place = Some(hint);
+        }
+        self
+    }
+
+    /// Prints the answer. Whoever closed the pipe has read enough; the status stays what it is.
+    pub(crate) fn print(mut self, command: &str, json: bool) -> ExitCode {
+        let (word, status) = match &self.outcome {
+            Outcome::Valid => ("valid", 0),
+            Outcome::Invalid(..) => ("invalid", 1),
+            Outcome::Cannot(_) => ("unreadable", 2),
+        };
+        let complaint = match &self.outcome {
+            Outcome::Valid => String::new(),
+            Outcome::Invalid(reason, None) => format!("INVALID: {reason}\n"),
+            Outcome::Invalid(reason, Some(hint)) => format!("INVALID: {reason}\n{hint}\n"),
+            Outcome::Cannot(reason) => format!("CANNOT CHECK: {reason}\n"),
+        };
+        let text = if json {
+            self.fields.insert("command".to_owned(), command.into());
+            self.fields.insert("verdict".to_owned(), word.into());
+            if let Outcome::Invalid(reason, _) | Outcome::Cannot(reason) = &self.outcome {
+                self.fields.insert("reason".to_owned(), reason.as_str().into());
+            }
+            format!("{:#}\n", Value::Object(self.fields))
+        } else {
+            self.text
+        };
+        // Nobody is left to tell when these fail.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        let _ = std::io::stderr().write_all(complaint.as_bytes());
+        ExitCode::from(status)
+    }
+}

@@ -1,0 +1,214 @@
+//! Exports: a log as the static files of C2SP tlog-tiles, with rows beside them as far as a scope grants them.
+
+use std::fs;
+use std::path::Path;
+
+use loam_ledger_core::Hash;
+use loam_ledger_core::audit::{Files, ReadError};
+use loam_ledger_core::granted::{encode_granted, push_to_row_bundle};
+use loam_ledger_core::hash::digest;
+use loam_ledger_core::origin::LogId;
+use loam_ledger_core::text::decimal;
+use loam_ledger_core::tile::{Resource, bundle_path, bundles_of, row_bundle_path, tiles_of};
+
+use crate::error::Error;
+use crate::ledger::Ledger;
+use crate::reader::{Reader, RowScope};
+
+impl Ledger {
+    /// Writes one log as it is signed now into a folder, which is made and must be empty. What is durable is signed
+    /// first, where this process can.
+    pub fn export(&self, log: LogId, scope: &RowScope, out: &Path) -> Result<(), Error> {
+        if self.read_only().is_none() {
+            self.publish()?;
+        }
+        if let RowScope::Request(request) = scope {
+            self.reader.request_record(request)?;
+        }
+        let files = LogFiles::newest(&self.reader, log, scope)?;
+        let made = fs::create_dir_all(out)
+            .and_then(|()| fs::read_dir(out))
+            .map_err(|e| Error::io(out, &e))?;
+        if made.count() > 0 {
+            return Err(Error::NotEmpty {
+                path: out.display().to_string(),
+            });
+        }
+        let mut manifest = String::new();
+        for path in files.paths()? {
+            let bytes = files
+                .bytes(&path)?
+                .ok_or_else(|| Error::damaged(&path, "it is not in the store"))?;
+            write(&out.join(&path), &bytes)?;
+            manifest += &format!("{}  {path}\n", digest(&bytes));
+        }
+        write(&out.join("MANIFEST.sha256"), manifest.as_bytes())
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(path, bytes))
+        .map_err(|e| Error::io(path, &e))
+}
+
+/// One log of a store, seen as the files that its export has.
+pub(crate) struct LogFiles<'a> {
+    reader: &'a Reader,
+    log: LogId,
+    scope: &'a RowScope,
+    size: u64,
+}
+
+impl<'a> LogFiles<'a> {
+    /// The files of a log at its newest checkpoint.
+    pub(crate) fn newest(reader: &'a Reader, log: LogId, scope: &'a RowScope) -> Result<Self, Error> {
+        let signed = reader.log_view(log)?.published;
+        let unsigned = || Error::NotPublished {
+            log,
+            size: 0,
+            why: "it was never signed".to_owned(),
+        };
+        Ok(Self {
+            reader,
+            log,
+            scope,
+            size: signed.ok_or_else(unsigned)?,
+        })
+    }
+
+    fn rows_granted(&self) -> bool {
+        *self.scope != RowScope::Public && self.log != LogId::Records
+    }
+
+    /// All files, those first that an auditor reads first.
+    fn paths(&self) -> Result<Vec<String>, Error> {
+        let mut paths = vec!["checkpoint".to_owned(), "policy.txt".to_owned()];
+        paths.extend(
+            self.checkpoint_sizes()?
+                .iter()
+                .map(|size| format!("checkpoints/{size}")),
+        );
+        paths.extend(bundles_of(self.size).map(|(number, width)| bundle_path(number, width)));
+        paths.extend(tiles_of(self.size).map(|tile| tile.path()));
+        if self.rows_granted() {
+            paths.extend(bundles_of(self.size).map(|(number, width)| row_bundle_path(number, width)));
+        }
+        Ok(paths)
+    }
+
+    fn checkpoint_sizes(&self) -> Result<Vec<u64>, Error> {
+        let sizes = self.reader.checkpoint_sizes(self.log)?;
+        Ok(sizes.into_iter().filter(|size| *size <= self.size).collect())
+    }
+
+    fn bytes(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
+        if path == "checkpoint" {
+            return self.reader.checkpoint(self.log, self.size);
+        }
+        if path == "policy.txt" {
+            return Ok(Some(
+                format!("log {}\nquorum none\n", self.reader.key(self.log)?).into_bytes(),
+            ));
+        }
+        if let Some(size) = path.strip_prefix("checkpoints/") {
+            return decimal(size).map_or(Ok(None), |size| self.reader.checkpoint(self.log, size));
+        }
+        match Resource::parse(path) {
+            Some(resource) if !resource.is_within(self.size) => Ok(None),
+            Some(Resource::Tile(tile)) => {
+                let hashes = self.reader.tile(self.log, tile)?;
+                Ok(Some(hashes.iter().flat_map(|hash| hash.0).collect()))
+            }
+            Some(Resource::Bundle(number, width)) => self.reader.bundle(self.log, number, width).map(Some),
+            Some(Resource::Rows(number, width)) if self.rows_granted() => self.row_bundle(number, width).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn row_bundle(&self, number: u64, width: u64) -> Result<Vec<u8>, Error> {
+        let first = number * loam_ledger_core::tile::TILE_WIDTH;
+        let mut bundle = Vec::new();
+        for index in first..first + width {
+            let granted = self.reader.granted_rows(self.log, index, self.scope)?;
+            push_to_row_bundle(
+                &mut bundle,
+                &granted.map(|rows| encode_granted(&rows)).unwrap_or_default(),
+            );
+        }
+        Ok(bundle)
+    }
+}
+
+/// For the audit, which reads exports without knowing what they lie on.
+impl Files for LogFiles<'_> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, ReadError> {
+        self.bytes(path)
+            .map_err(|why| ReadError::Failed(why.to_string()))?
+            .ok_or(ReadError::Missing)
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<String>, ReadError> {
+        if folder != "checkpoints" {
+            return Ok(Vec::new());
+        }
+        let sizes = self
+            .checkpoint_sizes()
+            .map_err(|why| ReadError::Failed(why.to_string()))?;
+        Ok(sizes.iter().map(u64::to_string).collect())
+    }
+}
+
+/// All logs of a store that are signed, as one export of all of them has them.
+pub(crate) struct AllFiles<'a> {
+    pub(crate) reader: &'a Reader,
+    pub(crate) scope: &'a RowScope,
+}
+
+impl AllFiles<'_> {
+    fn within<'p>(&self, path: &'p str) -> Result<(LogFiles<'_>, &'p str), ReadError> {
+        let (log, rest) = match path.strip_prefix("records/") {
+            Some(rest) => (LogId::Records, rest),
+            None => {
+                let shard = path.strip_prefix("usage/").and_then(|path| path.split_once('/'));
+                let (shard, rest) = shard.ok_or(ReadError::Missing)?;
+                (format!("usage/{shard}").parse().map_err(|_| ReadError::Missing)?, rest)
+            }
+        };
+        let files = LogFiles::newest(self.reader, log, self.scope).map_err(|_| ReadError::Missing)?;
+        Ok((files, rest))
+    }
+}
+
+impl Files for AllFiles<'_> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, ReadError> {
+        let (files, path) = self.within(path)?;
+        files.read(path)
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<String>, ReadError> {
+        match self.within(folder) {
+            Ok((files, folder)) => files.list(folder),
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+}
+
+/// What an export's rows are called on a command line: `public`, `settlement`, `request:ID`.
+impl std::str::FromStr for RowScope {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "public" => Ok(Self::Public),
+            "settlement" => Ok(Self::Settlement),
+            _ => {
+                let request = text.strip_prefix("request:").and_then(|id| Hash::from_hex(id).ok());
+                request
+                    .map(Self::Request)
+                    .ok_or_else(|| "a scope is public, settlement or request:ID".to_owned())
+            }
+        }
+    }
+}

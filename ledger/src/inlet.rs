@@ -1,0 +1,79 @@
+//! The inlet: what every append passes on its way to the queue.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+
+use crate::committer::{Command, Done};
+use crate::error::Error;
+use crate::queue::{Queue, Refused};
+use crate::store::Store;
+use crate::view::Shared;
+
+/// How long a reading of the free space is believed.
+const SPACE_BELIEVED_MS: u64 = 50;
+
+/// The way in. Appends are refused here, by name, before a write could fail.
+pub(crate) struct Inlet {
+    pub(crate) queue: Arc<Queue<Command>>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Free bytes below which nothing more is taken.
+    pub(crate) reserve_bytes: u64,
+    pub(crate) space: SpaceGauge,
+}
+
+/// The last reading of the free space.
+#[derive(Default)]
+pub(crate) struct SpaceGauge {
+    read_ms: AtomicU64,
+    free: AtomicU64,
+}
+
+impl Inlet {
+    pub(crate) fn now_ms(&self) -> u64 {
+        (self.clock)()
+    }
+
+    /// Refuses when the ledger failed, or when the space that is left is the reserve. The latter lifts by itself.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.shared.view().check()?;
+        let now = self.now_ms();
+        let read = self.space.read_ms.load(Ordering::Relaxed);
+        let free = if read == 0 || now.abs_diff(read) > SPACE_BELIEVED_MS {
+            let free = self.store.free_bytes()?;
+            self.space.free.store(free, Ordering::Relaxed);
+            self.space.read_ms.store(now.max(1), Ordering::Relaxed);
+            free
+        } else {
+            self.space.free.load(Ordering::Relaxed)
+        };
+        if free < self.reserve_bytes {
+            Err(Error::LowSpace {
+                free,
+                reserve: self.reserve_bytes,
+            })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Hands a command to the committer.
+    pub(crate) fn push(&self, command: Command, wait: bool) -> Result<(), Error> {
+        let bytes = match &command {
+            Command::Append(prepared, _, _) => prepared.weight(),
+            _ => 0,
+        };
+        self.queue.push(command, bytes, wait).map_err(|refused| match refused {
+            Refused::Full(_) => Error::Busy,
+            Refused::Closed(_) => self.shared.view().check().err().unwrap_or(Error::Closed),
+        })
+    }
+
+    /// Hands a command to the committer and waits until it is done.
+    pub(crate) fn ask(&self, command: impl FnOnce(Done) -> Command) -> Result<(), Error> {
+        let (done, outcome) = mpsc::sync_channel(1);
+        self.push(command(Box::new(move |result| drop(done.send(result)))), true)?;
+        outcome.recv().unwrap_or(Err(Error::Closed))
+    }
+}

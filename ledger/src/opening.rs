@@ -1,0 +1,222 @@
+//! Opening a ledger: look first, write only where the floor agrees.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use loam_ledger_core::checkpoint::Checkpoint;
+use loam_ledger_core::entry::Entry;
+use loam_ledger_core::hash::leaf_hash;
+use loam_ledger_core::origin::LogName;
+use loam_ledger_core::tile::{TILE_WIDTH, split_bundle, width_at};
+
+use crate::engines::{Engines, RECENT_MAX};
+use crate::error::Error;
+use crate::floor::{Floor, FloorHead};
+use crate::growing::{Growing, edge_of};
+use crate::home::{Access, Home, Plain};
+use crate::layout::{self, EnginePosition, Head, Identity, LogPlace, log_of};
+use crate::read_only::WhyReadOnly;
+use crate::reader::Reader;
+use crate::secrets::Secrets;
+use crate::store::{Space, Store};
+use crate::view::{LogView, Shared};
+
+/// A ledger as it was found.
+pub(crate) struct Found {
+    pub(crate) reader: Reader,
+    pub(crate) logs: BTreeMap<u32, Growing>,
+    pub(crate) slots_used: u64,
+    /// What the committer needs; or why nothing may be written.
+    pub(crate) writable: Result<(Floor, Engines), WhyReadOnly>,
+}
+
+/// Opens a ledger. It is looked at through a read-only open first: an open for writing would already cut off what a
+/// damaged log's end holds, and with it the evidence.
+pub(crate) fn open(home: &dyn Home, write: bool) -> Result<Found, Error> {
+    // The floor is read before the store: a writer that is at work can only raise the store above it.
+    let floor = home.file(Plain::Floor, Access::Read)?.map(Floor::open).transpose()?;
+    let looked = read(home.store(Access::Read)?, home, Access::Read)?;
+    let why = match &floor {
+        _ if !write => Some(WhyReadOnly::Asked),
+        None => Some(WhyReadOnly::NoFloor),
+        Some((_, store, heads)) => why_read_only(&looked, home, *store, heads)?,
+    };
+    if let Some(why) = why {
+        return Ok(Found {
+            writable: Err(why),
+            ..looked
+        });
+    }
+    let before: Vec<_> = looked.logs.values().map(|log| (log.number, log.head.clone())).collect();
+    drop(looked);
+    let mut found = read(home.store(Access::Write)?, home, Access::Write)?;
+    let after: Vec<_> = found.logs.values().map(|log| (log.number, log.head.clone())).collect();
+    if before != after {
+        return Err(Error::damaged("the store", "it changed while it was opened"));
+    }
+    let file = home
+        .file(Plain::Floor, Access::Write)?
+        .ok_or_else(|| Error::damaged("the floor", "it went away"))?;
+    let (floor, _, _) = Floor::open(file)?;
+    let engines = read_engines(&found.reader)?;
+    finish_erasures(&found.reader)?;
+    found.writable = Ok((floor, engines));
+    Ok(found)
+}
+
+/// Reads where everything stands. Every log's head is made again from its entries and tiles, and must come out.
+fn read(store: Arc<dyn Store>, home: &dyn Home, access: Access) -> Result<Found, Error> {
+    let identity = store.value(Space::Meta, layout::IDENTITY)?;
+    let identity = identity.ok_or_else(|| Error::damaged("the store", "making it was cut short: make another"))?;
+    let identity = Arc::new(Identity::decode(&identity)?);
+    let slots_used = match store.value(Space::Meta, layout::SLOTS_USED)? {
+        Some(bytes) => u64::from_be_bytes(bytes.try_into().map_err(|_| Error::damaged("the store", "slots"))?),
+        None => 1,
+    };
+    let mut heads = Vec::new();
+    let (first, end) = layout::head_range();
+    store.scan(Space::Meta, &first, &end, &mut |key, head| {
+        let number = key
+            .last_chunk::<4>()
+            .ok_or_else(|| Error::damaged("a head's key", "it is too short"))?;
+        heads.push((u32::from_be_bytes(*number), Head::decode(head)?));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let secrets = home.file(Plain::Slots, access)?;
+    let secrets = secrets
+        .map(|file| Secrets::open(file, &identity.store, slots_used))
+        .transpose()?
+        .map(Arc::new);
+    let mut reader = Reader {
+        store,
+        secrets,
+        identity,
+        shared: Arc::new(Shared::new(BTreeMap::new())),
+    };
+    let (mut logs, mut views) = (BTreeMap::new(), BTreeMap::new());
+    for (number, head) in heads {
+        let filling = reader.rebuild_filling(number, head.edge.size())?;
+        if edge_of(head.edge.size(), &filling).as_ref() != Some(&head.edge) {
+            let how = "its entries and tiles do not lead to its head";
+            return Err(Error::damaged(log_of(number), how));
+        }
+        let published = reader.newest_checkpoint(log_of(number))?.map(|(size, _)| size);
+        let log = Growing::new(number, head, filling);
+        views.insert(number, LogView::of(&log, published.filter(|size| *size <= log.size())));
+        logs.insert(number, log);
+    }
+    reader.shared = Arc::new(Shared::new(views));
+    Ok(Found {
+        reader,
+        logs,
+        slots_used,
+        writable: Err(WhyReadOnly::Asked),
+    })
+}
+
+/// Why a ledger that was asked for writing must not be written, if anything says so.
+fn why_read_only(
+    found: &Found,
+    home: &dyn Home,
+    floor_store: [u8; 16],
+    floor: &[FloorHead],
+) -> Result<Option<WhyReadOnly>, Error> {
+    let reader = &found.reader;
+    if floor_store != reader.identity.store {
+        return Ok(Some(WhyReadOnly::ForeignFloor));
+    }
+    if reader.secrets.is_none() {
+        return Ok(Some(WhyReadOnly::NoSecrets));
+    }
+    if let Some(why) = below_floor(reader, floor)? {
+        return Ok(Some(why));
+    }
+    let keys = home.keys();
+    for (number, log) in &found.logs {
+        let id = log_of(*number);
+        if let Some((size, note)) = reader.newest_checkpoint(id)? {
+            let signed = Checkpoint::open(&note, &reader.key(id)?);
+            if size > log.size() || !signed.is_ok_and(|signed| reader.root_at(id, size) == Ok(signed.root)) {
+                return Ok(Some(WhyReadOnly::Disagrees { log: id, size }));
+            }
+        }
+        // A frozen shard that is signed to its end needs its key no more.
+        let signed_for_good = log.head.frozen && reader.log_view(id)?.published == Some(log.size());
+        match keys.key(&LogName::new(&reader.identity.name, id)?)? {
+            Some(key) if *key.verifier().public() != log.head.public_key => {
+                return Ok(Some(WhyReadOnly::ForeignKey { log: id }));
+            }
+            None if !signed_for_good => return Ok(Some(WhyReadOnly::LostKey { log: id })),
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a log is not what it was when something was last acknowledged: shorter, or another.
+pub(crate) fn below_floor(reader: &Reader, floor: &[FloorHead]) -> Result<Option<WhyReadOnly>, Error> {
+    for head in floor {
+        let log = log_of(head.log);
+        let view = reader.log_view(log);
+        let store = view
+            .as_ref()
+            .map_or((0, loam_ledger_core::Hash::EMPTY_TREE), |view| (view.size, view.root));
+        if view.is_err() || store.0 < head.size || reader.root_at(log, head.size)? != head.root {
+            return Ok(Some(WhyReadOnly::BelowFloor {
+                log,
+                floor: (head.size, head.root),
+                store,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// Where every engine stands, and the newest entries, among which a repetition is recognised.
+fn read_engines(reader: &Reader) -> Result<Engines, Error> {
+    let mut engines = Engines::default();
+    reader
+        .store
+        .scan(Space::Engine, &[], &[0xff; 17], &mut |engine, position| {
+            let engine = engine
+                .try_into()
+                .map_err(|_| Error::damaged("an engine's key", "it is not an id"))?;
+            engines.restore(engine, EnginePosition::decode(position)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+    let shard = reader.shared.newest_shard();
+    let size = reader.size(shard)?;
+    let first = size.saturating_sub(RECENT_MAX as u64) / TILE_WIDTH;
+    for number in first..size.div_ceil(TILE_WIDTH) {
+        let width = width_at(number, size);
+        let bundle = reader.bundle(shard, number, width)?;
+        for (index, entry) in (number * TILE_WIDTH..).zip(split_bundle(&bundle, width)?) {
+            let place = LogPlace {
+                log: layout::log_number(shard),
+                index,
+            };
+            engines.restore_recent(&Entry::decode(entry)?, leaf_hash(entry), place);
+        }
+    }
+    Ok(engines)
+}
+
+/// Erases what was announced and accounted for before the machine stopped.
+fn finish_erasures(reader: &Reader) -> Result<(), Error> {
+    let secrets = reader
+        .secrets
+        .as_ref()
+        .expect("a ledger without secrets is not opened for writing");
+    let (first, end) = layout::erasing_range();
+    reader.store.scan(Space::Meta, &first, &end, &mut |_, slot| {
+        let slot = slot
+            .try_into()
+            .map_err(|_| Error::damaged("an erasure", "it names no slot"))?;
+        let slot = u64::from_be_bytes(slot);
+        if secrets.secret(slot) != Err(Error::Erased) {
+            secrets.erase(slot)?;
+        }
+        Ok(ControlFlow::Continue(()))
+    })
+}
