@@ -235,3 +235,143 @@ impl EnginePosition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use loam_ledger_core::entry::Place;
+    use loam_ledger_core::hash::leaf_hash;
+
+    use super::*;
+
+    const ENGINE: Id16 = [1; 16];
+    const BOOT: Id16 = [2; 16];
+
+    fn boot() -> Entry {
+        let digest = Hash::ZERO;
+        let (base, build, config) = (digest, digest, digest);
+        Entry::Boot(Boot {
+            engine: ENGINE,
+            boot: BOOT,
+            previous: None,
+            time_ms: 5,
+            base,
+            build,
+            config,
+        })
+    }
+
+    fn batch(sequence: u64, previous: &Entry, time_ms: u64) -> Entry {
+        Entry::Batch(Batch {
+            place: Place {
+                engine: ENGINE,
+                boot: BOOT,
+                sequence,
+            },
+            previous: leaf(previous),
+            time_ms,
+            base: Hash::ZERO,
+            build: Hash::ZERO,
+            prefilled_tokens: 0,
+            emitted_tokens: 0,
+            row_count: 0,
+            rows_root: Hash::EMPTY_TREE,
+            open_requests: 0,
+        })
+    }
+
+    fn leaf(entry: &Entry) -> Hash {
+        leaf_hash(&entry.encode())
+    }
+
+    fn admit(engines: &Engines, entry: &Entry) -> Result<Admission, Error> {
+        engines.admit(entry, leaf(entry), Rowed::default())
+    }
+
+    fn take(engines: &mut Engines, entry: &Entry, index: u64) {
+        let Ok(Admission::Next(position)) = admit(engines, entry) else {
+            panic!("it is the next")
+        };
+        engines.advance(ENGINE, position, LogPlace { log: 1, index });
+    }
+
+    /// An engine that booted and ran as many steps as asked for.
+    fn running(steps: u64) -> (Engines, Vec<Entry>) {
+        let (mut engines, mut entries) = (Engines::default(), vec![boot()]);
+        for sequence in 1..=steps {
+            entries.push(batch(sequence, &entries[entries.len() - 1], 5 + sequence));
+        }
+        for (index, entry) in (0u64..).zip(&entries) {
+            take(&mut engines, entry, index);
+        }
+        (engines, entries)
+    }
+
+    #[test]
+    fn another_entry_of_the_same_number_is_a_conflict() {
+        let (engines, entries) = running(3);
+        assert_eq!(
+            admit(&engines, &entries[2]),
+            Ok(Admission::Again(LogPlace { log: 1, index: 2 }))
+        );
+        let other = batch(2, &entries[1], 1000);
+        assert_eq!(
+            admit(&engines, &other),
+            Err(Error::Conflict {
+                engine: ENGINE,
+                sequence: 2
+            })
+        );
+        let Entry::Boot(mut again) = boot() else {
+            unreachable!("it is a boot")
+        };
+        again.config = Hash([9; 32]);
+        let again = admit(&engines, &Entry::Boot(again));
+        assert_eq!(
+            again,
+            Err(Error::Conflict {
+                engine: ENGINE,
+                sequence: 0
+            })
+        );
+    }
+
+    #[test]
+    fn the_recent_past_ends_somewhere() {
+        let (engines, entries) = running(RECENT_MAX as u64 + 1);
+        assert_eq!(
+            admit(&engines, &entries[1]),
+            Err(Error::ReplayTooOld {
+                engine: ENGINE,
+                sequence: 1
+            })
+        );
+        assert!(matches!(admit(&engines, &entries[2]), Ok(Admission::Again(_))));
+        assert_eq!(admit(&engines, &entries[0]), Err(Error::BootAgain { boot: BOOT }));
+    }
+
+    #[test]
+    fn a_chain_neither_forks_nor_turns_back() {
+        let (engines, entries) = running(2);
+        let wrong = |what| Err(Error::Chain { engine: ENGINE, what });
+        assert_eq!(
+            admit(&engines, &batch(3, &entries[1], 100)),
+            wrong("it names another entry before it")
+        );
+        assert_eq!(admit(&engines, &batch(3, &entries[2], 6)), wrong("time turns back"));
+        let gap = Err(Error::Gap {
+            engine: ENGINE,
+            expected: 3,
+            found: 4,
+        });
+        assert_eq!(admit(&engines, &batch(4, &entries[2], 100)), gap);
+        let Entry::Boot(mut next) = boot() else {
+            unreachable!("it is a boot")
+        };
+        next.boot = [3; 16];
+        next.time_ms = 1000;
+        assert_eq!(
+            admit(&engines, &Entry::Boot(next)),
+            wrong("the boot before it ended otherwise")
+        );
+    }
+}

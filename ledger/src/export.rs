@@ -5,6 +5,7 @@ use std::path::Path;
 
 use loam_ledger_core::Hash;
 use loam_ledger_core::audit::{Files, ReadError};
+use loam_ledger_core::checkpoint::Checkpoint;
 use loam_ledger_core::granted::{encode_granted, push_to_row_bundle};
 use loam_ledger_core::hash::digest;
 use loam_ledger_core::origin::LogId;
@@ -59,6 +60,8 @@ pub(crate) struct LogFiles<'a> {
     log: LogId,
     scope: &'a RowScope,
     size: u64,
+    /// The newest head as this ledger knows it, for its own examination; otherwise the signed one.
+    own_head: Option<String>,
 }
 
 impl<'a> LogFiles<'a> {
@@ -75,6 +78,24 @@ impl<'a> LogFiles<'a> {
             log,
             scope,
             size: signed.ok_or_else(unsigned)?,
+            own_head: None,
+        })
+    }
+
+    /// The files of a log up to its last durable entry, signed or not.
+    pub(crate) fn durable(reader: &'a Reader, log: LogId, scope: &'a RowScope) -> Result<Self, Error> {
+        let view = reader.log_view(log)?;
+        let head = Checkpoint {
+            origin: reader.name(log)?.to_string(),
+            size: view.size,
+            root: view.root,
+        };
+        Ok(Self {
+            reader,
+            log,
+            scope,
+            size: view.size,
+            own_head: Some(head.to_text()),
         })
     }
 
@@ -105,6 +126,9 @@ impl<'a> LogFiles<'a> {
 
     fn bytes(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
         if path == "checkpoint" {
+            if let Some(head) = &self.own_head {
+                return Ok(Some(head.clone().into_bytes()));
+            }
             return self.reader.checkpoint(self.log, self.size);
         }
         if path == "policy.txt" {
@@ -160,7 +184,7 @@ impl Files for LogFiles<'_> {
     }
 }
 
-/// All logs of a store that are signed, as one export of all of them has them.
+/// All logs of a store up to their last durable entries, as one export of all of them would have them.
 pub(crate) struct AllFiles<'a> {
     pub(crate) reader: &'a Reader,
     pub(crate) scope: &'a RowScope,
@@ -176,7 +200,7 @@ impl AllFiles<'_> {
                 (format!("usage/{shard}").parse().map_err(|_| ReadError::Missing)?, rest)
             }
         };
-        let files = LogFiles::newest(self.reader, log, self.scope).map_err(|_| ReadError::Missing)?;
+        let files = LogFiles::durable(self.reader, log, self.scope).map_err(|_| ReadError::Missing)?;
         Ok((files, rest))
     }
 }

@@ -48,9 +48,10 @@ impl Rocks {
 
     fn with(db: Result<DB, rocksdb::Error>, path: &Path) -> Result<Self, Error> {
         let db = db.map_err(|e| {
-            // RocksDB has no kind for "another process holds the lock" that differs from other I/O errors.
+            // RocksDB has no kind for "somebody holds the lock" that differs from other I/O errors.
             let text = e.to_string();
-            let locked = text.contains("LOCK") && text.contains("Resource temporarily unavailable");
+            let held = ["Resource temporarily unavailable", "lock hold by current process"];
+            let locked = text.contains("LOCK") && held.iter().any(|why| text.contains(why));
             if locked {
                 Error::InUse {
                     path: path.display().to_string(),

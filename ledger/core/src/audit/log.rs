@@ -87,7 +87,11 @@ impl<'a> Walk<'a> {
         let bytes = files
             .read("checkpoint")
             .map_err(|why| Failure::unreadable("checkpoint", why))?;
-        let newest = open_checkpoint(&bytes, key, "checkpoint")?;
+        let newest = if options.unsigned_head {
+            own_head(&bytes)?
+        } else {
+            open_checkpoint(&bytes, key, "checkpoint")?
+        };
         if let Some(policy) = options.policy {
             let quorum = Note::parse(&bytes).and_then(|note| policy.check_quorum(&note));
             quorum.map_err(|e| fault(Class::Quorum, "checkpoint", e))?;
@@ -395,6 +399,11 @@ impl<'a> Walk<'a> {
 pub(super) fn unasked_witnesses(options: Options<'_>) -> Option<String> {
     let asked = options.policy.is_some_and(Policy::needs_witnesses);
     (!asked).then(|| "whether others were shown another log: no witness quorum was asked for".to_owned())
+}
+
+fn own_head(bytes: &[u8]) -> Result<Checkpoint, Failure> {
+    let text = core::str::from_utf8(bytes).map_err(|e| fault(Class::Malformed, "checkpoint", e))?;
+    Checkpoint::parse(text).map_err(|e| fault(Class::Malformed, "checkpoint", e))
 }
 
 fn open_checkpoint(bytes: &[u8], key: &VerifierKey, path: &str) -> Result<Checkpoint, Failure> {

@@ -30,6 +30,8 @@ pub struct Options<'a> {
     pub allow_erased: bool,
     /// Check the tree alone: the entries of a log that is not Loam's mean nothing here.
     pub opaque: bool,
+    /// The newest head is the reader's own and carries no signature: how a ledger examines itself up to its last entry.
+    pub unsigned_head: bool,
 }
 
 /// The largest share of rows that may be erased without [`Options::allow_erased`]: one in this many.

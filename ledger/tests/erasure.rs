@@ -1,0 +1,224 @@
+//! Erasing a request: nothing of it can be opened again, and everything else still verifies.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use loam_ledger::home::MemoryHome;
+use loam_ledger::{Error, Folder, Ledger, Level, RowScope};
+use loam_ledger_core::Hash;
+use loam_ledger_core::audit::{Files, Options as AuditOptions, ReadError, Scope, audit_ledger, audit_log};
+use loam_ledger_core::granted::{GrantedRow, decode_granted, split_row_bundle};
+use loam_ledger_core::origin::LogId;
+use loam_ledger_core::receipt::Held;
+use loam_ledger_core::row::Row;
+use support::{Running, append, boot_info, options, usage_step, whole_request};
+
+/// An export on disk, read as the audit reads it.
+struct Exported<'a>(&'a Path);
+
+impl Files for Exported<'_> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, ReadError> {
+        fs::read(self.0.join(path)).map_err(|_| ReadError::Missing)
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<String>, ReadError> {
+        let Ok(folder) = fs::read_dir(self.0.join(folder)) else {
+            return Ok(Vec::new());
+        };
+        Ok(folder
+            .map(|each| each.expect("a file").file_name().into_string().expect("a name"))
+            .collect())
+    }
+}
+
+fn export_all(ledger: &Ledger, out: &Path) {
+    for log in ledger.logs() {
+        ledger
+            .export(log, &RowScope::Settlement, &out.join(log.to_string()))
+            .expect("an export");
+    }
+}
+
+/// The clear rows of a request, as a settlement export shows them.
+fn rows_of(out: &Path, request: &Hash) -> Vec<Vec<u8>> {
+    let bundle = fs::read(out.join("usage/1/rows/000.p/5")).expect("rows");
+    let entries = split_row_bundle(&bundle, 5).expect("five entries");
+    let granted = entries
+        .into_iter()
+        .filter(|rows| !rows.is_empty())
+        .flat_map(|rows| decode_granted(rows).expect("rows"));
+    let clear = granted.filter_map(|row| match row {
+        GrantedRow::Open { row, .. } => Some(row),
+        _ => None,
+    });
+    clear
+        .filter(|row| Row::decode(row).expect("a row").request() == *request)
+        .collect()
+}
+
+fn find(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}
+
+fn all_files(folder: &Path) -> Vec<Vec<u8>> {
+    let entries = fs::read_dir(folder)
+        .expect("a folder")
+        .map(|each| each.expect("an entry").path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                all_files(&path)
+            } else {
+                vec![fs::read(path).expect("a file")]
+            }
+        })
+        .collect()
+}
+
+/// The bytes of a request's secret: the slots hold them at 64 bytes each, behind number and state.
+fn secret_of(data: &Path, slot: usize) -> Vec<u8> {
+    fs::read(data.join("secrets").join("slots")).expect("slots")[slot * 64 + 16..slot * 64 + 48].to_vec()
+}
+
+#[test]
+fn an_erased_request_leaves_no_trace_and_every_other_proof_verifies() {
+    let top = tempfile::tempdir().expect("a temporary folder");
+    let data = top.path().join("data");
+    let home = Folder::new(&data, None);
+    home.make().expect("a new folder");
+    let ledger = Ledger::create(&home, "test.example/erasure", options()).expect("a new ledger");
+    let writer = ledger.boot(boot_info(1)).expect("a boot");
+    let (gone, _) = whole_request(&ledger, &writer, "clay").expect("a request");
+    let (stays, _) = whole_request(&ledger, &writer, "loess").expect("a request");
+    let receipt = ledger.receipt(&stays, 0).expect("a receipt");
+    export_all(&ledger, &top.path().join("before"));
+    let (secret, other) = (secret_of(&data, 1), secret_of(&data, 2));
+    let rows = rows_of(&top.path().join("before"), &gone);
+    assert_eq!(rows.len(), 3);
+    assert!(secret.iter().any(|byte| *byte != 0));
+    assert!(
+        all_files(&data).iter().any(|file| find(file, &secret)),
+        "before, the secret is there to be found"
+    );
+
+    ledger.erase(&gone, 1).expect("it is erased");
+    ledger.erase(&gone, 1).expect("once more changes nothing");
+    assert_eq!(ledger.receipt(&gone, 0).map(drop), Err(Error::Erased));
+    assert_eq!(ledger.erased_requests(), Ok(1));
+    export_all(&ledger, &top.path().join("after"));
+    writer.stop().expect("a stop");
+    ledger.close().expect("a clean end");
+
+    for file in all_files(&data) {
+        assert!(!find(&file, &secret), "the secret is still in a file");
+        for row in &rows {
+            assert!(!find(&file, row), "a row is in a file in clear");
+        }
+    }
+    assert!(
+        all_files(&data).iter().any(|file| find(file, &other)),
+        "the other request's secret is not touched"
+    );
+
+    let ledger = Ledger::open(&home, options()).expect("it opens");
+    assert_eq!(ledger.read_only(), None);
+    assert_eq!(ledger.receipt(&stays, 0).expect("a receipt").opening, receipt.opening);
+    let key = ledger.verifier(LogId::Usage(1)).expect("a key");
+    assert_eq!(
+        receipt
+            .check(
+                &key,
+                &Held {
+                    nonce: Some(&[7; 32]),
+                    ..Held::default()
+                }
+            )
+            .refused(),
+        None
+    );
+    assert!(rows_of(&top.path().join("after"), &gone).is_empty());
+    assert_eq!(rows_of(&top.path().join("after"), &stays).len(), 3);
+
+    // Three of six rows are more than one in a hundred: an audit says so unless it is told to allow it.
+    let records = ledger.verifier(LogId::Records).expect("a key");
+    let (out, after) = (top.path().join("after"), AuditOptions::default());
+    let report = audit_ledger(&Exported(&out), &records, after, &mut |_, _, _| ());
+    assert!(
+        report
+            .expect_err("too many are erased")
+            .to_string()
+            .contains("3 of 6 rows are erased")
+    );
+    let allowed = AuditOptions {
+        allow_erased: true,
+        ..after
+    };
+    let report = audit_ledger(&Exported(&out), &records, allowed, &mut |_, _, _| ()).expect("otherwise it is whole");
+    assert_eq!((report.logs[1].1.rows_erased, report.logs[1].1.rows_open), (3, 3));
+    // And the redaction names nobody.
+    let redaction = ledger.entry(LogId::Records, 1).expect("the second record");
+    assert!(!find(&redaction, &gone.0));
+}
+
+#[test]
+fn a_running_request_is_not_erased_and_a_crashed_one_can_be() {
+    let home = MemoryHome::default();
+    let ledger = Ledger::create(&home, "test.example/erasure", options()).expect("a new ledger");
+    let writer = ledger.boot(boot_info(1)).expect("a boot");
+    let mut running = Running::begin(&ledger, "clay", None).expect("a request");
+    append(&writer, Level::Durable, |sequence| usage_step(&mut running, sequence)).expect("a step");
+    assert_eq!(ledger.erase(&running.name(), 1), Err(Error::StillOpen));
+    assert_eq!(ledger.receipt(&running.name(), 0).map(drop), Err(Error::NotCompleted));
+    drop((writer, ledger));
+    let ledger = Ledger::open(&home, options()).expect("it opens");
+    let _writer = ledger.boot(boot_info(1)).expect("another boot");
+    ledger.erase(&running.name(), 2).expect("its boot is over");
+    assert_eq!(ledger.erased_requests(), Ok(1));
+    let examined = Ledger::examine(&home, &[]).expect("it can be read");
+    assert_eq!(examined.wrong, Vec::<String>::new());
+    assert_eq!(ledger.erase(&Hash::ZERO, 1), Err(Error::UnknownRequest));
+}
+
+/// A slot's number is never used again, neither after an erasure nor after a restart.
+#[test]
+fn a_slot_is_never_used_again() {
+    let home = MemoryHome::default();
+    let ledger = Ledger::create(&home, "test.example/erasure", options()).expect("a new ledger");
+    let writer = ledger.boot(boot_info(1)).expect("a boot");
+    let (first, _) = whole_request(&ledger, &writer, "clay").expect("a request");
+    ledger.erase(&first, 1).expect("it is erased");
+    drop((writer, ledger));
+    let ledger = Ledger::open(&home, options()).expect("it opens");
+    let writer = ledger.boot(boot_info(1)).expect("a boot");
+    let (second, _) = whole_request(&ledger, &writer, "clay").expect("a request");
+    assert!(ledger.receipt(&second, 0).is_ok());
+    assert_eq!(ledger.receipt(&first, 0).map(drop), Err(Error::Erased));
+}
+
+/// A scope grants what it says, and an auditor sees what it does not grant.
+#[test]
+fn scopes_grant_what_they_say() {
+    let top = tempfile::tempdir().expect("a temporary folder");
+    let home = MemoryHome::default();
+    let ledger = Ledger::create(&home, "test.example/erasure", options()).expect("a new ledger");
+    let writer = ledger.boot(boot_info(1)).expect("a boot");
+    let (mine, _) = whole_request(&ledger, &writer, "clay").expect("a request");
+    whole_request(&ledger, &writer, "loess").expect("a request");
+    let shard = LogId::Usage(1);
+    let key = ledger.verifier(shard).expect("a key");
+    for (name, scope, expected, open) in [
+        ("public", RowScope::Public, Scope::Public, 0),
+        ("mine", RowScope::Request(mine), Scope::Part, 3),
+        ("all", RowScope::Settlement, Scope::All, 6),
+    ] {
+        let out = top.path().join(name);
+        ledger.export(shard, &scope, &out).expect("an export");
+        let report = audit_log(&Exported(&out), &key, AuditOptions::default(), &mut |_, _| ()).expect("it is whole");
+        assert_eq!((report.scope, report.rows_open), (expected, open), "{name}");
+        assert_eq!(out.join("rows").exists(), open > 0, "{name}");
+    }
+    let unknown = ledger.export(shard, &RowScope::Request(Hash::ZERO), &top.path().join("unknown"));
+    assert_eq!(unknown, Err(Error::UnknownRequest));
+}
