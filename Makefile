@@ -58,7 +58,9 @@ check: deps ## format, lints, documentation, licences and repository rules; ever
 	@$(CARGO) test $(WHOLE) --test tidy -- --quiet
 
 # nextest runs no documentation tests, so cargo does, and first: the last lines of the output are then the summary.
-test: deps ## the fast tier of tests
+# Some tests ask the programs themselves, from .bin/ and never from the build folder, which other checkouts share.
+test: export LOAM_BIN := $(CURDIR)/.bin
+test: build ## the fast tier of tests
 	@$(SAY) "test: examples in the documentation"
 	@$(CARGO) test $(WHOLE) --doc --quiet
 	@$(SAY) "test: $${LOAM_TEST_TIER:-fast} tier"
