@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use loam_ledger_core::Hash;
@@ -141,23 +142,19 @@ impl Reader {
         &self,
         log: LogId,
         size: u64,
-        make: impl FnOnce(&TileNodes<&dyn Fn(Tile) -> Result<Vec<Hash>, Error>>) -> Result<T, Error>,
+        make: impl FnOnce(&TileNodes<&dyn Fn(Tile) -> Result<Rc<[Hash]>, Error>>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let held = self.size(log)?;
         if size > held {
-            return Err(Error::NotThatLarge {
-                log,
-                asked: size,
-                size: held,
-            });
+            return Err(Error::NotThatLarge { log, asked: size, size: held });
         }
-        let seen = RefCell::new(BTreeMap::new());
-        let read = |tile: Tile| -> Result<Vec<Hash>, Error> {
+        let seen: RefCell<BTreeMap<Tile, Rc<[Hash]>>> = RefCell::default();
+        let read = |tile: Tile| {
             if let Some(hashes) = seen.borrow().get(&tile) {
-                return Ok(Vec::clone(hashes));
+                return Ok(Rc::clone(hashes));
             }
-            let hashes = self.tile(log, tile)?;
-            seen.borrow_mut().insert(tile, hashes.clone());
+            let hashes: Rc<[Hash]> = self.tile(log, tile)?.into();
+            seen.borrow_mut().insert(tile, Rc::clone(&hashes));
             Ok(hashes)
         };
         make(&TileNodes::new(size, &read))

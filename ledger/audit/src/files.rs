@@ -22,7 +22,9 @@ pub(crate) struct Export {
 impl Export {
     /// Opens a folder.
     pub(crate) fn open(folder: &Path) -> anyhow::Result<Self> {
-        let root = folder.canonicalize().with_context(|| format!("cannot read {}", folder.display()))?;
+        let root = folder
+            .canonicalize()
+            .with_context(|| format!("cannot read {}", folder.display()))?;
         anyhow::ensure!(root.is_dir(), "{} is not a folder", folder.display());
         Ok(Self { root })
     }
@@ -30,6 +32,21 @@ impl Export {
     /// Whether there is anything of this name.
     pub(crate) fn has(&self, path: &str) -> bool {
         self.root.join(path).exists()
+    }
+
+    /// Opens a folder of this one, as the export of one log among others.
+    pub(crate) fn folder(&self, path: &str) -> anyhow::Result<Self> {
+        match self.find(path) {
+            Ok(root) if root.is_dir() => Ok(Self { root }),
+            Ok(_) => anyhow::bail!("{path} is not a folder"),
+            Err(error) => anyhow::bail!("cannot read {path}: {}", why(error)),
+        }
+    }
+
+    /// A file without which there is nothing to look at.
+    pub(crate) fn must_read(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        self.read(path)
+            .map_err(|error| anyhow::anyhow!("cannot read {path}: {}", why(error)))
     }
 
     fn find(&self, path: &str) -> Result<PathBuf, ReadError> {
@@ -66,13 +83,14 @@ impl Files for Export {
 
 /// Reads a file that the caller named.
 pub(crate) fn read_named(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
-    read_whole(path, bytes_max).map_err(|error| {
-        let why = match error {
-            ReadError::Missing => "it is not there".to_owned(),
-            ReadError::Failed(why) => why,
-        };
-        anyhow::anyhow!("cannot read {}: {why}", path.display())
-    })
+    read_whole(path, bytes_max).map_err(|error| anyhow::anyhow!("cannot read {}: {}", path.display(), why(error)))
+}
+
+fn why(error: ReadError) -> String {
+    match error {
+        ReadError::Missing => "it is not there".to_owned(),
+        ReadError::Failed(why) => why,
+    }
 }
 
 fn read_whole(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
@@ -84,7 +102,9 @@ fn read_whole(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::with_capacity(usize::try_from(known.len().min(bytes_max)).unwrap_or_default());
     let file = File::open(path).map_err(|e| read_error(&e))?;
     // One byte more than may be there, so that a file which grows meanwhile is seen to be too large.
-    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|e| read_error(&e))?;
+    file.take(bytes_max + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| read_error(&e))?;
     if bytes.len() as u64 > bytes_max {
         return Err(ReadError::Failed(format!("it is larger than {bytes_max} bytes")));
     }

@@ -32,7 +32,10 @@ pub(crate) fn audit(asked: &Log) -> anyhow::Result<Answer> {
     let progress = Progress::new(asked.json);
     let whole = !export.has(OF_LOG) && export.has(OF_LEDGER);
     if whole && asked.opaque {
-        bail!("--opaque checks one log; give the folder of one, such as {}", asked.dir.join("records").display());
+        bail!(
+            "--opaque checks one log; give the folder of one, such as {}",
+            asked.dir.join("records").display()
+        );
     }
     let audited = if whole {
         audit_all(&export, &key, options, progress)
@@ -58,7 +61,9 @@ pub(crate) fn audit_one(
     options: Options<'_>,
     mut progress: Progress,
 ) -> Result<Reports, Failure> {
-    let report = audit_log(export, key, options, &mut |done, of| progress.show(key.name(), done, of))?;
+    let report = audit_log(export, key, options, &mut |done, of| {
+        progress.show(key.name(), done, of)
+    })?;
     let log = LogName::parse(&report.origin).ok().map(|name| name.log);
     Ok(vec![(log, report)])
 }
@@ -71,7 +76,11 @@ fn audit_all(
 ) -> Result<Reports, Failure> {
     let mut tell = |log: LogId, done, of| progress.show(&log.to_string(), done, of);
     let report = audit_ledger(export, key, options, &mut tell)?;
-    Ok(report.logs.into_iter().map(|(log, report)| (Some(log), report)).collect())
+    Ok(report
+        .logs
+        .into_iter()
+        .map(|(log, report)| (Some(log), report))
+        .collect())
 }
 
 /// What the caller may have meant, where the key is that of another log.
@@ -95,7 +104,10 @@ fn hint(failure: &Failure, export: &Export, key: &VerifierKey, asked: &Log) -> O
         Some(name) if name.log == LogId::Records => "; an export of all logs is checked with it from the folder above",
         _ => "",
     };
-    Some(format!("{dir} says that it is {claimed}, but the key is that of {}{above}", key.name()))
+    Some(format!(
+        "{dir} says that it is {claimed}, but the key is that of {}{above}",
+        key.name()
+    ))
 }
 
 fn text_of(reports: &Reports, witnesses: bool) -> String {
@@ -104,7 +116,11 @@ fn text_of(reports: &Reports, witnesses: bool) -> String {
         lines.plain(&report.origin);
         // Shards of a ledger are signed by keys that the records log holds, and witnessed through it.
         let recorded = place > 0;
-        let by = if recorded { "by the key in the records log" } else { "by the key you gave" };
+        let by = if recorded {
+            "by the key in the records log"
+        } else {
+            "by the key you gave"
+        };
         lines.line("signed", format!("{} at size {}", by, number(report.size)));
         if witnesses && !recorded {
             lines.line("witnesses", "the policy's quorum is met");
@@ -113,7 +129,10 @@ fn text_of(reports: &Reports, witnesses: bool) -> String {
         lines.lines("not checked", &report.unchecked);
         lines.plain("");
     }
-    let entries = reports.iter().map(|(_, report)| report.size).fold(0, u64::saturating_add);
+    let entries = reports
+        .iter()
+        .map(|(_, report)| report.size)
+        .fold(0, u64::saturating_add);
     lines.plain(&match reports.len() {
         1 => format!("VALID: {}", entries_of(entries)),
         logs => format!("VALID: {} in {}", entries_of(entries), count(logs as u64, "log")),
@@ -132,15 +151,25 @@ fn report_lines(lines: &mut Lines, log: Option<LogId>, report: &LogReport) {
     };
     lines.line(
         "heads",
-        format!("{}{recorded}, all of one growing log", count(report.checkpoints, "signed checkpoint")),
+        format!(
+            "{}{recorded}, all of one growing log",
+            count(report.checkpoints, "signed checkpoint")
+        ),
     );
     lines.line(
         "tree",
-        format!("{} and {} recomputed", entries_of(report.size), count(report.tiles, "tile")),
+        format!(
+            "{} and {} recomputed",
+            entries_of(report.size),
+            count(report.tiles, "tile")
+        ),
     );
     lines.line("root", base64_encode(&report.root.0));
     if report.manifest_files > 0 {
-        lines.line("manifest", format!("{} as listed", count(report.manifest_files, "file")));
+        lines.line(
+            "manifest",
+            format!("{} as listed", count(report.manifest_files, "file")),
+        );
     }
     if !matches!(log, Some(LogId::Usage(_))) {
         return;
@@ -156,12 +185,18 @@ fn report_lines(lines: &mut Lines, log: Option<LogId>, report: &LogReport) {
     );
     lines.line(
         "tokens",
-        format!("{} prefilled, {} emitted", number(report.prefilled_tokens), number(report.emitted_tokens)),
+        format!(
+            "{} prefilled, {} emitted",
+            number(report.prefilled_tokens),
+            number(report.emitted_tokens)
+        ),
     );
     let rows = match report.scope {
         Scope::Public => format!("{}, none of them granted here", number(report.rows)),
         Scope::Part | Scope::All => {
-            let hidden = report.rows.saturating_sub(report.rows_open.saturating_add(report.rows_erased));
+            let hidden = report
+                .rows
+                .saturating_sub(report.rows_open.saturating_add(report.rows_erased));
             format!(
                 "{}: {} in clear, {} hidden, {} erased\n{} and found to be the sum of usage rows",
                 number(report.rows),

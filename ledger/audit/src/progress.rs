@@ -33,7 +33,12 @@ impl Progress {
         self.drawn = Some(Instant::now());
         let filled = usize::try_from(u128::from(done) * CELLS / u128::from(of)).unwrap_or_default();
         let bar = format!("{}{}", "#".repeat(filled), ".".repeat(30_usize.saturating_sub(filled)));
-        let _ = write!(std::io::stderr(), "\r\x1b[K  {name} [{bar}] {} of {} entries", number(done), number(of));
+        let _ = write!(
+            std::io::stderr(),
+            "\r\x1b[K  {name} [{bar}] {} of {} entries",
+            number(done),
+            number(of)
+        );
     }
 }
 

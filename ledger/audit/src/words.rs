@@ -59,7 +59,14 @@ fn boot_lines(lines: &mut Lines, boot: &Boot) {
         Some(previous) => {
             let end = if previous.clean { "stopped" } else { "was cut off" };
             lines.line("previous boot", hex_encode(&previous.boot));
-            lines.line("", format!("{end} after sequence {}, leaf {}", number(previous.sequence), previous.leaf));
+            lines.line(
+                "",
+                format!(
+                    "{end} after sequence {}, leaf {}",
+                    number(previous.sequence),
+                    previous.leaf
+                ),
+            );
             let left = &previous.unrowed;
             lines.line(
                 "",
@@ -86,7 +93,11 @@ fn batch_lines(lines: &mut Lines, batch: &Batch) {
     lines.line("program", batch.build.to_hex());
     lines.line(
         "tokens",
-        format!("{} prefilled, {} emitted", number(batch.prefilled_tokens), number(batch.emitted_tokens)),
+        format!(
+            "{} prefilled, {} emitted",
+            number(batch.prefilled_tokens),
+            number(batch.emitted_tokens)
+        ),
     );
     lines.line("rows", number(batch.row_count));
     if batch.row_count > 0 {
@@ -206,10 +217,16 @@ pub(crate) fn completion_lines(lines: &mut Lines, row: &Completion) {
     lines.lines("adapters", &adapters(&row.pairs));
     let (first, last) = (number(row.first.sequence), number(row.last.sequence));
     if row.first.boot == row.last.boot {
-        lines.line("steps", format!("{first} to {last} of boot {}", hex_encode(&row.last.boot)));
+        lines.line(
+            "steps",
+            format!("{first} to {last} of boot {}", hex_encode(&row.last.boot)),
+        );
     } else {
         let boots = (hex_encode(&row.first.boot), hex_encode(&row.last.boot));
-        lines.line("steps", format!("{first} of boot {} to {last} of boot {}", boots.0, boots.1));
+        lines.line(
+            "steps",
+            format!("{first} of boot {} to {last} of boot {}", boots.0, boots.1),
+        );
     }
     lines.line("tokens", tokens(&row.tokens));
     lines.line("delivered", count(row.delivered_tokens, "token"));
@@ -217,7 +234,11 @@ pub(crate) fn completion_lines(lines: &mut Lines, row: &Completion) {
     let fee = if row.price_policy == Hash::ZERO {
         format!("{} (no price policy is recorded)", number(row.fee_nano))
     } else {
-        format!("{} nano-units by price policy {}", number(row.fee_nano), row.price_policy)
+        format!(
+            "{} nano-units by price policy {}",
+            number(row.fee_nano),
+            row.price_policy
+        )
     };
     lines.line("fee", fee);
 }
@@ -281,7 +302,8 @@ pub(crate) fn completion_json(row: &Completion) -> Value {
 }
 
 fn pairs_json(pairs: &[Pair]) -> Value {
-    let one = |pair: &Pair| json!({ "generation": pair.generation.to_hex(), "weight_millionths": pair.weight_millionths });
+    let one =
+        |pair: &Pair| json!({ "generation": pair.generation.to_hex(), "weight_millionths": pair.weight_millionths });
     pairs.iter().map(one).collect()
 }
 

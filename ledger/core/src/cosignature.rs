@@ -19,6 +19,7 @@ pub fn cosigned_at(note: &Note, witness: &VerifierKey) -> Result<Option<u64>, Er
         };
         let (time, signature) = signature.split_first_chunk::<8>().ok_or_else(bad)?;
         let time = u64::from_be_bytes(*time);
+        i64::try_from(time).map_err(|_| bad())?;
         witness.check(cosigned_text(time, note.text()).as_bytes(), signature)?;
         latest = latest.max(Some(time));
     }

@@ -32,8 +32,11 @@ impl Policy {
     pub fn parse(text: &str) -> Result<Self, Error> {
         let mut policy = Self::default();
         let mut quorum_seen = false;
-        for (number, line) in text.lines().enumerate() {
+        for (number, line) in text.split('\n').enumerate() {
             let at = |why: &'static str| Error::Policy { line: number + 1, why };
+            if line.contains(|c: char| c.is_ascii_control() && c != '\t') {
+                return Err(at("a control character"));
+            }
             if number >= POLICY_LINES_MAX {
                 return Err(at("more lines than a policy may have"));
             }
@@ -101,7 +104,12 @@ impl Policy {
     }
 
     fn log(&mut self, key: &str) -> Result<(), &'static str> {
-        self.logs.push(VerifierKey::parse(key).map_err(|_| "not a log's vkey")?);
+        let key = VerifierKey::parse(key).map_err(|_| "not a log's vkey")?;
+        if key.kind() != KeyKind::Ed25519 {
+            return Err("a log's key must be of type 01");
+        }
+        is_new(&key, self.logs.iter())?;
+        self.logs.push(key);
         Ok(())
     }
 
@@ -110,6 +118,7 @@ impl Policy {
         if key.kind() != KeyKind::CosignatureV1 {
             return Err("a witness's key must be of type 04");
         }
+        is_new(&key, self.witnesses.values())?;
         self.unused(name)?;
         self.witnesses.insert(name.to_owned(), key);
         Ok(())
@@ -122,6 +131,10 @@ impl Policy {
         }
         if !members.iter().all(|member| self.is_defined(member)) {
             return Err("a group's member is not defined before it");
+        }
+        let is_member = |name: &&str| self.groups.iter().any(|group| group.members.iter().any(|m| m == name));
+        if members.iter().any(is_member) {
+            return Err("a member of another group already");
         }
         let threshold = match threshold {
             "any" => 1,
@@ -164,5 +177,14 @@ impl Policy {
         } else {
             Ok(())
         }
+    }
+}
+
+/// No key counts twice, whatever names it goes by: else one witness could make a quorum alone.
+fn is_new<'a>(key: &VerifierKey, mut listed: impl Iterator<Item = &'a VerifierKey>) -> Result<(), &'static str> {
+    if listed.any(|other| other.public() == key.public()) {
+        Err("a key that is listed already")
+    } else {
+        Ok(())
     }
 }

@@ -210,14 +210,14 @@ pub struct TileNodes<R> {
     read: R,
 }
 
-impl<E, R: Fn(Tile) -> Result<Vec<Hash>, E>> TileNodes<R> {
+impl<E, T: AsRef<[Hash]>, R: Fn(Tile) -> Result<T, E>> TileNodes<R> {
     /// A tree of `size` whose tiles `read` brings; it is asked for the widest tile that this size has.
     pub fn new(size: u64, read: R) -> Self {
         Self { size, read }
     }
 }
 
-impl<E, R: Fn(Tile) -> Result<Vec<Hash>, E>> Nodes for TileNodes<R> {
+impl<E, T: AsRef<[Hash]>, R: Fn(Tile) -> Result<T, E>> Nodes for TileNodes<R> {
     type Error = E;
 
     fn node(&self, level: u8, index: u64) -> Result<Hash, E> {
@@ -231,6 +231,6 @@ impl<E, R: Fn(Tile) -> Result<Vec<Hash>, E>> Nodes for TileNodes<R> {
             width: width_at(tile_index, hashes_in_level),
         })?;
         let start = usize::try_from(first % TILE_WIDTH).expect("a place in a tile is below 256");
-        Ok(root_of_leaves(&hashes[start..start + (1 << height)]))
+        Ok(root_of_leaves(&hashes.as_ref()[start..start + (1 << height)]))
     }
 }

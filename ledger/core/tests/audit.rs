@@ -6,8 +6,7 @@ use std::collections::BTreeSet;
 
 use loam_ledger_core::Hash;
 use loam_ledger_core::audit::{
-    Class, Failure, Fault, Files as _, Folder, LedgerReport, LogReport, Options, ReadError, Scope, audit_ledger,
-    audit_log,
+    Class, Failure, Fault, Folder, LedgerReport, LogReport, Options, ReadError, Scope, audit_ledger, audit_log,
 };
 use loam_ledger_core::entry::{Batch, Boot, Entry};
 use loam_ledger_core::note::SigningKey;

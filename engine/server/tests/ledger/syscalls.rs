@@ -5,11 +5,13 @@ use std::process::Command;
 
 use super::text;
 
-/// What one thread has written since it was last synced.
+/// What one thread has written since it was last synced, and what it has synced since it last acknowledged.
 #[derive(Default)]
 struct Unsynced {
     log: bool,
     floor: bool,
+    log_synced: bool,
+    floor_synced: bool,
 }
 
 /// One line of the trace: thread, call, what it is about. A call that was interrupted is told when it is resumed.
@@ -78,6 +80,16 @@ fn an_acknowledgement_comes_after_its_sync() {
                     !unsynced.floor,
                     "an acknowledgement before the floor was synced: {line}"
                 );
+                // And it was not acknowledged on the strength of the group before.
+                assert!(
+                    unsynced.log_synced,
+                    "an acknowledgement without a sync of the log: {line}"
+                );
+                assert!(
+                    unsynced.floor_synced,
+                    "an acknowledgement without a sync of the floor: {line}"
+                );
+                *unsynced = Unsynced::default();
                 acknowledgements += 1;
             }
             _ => {}
@@ -91,9 +103,9 @@ fn an_acknowledgement_comes_after_its_sync() {
 
 fn synced(unsynced: &mut Unsynced, file: &str, log_syncs: &mut usize) {
     if file.contains(".log>") {
-        unsynced.log = false;
+        (unsynced.log_synced, unsynced.log) = (unsynced.log, false);
         *log_syncs += 1;
     } else if file.contains("/floor>") {
-        unsynced.floor = false;
+        (unsynced.floor_synced, unsynced.floor) = (unsynced.floor, false);
     }
 }

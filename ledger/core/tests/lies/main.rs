@@ -10,10 +10,13 @@ macro_rules! lies {
     )*};
 }
 
+mod bytes;
 mod chains;
 mod files;
 mod records;
 mod rows;
+#[path = "../tier/mod.rs"]
+mod tier;
 #[path = "../world/mod.rs"]
 mod world;
 

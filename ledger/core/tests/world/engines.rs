@@ -4,7 +4,7 @@ use loam_ledger_core::Hash;
 use loam_ledger_core::commitment::Key16;
 use loam_ledger_core::entry::{Batch, Boot, Entry, Id16, Place, PreviousBoot, Unrowed};
 use loam_ledger_core::hash::row_leaf_hash;
-use loam_ledger_core::row::{Completion, Row, Step, Tokens, Usage};
+use loam_ledger_core::row::{Completion, Pair, Row, Step, Tokens, Usage, WEIGHT_ONE};
 
 use super::requests::Request;
 use super::{Chance, bytes16, bytes32};
@@ -48,8 +48,8 @@ impl World {
         let mut chance = Chance(entries as u64);
         let mut engines: Vec<Engine> = (0..engines).map(Engine::new).collect();
         while world.entries.len() < entries {
-            let engine = chance.below(engines.len() as u64);
-            let engine = &mut engines[usize::try_from(engine).expect("few engines")];
+            let which = chance.at(engines.len());
+            let engine = &mut engines[which];
             let drafted = if engine.boots == 0 || chance.once_in(boot_once_in) {
                 engine.boot(&mut chance)
             } else {
@@ -60,7 +60,8 @@ impl World {
         world
     }
 
-    /// One engine that boots, and then serves so many requests from beginning to end in its one step.
+    /// One engine that boots, and then serves so many requests from beginning to end in its one step, each with an
+    /// adapter of its own.
     pub(crate) fn crowd(requests: u64) -> Self {
         let mut world = Self::default();
         let (mut engine, mut chance) = (Engine::new(0), Chance(requests));
@@ -68,7 +69,13 @@ impl World {
         for number in 0..requests {
             let mut live = Live::new(number, 0, &mut chance);
             (live.prompt_left, live.output_left) = (3, 1);
-            world.requests.push(Request::new(number));
+            world.requests.push(Request {
+                pairs: vec![Pair {
+                    generation: Hash(bytes32("adapter", number)),
+                    weight_millionths: WEIGHT_ONE,
+                }],
+                ..Request::new(number)
+            });
             engine.live.push(live);
         }
         world

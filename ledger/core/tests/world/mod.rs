@@ -10,6 +10,7 @@
 
 mod engines;
 mod export;
+mod receipts;
 mod requests;
 mod sealed;
 mod witness;
@@ -21,6 +22,7 @@ use loam_ledger_core::hash::digest;
 
 pub(crate) use engines::{Drafted, Salted, World};
 pub(crate) use export::{Grant, Log};
+pub(crate) use receipts::Received;
 pub(crate) use requests::Request;
 pub(crate) use sealed::{Leaf, Sealed, key, origin};
 pub(crate) use witness::Witness;
@@ -82,6 +84,11 @@ impl Chance {
     /// A number below `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
+    }
+
+    /// A place below `end`.
+    pub(crate) fn at(&mut self, end: usize) -> usize {
+        usize::try_from(self.below(end as u64)).expect("it is below a usize")
     }
 
     /// Once in so many times.

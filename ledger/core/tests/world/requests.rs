@@ -17,7 +17,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// The request of this number: every third has no nonce, and it mixes none to two of seven adapters.
+    /// The request of this number: every fourth has no nonce, and it mixes none to two of seven adapters.
     pub(crate) fn new(number: u64) -> Self {
         let mut pairs: Vec<Pair> = (0..number % 3)
             .map(|nth| Pair {
@@ -29,7 +29,7 @@ impl Request {
         Self {
             number,
             seed: RequestSeed {
-                client_nonce: (number % 3 != 2).then(|| bytes32("nonce", number)),
+                client_nonce: (number % 4 != 3).then(|| bytes32("nonce", number)),
                 server_random: bytes16("random", number),
             },
             keys: core::array::from_fn(|nth| bytes16(What::ALL[nth].word(), number)),
