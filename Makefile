@@ -18,7 +18,7 @@ CARGO := $(ENV) cargo
 WHOLE := --release --workspace --locked
 SAY   := printf '\n== %s\n'
 
-PROGRAMS     := loam loam-audit $(if $(wildcard benches/Cargo.toml),loam-bench)
+PROGRAMS     := loam loam-audit loam-bench
 FUZZ_TARGETS  = $(notdir $(basename $(wildcard ledger/core/fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS ?= 60
 ROCKSDB_BUILT = $(wildcard $(CARGO_TARGET_DIR)/release/build/librocksdb-sys-*/out/librocksdb.a)
@@ -76,9 +76,9 @@ test-long: export NEXTEST_PROFILE := patient
 test-long: export PROPTEST_CASES  ?= 4096
 test-long: test fuzz ## every test at full size, then fuzzing; may take hours
 
-bench: build ## figures
-	@$(SAY) "bench"
-	@$(if $(filter loam-bench,$(PROGRAMS)),.bin/loam-bench,echo "there are no benches yet")
+bench: build ## figures, into benches/results/ (some minutes; leave the machine alone meanwhile)
+	@$(SAY) "bench: the ledger, on the disk that this folder lies on"
+	@.bin/loam-bench --results benches/results ledger
 
 # A fuzzer needs nightly's sanitizers, hence another compiler and a build folder of its own. It starts from the corpus
 # in the repository and keeps what it finds beside its build, so that a run leaves the checkout as it was.

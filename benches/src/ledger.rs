@@ -44,15 +44,8 @@ struct Bench {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Vec<Figure>> {
-    let top = tempfile::Builder::new()
-        .prefix("loam-bench-")
-        .tempdir_in(&arguments.at)?;
-    let mut bench = Bench {
-        top,
-        scale: arguments.scale,
-        sync_p50: 0.0,
-        figures: Vec::new(),
-    };
+    let top = tempfile::Builder::new().prefix("loam-bench-").tempdir_in(&arguments.at)?;
+    let mut bench = Bench { top, scale: arguments.scale, sync_p50: 0.0, figures: Vec::new() };
     bench.disk()?;
     bench.entries()?;
     bench.rows()?;
@@ -69,12 +62,7 @@ impl Bench {
         self.figures.push(Figure::new(figure, value, unit, roof, note));
     }
 
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a count"
-    )]
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
     fn scaled(&self, count: u64) -> u64 {
         ((count as f64 * self.scale) as u64).max(10)
     }
@@ -96,20 +84,8 @@ impl Bench {
         let note = "fdatasync of 512 bytes appended: the unit `syncs` below is its p50";
         self.add("disk sync, appending, p50", appending.p50(), "ms", None, note);
         self.add("disk sync, appending, p99", appending.p99(), "ms", None, note);
-        self.add(
-            "disk sync, in place, p50",
-            in_place.p50(),
-            "ms",
-            None,
-            "fdatasync of 512 bytes overwritten",
-        );
-        self.add(
-            "disk sync, in place, p99",
-            in_place.p99(),
-            "ms",
-            None,
-            "fdatasync of 512 bytes overwritten",
-        );
+        self.add("disk sync, in place, p50", in_place.p50(), "ms", None, "fdatasync of 512 bytes overwritten");
+        self.add("disk sync, in place, p99", in_place.p99(), "ms", None, "fdatasync of 512 bytes overwritten");
         Ok(())
     }
 
@@ -124,9 +100,7 @@ impl Bench {
                 (0..count / 2).try_for_each(|_| writer.append(StepRecord::default(), Level::Durable, None).map(drop))
             };
             let threads = [scope.spawn(append), scope.spawn(append)];
-            threads
-                .into_iter()
-                .try_for_each(|thread| thread.join().expect("no panic"))
+            threads.into_iter().try_for_each(|thread| thread.join().expect("no panic"))
         })?;
         let last = append_and_wait(&writer, StepRecord::default())?;
         let rate = per_second(last.0, began.elapsed());
@@ -174,9 +148,7 @@ impl Bench {
         let note = format!("aim 0.1 warm; {size} entries");
         self.add("inclusion proof p50", samples.p50(), "ms", None, note.clone());
         self.add("inclusion proof p99", samples.p99(), "ms", None, note.clone());
-        let samples = Samples::of(2000, |number| {
-            ledger.consistency(SHARD, index(number).max(1), size).map(drop)
-        })?;
+        let samples = Samples::of(2000, |number| ledger.consistency(SHARD, index(number).max(1), size).map(drop))?;
         self.add("consistency proof p50", samples.p50(), "ms", None, note);
         Ok(())
     }
@@ -203,9 +175,7 @@ impl Bench {
                 Ok(())
             };
             let threads = [scope.spawn(append), scope.spawn(append)];
-            threads
-                .into_iter()
-                .try_for_each(|thread| thread.join().expect("no panic"))
+            threads.into_iter().try_for_each(|thread| thread.join().expect("no panic"))
         })?;
         let last = append_and_wait(&writer, StepRecord::default())?;
         let rate = per_second((last.0 - 2) * rows, began.elapsed());
@@ -220,10 +190,8 @@ impl Bench {
         let writer = ledger.boot(boot_info())?;
         let count = self.scaled(rate * 5);
         let samples = paced(&writer, rate, count)?;
-        let (sync, note) = (
-            self.sync_p50,
-            format!("at {rate} entries/s{}", if rate == 600 { "; aim 3/8" } else { "" }),
-        );
+        let (sync, note) =
+            (self.sync_p50, format!("at {rate} entries/s{}", if rate == 600 { "; aim 3/8" } else { "" }));
         for (name, time) in [("p50", samples.p50()), ("p99", samples.p99())] {
             self.add(
                 &format!("acknowledgement {name}"),
@@ -254,11 +222,7 @@ impl Bench {
                 step.rows.push(answer.usage(ticket.sequence(), Tokens::default()));
                 step.rows.push(answer.completion(writer.boot_id(), ticket.sequence()));
                 let (sender, durable) = mpsc::channel();
-                ticket.append(
-                    step,
-                    Level::Durable,
-                    Some(Box::new(move |outcome| drop(sender.send(outcome)))),
-                )?;
+                ticket.append(step, Level::Durable, Some(Box::new(move |outcome| drop(sender.send(outcome)))))?;
                 durable.recv().context("no acknowledgement")??;
                 ledger.receipt(&name, 0)?.to_bytes();
                 samples.push(began.elapsed());
@@ -286,11 +250,7 @@ impl Bench {
         for step_number in 1..=steps {
             let ticket = writer.ticket();
             let sequence = ticket.sequence();
-            let mut step = StepRecord {
-                emitted_tokens: SEQUENCES,
-                open_requests: SEQUENCES,
-                ..StepRecord::default()
-            };
+            let mut step = StepRecord { emitted_tokens: SEQUENCES, open_requests: SEQUENCES, ..StepRecord::default() };
             tokens += SEQUENCES;
             for (lane, slot) in (0u64..).zip(&mut answers) {
                 let age = step_number + 2 * lane;
@@ -301,28 +261,16 @@ impl Bench {
                 answer.emitted += 1;
                 if age % ROW_EVERY == 0 {
                     let emitted = std::mem::take(&mut answer.emitted);
-                    step.rows.push(answer.usage(
-                        sequence,
-                        Tokens {
-                            emitted,
-                            ..Tokens::default()
-                        },
-                    ));
+                    step.rows.push(answer.usage(sequence, Tokens { emitted, ..Tokens::default() }));
                 }
                 if age % ANSWER == 0 {
-                    let mut done = slot.take().expect("it is running");
+                    let done = slot.take().expect("it is running");
                     step.rows.push(done.completion(writer.boot_id(), sequence));
                 }
             }
             ticket.append(step, Level::Durable, None)?;
         }
-        append_and_wait(
-            &writer,
-            StepRecord {
-                open_requests: SEQUENCES,
-                ..StepRecord::default()
-            },
-        )?;
+        append_and_wait(&writer, StepRecord { open_requests: SEQUENCES, ..StepRecord::default() })?;
         ledger.close()?;
         #[expect(clippy::cast_precision_loss, reason = "a ratio")]
         let bytes = weight(&self.top.path().join("bytes"))? as f64 / tokens as f64;
@@ -346,18 +294,8 @@ struct Answer {
 impl Answer {
     fn new(request: Arc<Request>, number: u64) -> Self {
         let generation = digest(&(number % 128).to_be_bytes());
-        let pairs = vec![Pair {
-            generation,
-            weight_millionths: 1_000_000,
-        }];
-        Self {
-            request,
-            pairs,
-            emitted: 0,
-            first: None,
-            last: 0,
-            tokens: Tokens::default(),
-        }
+        let pairs = vec![Pair { generation, weight_millionths: 1_000_000 }];
+        Self { request, pairs, emitted: 0, first: None, last: 0, tokens: Tokens::default() }
     }
 
     fn usage(&mut self, sequence: u64, tokens: Tokens) -> (Arc<Request>, Row) {
@@ -366,18 +304,11 @@ impl Answer {
         self.last = sequence;
         self.tokens = self.tokens.checked_add(&tokens).expect("a bench counts few tokens");
         let (request, pairs) = (self.request.commitment(), self.pairs.clone());
-        let usage = Usage {
-            request,
-            choice: 0,
-            pairs,
-            first_sequence,
-            last_sequence: sequence,
-            tokens,
-        };
+        let usage = Usage { request, choice: 0, pairs, first_sequence, last_sequence: sequence, tokens };
         (Arc::clone(&self.request), Row::Usage(usage))
     }
 
-    fn completion(&mut self, boot: [u8; 16], sequence: u64) -> (Arc<Request>, Row) {
+    fn completion(&self, boot: [u8; 16], sequence: u64) -> (Arc<Request>, Row) {
         let commit = |what| self.request.commit(what, 0, b"bytes that are committed to");
         let step = |sequence| Step { boot, sequence };
         let completion = Completion {
@@ -403,22 +334,13 @@ impl Answer {
 }
 
 fn boot_info() -> BootInfo {
-    BootInfo {
-        engine: [1; 16],
-        base: digest(b"base"),
-        build: digest(b"build"),
-        config: digest(b"config"),
-    }
+    BootInfo { engine: [1; 16], base: digest(b"base"), build: digest(b"build"), config: digest(b"config") }
 }
 
 /// Appends a step and waits until it is durable; returns the log's size then.
 fn append_and_wait(writer: &Writer, step: StepRecord) -> anyhow::Result<(u64, Hash)> {
     let (sender, durable) = mpsc::channel();
-    writer.append(
-        step,
-        Level::Durable,
-        Some(Box::new(move |outcome| drop(sender.send(outcome)))),
-    )?;
+    writer.append(step, Level::Durable, Some(Box::new(move |outcome| drop(sender.send(outcome)))))?;
     let committed = durable.recv().context("no acknowledgement")??;
     Ok((committed.index + 1, committed.leaf))
 }
@@ -469,11 +391,7 @@ fn weight(folder: &Path) -> anyhow::Result<u64> {
     let mut bytes = 0;
     for each in fs::read_dir(folder)? {
         let each = each?;
-        bytes += if each.file_type()?.is_dir() {
-            weight(&each.path())?
-        } else {
-            each.metadata()?.len()
-        };
+        bytes += if each.file_type()?.is_dir() { weight(&each.path())? } else { each.metadata()?.len() };
     }
     Ok(bytes)
 }
@@ -490,9 +408,6 @@ impl Files for Exported<'_> {
         let Ok(folder) = fs::read_dir(self.0.join(folder)) else {
             return Ok(Vec::new());
         };
-        Ok(folder
-            .flatten()
-            .filter_map(|each| each.file_name().into_string().ok())
-            .collect())
+        Ok(folder.flatten().filter_map(|each| each.file_name().into_string().ok()).collect())
     }
 }

@@ -27,22 +27,14 @@ impl Figure {
         roof: Option<f64>,
         note: impl Into<String>,
     ) -> Self {
-        let figure = Self {
-            figure: figure.to_owned(),
-            value: Some(value),
-            unit,
-            roof,
-            note: note.into(),
-        };
+        let figure = Self { figure: figure.to_owned(), value: Some(value), unit, roof, note: note.into() };
         println!("{}", figure.line());
         figure
     }
 
     fn line(&self) -> String {
         let value = self.value.map_or("not measured".to_owned(), number);
-        let roof = self
-            .roof
-            .map_or(String::new(), |roof| format!(" (roof {})", number(roof)));
+        let roof = self.roof.map_or(String::new(), |roof| format!(" (roof {})", number(roof)));
         format!("{:<44} {value:>12} {:<10}{roof}  {}", self.figure, self.unit, self.note)
     }
 }
@@ -61,11 +53,7 @@ fn number(value: f64) -> String {
 pub(crate) fn write(folder: &Path, figures: &[Figure]) -> anyhow::Result<PathBuf> {
     let time = said_by("date", &["-u", "+%Y-%m-%d-%H%M"])?;
     let commit = said_by("git", &["rev-parse", "--short", "HEAD"])?;
-    let dirty = if said_by("git", &["status", "--porcelain"])?.is_empty() {
-        ""
-    } else {
-        ", with changes on top"
-    };
+    let dirty = if said_by("git", &["status", "--porcelain"])?.is_empty() { "" } else { ", with changes on top" };
     let (machine, words) = machine();
     let path = folder.join(format!("{time}-{machine}-{commit}"));
     fs::create_dir_all(folder)?;
@@ -80,14 +68,8 @@ pub(crate) fn write(folder: &Path, figures: &[Figure]) -> anyhow::Result<PathBuf
     text += "| figure | value | unit | roof | note |\n|---|---:|---|---:|---|\n";
     for figure in figures {
         let cell = |value: Option<f64>| value.map_or(String::new(), number);
-        let (value, roof) = (
-            figure.value.map_or("not measured".to_owned(), number),
-            cell(figure.roof),
-        );
-        text += &format!(
-            "| {} | {value} | {} | {roof} | {} |\n",
-            figure.figure, figure.unit, figure.note
-        );
+        let (value, roof) = (figure.value.map_or("not measured".to_owned(), number), cell(figure.roof));
+        text += &format!("| {} | {value} | {} | {roof} | {} |\n", figure.figure, figure.unit, figure.note);
     }
     fs::write(path.with_extension("md"), text).context("writing the results")?;
     Ok(path)
@@ -96,25 +78,14 @@ pub(crate) fn write(folder: &Path, figures: &[Figure]) -> anyhow::Result<PathBuf
 /// The machine in a word that a file's name can hold, and in words.
 fn machine() -> (String, String) {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .unwrap_or(": unknown processor");
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown processor");
     let model = model.trim_start_matches([' ', '\t', ':']);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let vendor = ["EPYC", "Xeon", "Ryzen", "Core", "Neoverse"]
-        .iter()
-        .find(|word| model.contains(**word));
-    (
-        format!("{}-{cores}core", vendor.unwrap_or(&"cpu").to_lowercase()),
-        format!("{model}, {cores} cores"),
-    )
+    let vendor = ["EPYC", "Xeon", "Ryzen", "Core", "Neoverse"].iter().find(|word| model.contains(**word));
+    (format!("{}-{cores}core", vendor.unwrap_or(&"cpu").to_lowercase()), format!("{model}, {cores} cores"))
 }
 
 fn said_by(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .output()
-        .with_context(|| format!("running {program}"))?;
+    let output = Command::new(program).args(arguments).output().with_context(|| format!("running {program}"))?;
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }

@@ -118,24 +118,15 @@ impl Committer {
         if group.is_empty() {
             return;
         }
-        let mut draft = Draft {
-            slots_below: self.slots_used,
-            ..Draft::default()
-        };
+        let mut draft = Draft { slots_below: self.slots_used, ..Draft::default() };
         let mut outcomes = Vec::with_capacity(group.len());
         let mut committed = Vec::with_capacity(group.len());
         let failed = self.shared.view().check();
         for (prepared, level, acknowledge) in group {
-            let outcome = failed
-                .clone()
-                .and_then(|()| self.draft_append(&prepared, &mut draft, &mut committed));
+            let outcome = failed.clone().and_then(|()| self.draft_append(&prepared, &mut draft, &mut committed));
             outcomes.push((outcome, level, acknowledge));
         }
-        let durable = if committed.is_empty() {
-            Ok(())
-        } else {
-            self.make_durable(draft)
-        };
+        let durable = if committed.is_empty() { Ok(()) } else { self.make_durable(draft) };
         if let (Ok(()), Some(observe)) = (&durable, &mut self.observe) {
             observe(&committed);
         }
@@ -162,35 +153,20 @@ impl Committer {
         let position = match admission {
             Admission::Next(position) => position,
             Admission::Again(LogPlace { log, index }) => {
-                return Ok(Committed {
-                    log: log_of(log),
-                    index,
-                    leaf: prepared.leaf,
-                });
+                return Ok(Committed { log: log_of(log), index, leaf: prepared.leaf });
             }
         };
         let (&shard, _) = self.logs.last_key_value().expect("a ledger has a usage shard");
         let place = self.grow(shard, &prepared.bytes, prepared.leaf, prepared.entry.time_ms(), draft)?;
         if !prepared.rows.is_empty() {
-            draft.batch.put(
-                Space::Rows,
-                layout::place_key(place.log, place.index),
-                prepared.rows.clone(),
-            );
+            draft.batch.put(Space::Rows, layout::place_key(place.log, place.index), prepared.rows.clone());
         }
         for begun in &prepared.begun {
-            let record = RequestRecord {
-                slot: begun.slot,
-                first: place,
-                masked_nonce: begun.masked_nonce,
-            };
+            let record = RequestRecord { slot: begun.slot, first: place, masked_nonce: begun.masked_nonce };
             draft.batch.put(Space::Request, begun.request.0, record.encode());
         }
         for completed in &prepared.completed {
-            let record = CompletionRecord {
-                place,
-                row: completed.row,
-            };
+            let record = CompletionRecord { place, row: completed.row };
             let key = layout::completion_key(&completed.request, completed.choice);
             draft.batch.put(Space::Request, key, record.encode());
         }
@@ -198,11 +174,7 @@ impl Committer {
         let engine = prepared.entry.place().expect("an admitted entry is an engine's").engine;
         self.engines.advance(engine, position, place);
         draft.batch.put(Space::Engine, engine, position.encode());
-        let entry = Committed {
-            log: log_of(shard),
-            index: place.index,
-            leaf: prepared.leaf,
-        };
+        let entry = Committed { log: log_of(shard), index: place.index, leaf: prepared.leaf };
         committed.push(entry);
         Ok(entry)
     }
@@ -216,16 +188,10 @@ impl Committer {
         time_ms: u64,
         draft: &mut Draft,
     ) -> Result<LogPlace, Error> {
-        let log = self
-            .logs
-            .get_mut(&number)
-            .ok_or(Error::UnknownLog { log: log_of(number) })?;
-        let place = LogPlace {
-            log: number,
-            index: log.size(),
-        };
+        let log = self.logs.get_mut(&number).ok_or(Error::UnknownLog { log: log_of(number) })?;
+        let place = LogPlace { log: number, index: log.size() };
         match &mut draft.segment {
-            Some((first, _)) if first.log == number && place.index % TILE_WIDTH != 0 => {}
+            Some((first, _)) if first.log == number && !place.index.is_multiple_of(TILE_WIDTH) => {}
             _ => draft.begin_segment(place),
         }
         let (_, segment) = draft.segment.as_mut().expect("a segment was begun");
@@ -241,15 +207,11 @@ impl Committer {
         self.shared.view().check()?;
         draft.end_segment();
         for number in &draft.touched {
-            draft
-                .batch
-                .put(Space::Meta, layout::head_key(*number), self.logs[number].head.encode());
+            draft.batch.put(Space::Meta, layout::head_key(*number), self.logs[number].head.encode());
         }
         if draft.slots_below > self.slots_used {
             self.slots_used = draft.slots_below;
-            draft
-                .batch
-                .put(Space::Meta, layout::SLOTS_USED, draft.slots_below.to_be_bytes());
+            draft.batch.put(Space::Meta, layout::SLOTS_USED, draft.slots_below.to_be_bytes());
         }
         let outcome = self.effects(std::mem::take(&mut draft.batch), draft.slots_below);
         match &outcome {
@@ -315,14 +277,7 @@ impl Committer {
 
     fn grow_records(&mut self, entry: &Entry, draft: &mut Draft) -> Result<(), Error> {
         let bytes = entry.encode();
-        self.grow(
-            log_number(LogId::Records),
-            &bytes,
-            leaf_hash(&bytes),
-            entry.time_ms(),
-            draft,
-        )
-        .map(|_| ())
+        self.grow(log_number(LogId::Records), &bytes, leaf_hash(&bytes), entry.time_ms(), draft).map(|_| ())
     }
 
     /// Where the newest shard stands, as the records log will say, and its number.
@@ -330,15 +285,7 @@ impl Committer {
         let time_ms = self.records_time();
         let (&shard, log) = self.logs.iter_mut().next_back().expect("a ledger has a usage shard");
         log.head.recorded_size = log.size();
-        (
-            shard,
-            ShardHead {
-                time_ms,
-                shard,
-                size: log.size(),
-                root: log.head.edge.root(),
-            },
-        )
+        (shard, ShardHead { time_ms, shard, size: log.size(), root: log.head.edge.root() })
     }
 
     fn record_head(&mut self) -> Result<(), Error> {
@@ -368,16 +315,8 @@ impl Committer {
         let name = LogName::new(&self.ledger_name, LogId::Usage(shard))?;
         let public_key = *self.keys.draw(&name)?.verifier().public();
         let time_ms = self.records_time();
-        self.grow_records(
-            &Entry::ShardOpened(ShardOpened {
-                time_ms,
-                shard,
-                public_key,
-            }),
-            draft,
-        )?;
-        self.logs
-            .insert(shard, Growing::new(shard, empty_head(public_key), Filling::new()));
+        self.grow_records(&Entry::ShardOpened(ShardOpened { time_ms, shard, public_key }), draft)?;
+        self.logs.insert(shard, Growing::new(shard, empty_head(public_key), Filling::new()));
         draft.touch(shard);
         Ok(())
     }
@@ -386,8 +325,7 @@ impl Committer {
     pub(crate) fn found(&mut self, identity: &[u8]) -> Result<(), Error> {
         let name = LogName::new(&self.ledger_name, LogId::Records)?;
         let public_key = *self.keys.draw(&name)?.verifier().public();
-        self.logs
-            .insert(0, Growing::new(0, empty_head(public_key), Filling::new()));
+        self.logs.insert(0, Growing::new(0, empty_head(public_key), Filling::new()));
         let mut draft = Draft::default();
         draft.batch.put(Space::Meta, layout::IDENTITY, identity);
         self.draft_shard(1, &mut draft)?;
@@ -406,10 +344,7 @@ impl Committer {
             }
             for (key, account) in erasure.accounts {
                 let before = self.store.value(Space::Erased, &key)?;
-                let before = before
-                    .map(|bytes| ErasedAccount::decode(&bytes))
-                    .transpose()?
-                    .unwrap_or_default();
+                let before = before.map(|bytes| ErasedAccount::decode(&bytes)).transpose()?.unwrap_or_default();
                 draft.batch.put(Space::Erased, key, before.plus(&account).encode());
             }
             self.make_durable(draft)?;
@@ -436,29 +371,17 @@ impl Draft {
 
     fn end_segment(&mut self) {
         if let Some((place, entries)) = self.segment.take() {
-            self.batch
-                .put(Space::Entry, layout::place_key(place.log, place.index), entries);
+            self.batch.put(Space::Entry, layout::place_key(place.log, place.index), entries);
         }
     }
 }
 
 fn empty_head(public_key: [u8; 32]) -> Head {
-    Head {
-        edge: Edge::default(),
-        frozen: false,
-        time_ms: 0,
-        public_key,
-        recorded_size: 0,
-    }
+    Head { edge: Edge::default(), frozen: false, time_ms: 0, public_key, recorded_size: 0 }
 }
 
 /// The heads that the floor holds: a frozen shard's stands in the records log, and needs no floor.
 pub(crate) fn floor_heads(logs: &BTreeMap<u32, Growing>) -> Vec<FloorHead> {
     let open = logs.values().filter(|log| !log.head.frozen);
-    open.map(|log| FloorHead {
-        log: log.number,
-        size: log.size(),
-        root: log.head.edge.root(),
-    })
-    .collect()
+    open.map(|log| FloorHead { log: log.number, size: log.size(), root: log.head.edge.root() }).collect()
 }

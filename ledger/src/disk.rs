@@ -17,31 +17,16 @@ pub(crate) struct DiskFile {
 impl DiskFile {
     /// Makes a new file that only its owner may read, and its name last.
     pub(crate) fn create(path: &Path) -> Result<Self, Error> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path);
-        let file = Self {
-            file: file.map_err(|e| Error::io(path, &e))?,
-            path: path.to_owned(),
-        };
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
+        let file = Self { file: file.map_err(|e| Error::io(path, &e))?, path: path.to_owned() };
         sync_folder(path.parent().unwrap_or(Path::new(".")))?;
         Ok(file)
     }
 
     /// Opens a file that must be there.
     pub(crate) fn open(path: &Path, write: bool) -> Result<Self, Error> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(write)
-            .open(path)
-            .map_err(|e| Error::io(path, &e))?;
-        Ok(Self {
-            file,
-            path: path.to_owned(),
-        })
+        let file = OpenOptions::new().read(true).write(write).open(path).map_err(|e| Error::io(path, &e))?;
+        Ok(Self { file, path: path.to_owned() })
     }
 }
 
@@ -59,9 +44,7 @@ impl PlainFile for DiskFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
-        self.file
-            .write_all_at(bytes, offset)
-            .map_err(|e| Error::io(&self.path, &e))
+        self.file.write_all_at(bytes, offset).map_err(|e| Error::io(&self.path, &e))
     }
 
     fn sync(&self) -> Result<(), Error> {
@@ -75,15 +58,12 @@ impl PlainFile for DiskFile {
 
 /// Makes the names in a folder survive.
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), Error> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|e| Error::io(folder, &e))
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| Error::io(folder, &e))
 }
 
 /// Writes a new file that only its owner may read, content and name made to survive.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .map_err(|e| Error::io(path, &e))?;
+    file.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all())).map_err(|e| Error::io(path, &e))?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }

@@ -42,23 +42,13 @@ pub(crate) struct Rowed {
 impl Engines {
     /// Takes an engine's stored position, when a ledger is opened.
     pub(crate) fn restore(&mut self, engine: Id16, position: EnginePosition) {
-        self.engines.insert(
-            engine,
-            Engine {
-                position,
-                recent: VecDeque::new(),
-            },
-        );
+        self.engines.insert(engine, Engine { position, recent: VecDeque::new() });
     }
 
     /// Takes one of the newest entries, oldest first, when a ledger is opened.
     pub(crate) fn restore_recent(&mut self, entry: &Entry, leaf: Hash, place: LogPlace) {
         let Some(at) = entry.place() else { return };
-        if let Some(engine) = self
-            .engines
-            .get_mut(&at.engine)
-            .filter(|engine| engine.position.boot == at.boot)
-        {
+        if let Some(engine) = self.engines.get_mut(&at.engine).filter(|engine| engine.position.boot == at.boot) {
             engine.remember(leaf, place);
         }
     }
@@ -72,19 +62,13 @@ impl Engines {
         match entry {
             Entry::Boot(boot) => self.admit_boot(boot, leaf),
             Entry::Batch(batch) => self.admit_batch(batch, leaf, rowed),
-            _ => Err(Error::Chain {
-                engine: [0; 16],
-                what: "only boots and batches are an engine's",
-            }),
+            _ => Err(Error::Chain { engine: [0; 16], what: "only boots and batches are an engine's" }),
         }
     }
 
     /// Takes an entry that was admitted as the next.
     pub(crate) fn advance(&mut self, engine: Id16, position: EnginePosition, place: LogPlace) {
-        let known = self.engines.entry(engine).or_insert_with(|| Engine {
-            position,
-            recent: VecDeque::new(),
-        });
+        let known = self.engines.entry(engine).or_insert_with(|| Engine { position, recent: VecDeque::new() });
         if known.position.boot != position.boot {
             known.recent.clear();
         }
@@ -100,17 +84,10 @@ impl Engines {
     }
 
     fn admit_boot(&self, boot: &Boot, leaf: Hash) -> Result<Admission, Error> {
-        let wrong = |what| {
-            Err(Error::Chain {
-                engine: boot.engine,
-                what,
-            })
-        };
+        let wrong = |what| Err(Error::Chain { engine: boot.engine, what });
         if let Some(engine) = self.engines.get(&boot.engine) {
             if engine.position.boot == boot.boot {
-                return engine
-                    .again(boot.engine, 0, leaf)
-                    .unwrap_or(Err(Error::BootAgain { boot: boot.boot }));
+                return engine.again(boot.engine, 0, leaf).unwrap_or(Err(Error::BootAgain { boot: boot.boot }));
             }
             if boot.time_ms < engine.position.time_ms {
                 return wrong("time turns back");
@@ -134,50 +111,26 @@ impl Engines {
 
     fn admit_batch(&self, batch: &Batch, leaf: Hash, rowed: Rowed) -> Result<Admission, Error> {
         let (id, sequence) = (batch.place.engine, batch.place.sequence);
-        let engine = self
-            .engines
-            .get(&id)
-            .filter(|engine| engine.position.boot == batch.place.boot);
-        let engine = engine.ok_or(Error::UnknownBoot {
-            engine: id,
-            boot: batch.place.boot,
-        })?;
+        let engine = self.engines.get(&id).filter(|engine| engine.position.boot == batch.place.boot);
+        let engine = engine.ok_or(Error::UnknownBoot { engine: id, boot: batch.place.boot })?;
         let position = &engine.position;
         if sequence <= position.sequence {
-            return engine
-                .again(id, sequence, leaf)
-                .unwrap_or(Err(Error::ReplayTooOld { engine: id, sequence }));
+            return engine.again(id, sequence, leaf).unwrap_or(Err(Error::ReplayTooOld { engine: id, sequence }));
         }
         if position.clean {
-            return Err(Error::UnknownBoot {
-                engine: id,
-                boot: batch.place.boot,
-            });
+            return Err(Error::UnknownBoot { engine: id, boot: batch.place.boot });
         }
         if sequence != position.sequence + 1 {
-            return Err(Error::Gap {
-                engine: id,
-                expected: position.sequence + 1,
-                found: sequence,
-            });
+            return Err(Error::Gap { engine: id, expected: position.sequence + 1, found: sequence });
         }
         if batch.previous != position.leaf {
-            return Err(Error::Chain {
-                engine: id,
-                what: "it names another entry before it",
-            });
+            return Err(Error::Chain { engine: id, what: "it names another entry before it" });
         }
         if batch.time_ms < position.time_ms {
-            return Err(Error::Chain {
-                engine: id,
-                what: "time turns back",
-            });
+            return Err(Error::Chain { engine: id, what: "time turns back" });
         }
         let left = |before: u64, counted: u64, rowed: u64| {
-            before
-                .checked_add(counted)
-                .and_then(|sum| sum.checked_sub(rowed))
-                .ok_or(Error::RowsExceedEntries)
+            before.checked_add(counted).and_then(|sum| sum.checked_sub(rowed)).ok_or(Error::RowsExceedEntries)
         };
         let unrowed_prefilled = left(position.unrowed_prefilled, batch.prefilled_tokens, rowed.prefilled)?;
         let unrowed_emitted = left(position.unrowed_emitted, batch.emitted_tokens, rowed.emitted)?;
@@ -211,11 +164,7 @@ impl Engine {
         let at = self.recent.len().checked_sub(behind + 1)?;
         let (known, place) = self.recent[at];
         let same = known == leaf;
-        Some(if same {
-            Ok(Admission::Again(place))
-        } else {
-            Err(Error::Conflict { engine, sequence })
-        })
+        Some(if same { Ok(Admission::Again(place)) } else { Err(Error::Conflict { engine, sequence }) })
     }
 }
 
@@ -249,24 +198,12 @@ mod tests {
     fn boot() -> Entry {
         let digest = Hash::ZERO;
         let (base, build, config) = (digest, digest, digest);
-        Entry::Boot(Boot {
-            engine: ENGINE,
-            boot: BOOT,
-            previous: None,
-            time_ms: 5,
-            base,
-            build,
-            config,
-        })
+        Entry::Boot(Boot { engine: ENGINE, boot: BOOT, previous: None, time_ms: 5, base, build, config })
     }
 
     fn batch(sequence: u64, previous: &Entry, time_ms: u64) -> Entry {
         Entry::Batch(Batch {
-            place: Place {
-                engine: ENGINE,
-                boot: BOOT,
-                sequence,
-            },
+            place: Place { engine: ENGINE, boot: BOOT, sequence },
             previous: leaf(previous),
             time_ms,
             base: Hash::ZERO,
@@ -288,9 +225,7 @@ mod tests {
     }
 
     fn take(engines: &mut Engines, entry: &Entry, index: u64) {
-        let Ok(Admission::Next(position)) = admit(engines, entry) else {
-            panic!("it is the next")
-        };
+        let Ok(Admission::Next(position)) = admit(engines, entry) else { panic!("it is the next") };
         engines.advance(ENGINE, position, LogPlace { log: 1, index });
     }
 
@@ -309,42 +244,19 @@ mod tests {
     #[test]
     fn another_entry_of_the_same_number_is_a_conflict() {
         let (engines, entries) = running(3);
-        assert_eq!(
-            admit(&engines, &entries[2]),
-            Ok(Admission::Again(LogPlace { log: 1, index: 2 }))
-        );
+        assert_eq!(admit(&engines, &entries[2]), Ok(Admission::Again(LogPlace { log: 1, index: 2 })));
         let other = batch(2, &entries[1], 1000);
-        assert_eq!(
-            admit(&engines, &other),
-            Err(Error::Conflict {
-                engine: ENGINE,
-                sequence: 2
-            })
-        );
-        let Entry::Boot(mut again) = boot() else {
-            unreachable!("it is a boot")
-        };
+        assert_eq!(admit(&engines, &other), Err(Error::Conflict { engine: ENGINE, sequence: 2 }));
+        let Entry::Boot(mut again) = boot() else { unreachable!("it is a boot") };
         again.config = Hash([9; 32]);
         let again = admit(&engines, &Entry::Boot(again));
-        assert_eq!(
-            again,
-            Err(Error::Conflict {
-                engine: ENGINE,
-                sequence: 0
-            })
-        );
+        assert_eq!(again, Err(Error::Conflict { engine: ENGINE, sequence: 0 }));
     }
 
     #[test]
     fn the_recent_past_ends_somewhere() {
         let (engines, entries) = running(RECENT_MAX as u64 + 1);
-        assert_eq!(
-            admit(&engines, &entries[1]),
-            Err(Error::ReplayTooOld {
-                engine: ENGINE,
-                sequence: 1
-            })
-        );
+        assert_eq!(admit(&engines, &entries[1]), Err(Error::ReplayTooOld { engine: ENGINE, sequence: 1 }));
         assert!(matches!(admit(&engines, &entries[2]), Ok(Admission::Again(_))));
         assert_eq!(admit(&engines, &entries[0]), Err(Error::BootAgain { boot: BOOT }));
     }
@@ -353,25 +265,13 @@ mod tests {
     fn a_chain_neither_forks_nor_turns_back() {
         let (engines, entries) = running(2);
         let wrong = |what| Err(Error::Chain { engine: ENGINE, what });
-        assert_eq!(
-            admit(&engines, &batch(3, &entries[1], 100)),
-            wrong("it names another entry before it")
-        );
+        assert_eq!(admit(&engines, &batch(3, &entries[1], 100)), wrong("it names another entry before it"));
         assert_eq!(admit(&engines, &batch(3, &entries[2], 6)), wrong("time turns back"));
-        let gap = Err(Error::Gap {
-            engine: ENGINE,
-            expected: 3,
-            found: 4,
-        });
+        let gap = Err(Error::Gap { engine: ENGINE, expected: 3, found: 4 });
         assert_eq!(admit(&engines, &batch(4, &entries[2], 100)), gap);
-        let Entry::Boot(mut next) = boot() else {
-            unreachable!("it is a boot")
-        };
+        let Entry::Boot(mut next) = boot() else { unreachable!("it is a boot") };
         next.boot = [3; 16];
         next.time_ms = 1000;
-        assert_eq!(
-            admit(&engines, &Entry::Boot(next)),
-            wrong("the boot before it ended otherwise")
-        );
+        assert_eq!(admit(&engines, &Entry::Boot(next)), wrong("the boot before it ended otherwise"));
     }
 }

@@ -42,44 +42,28 @@ impl Reader {
         let mut accounts: BTreeMap<Vec<u8>, ErasedAccount> = BTreeMap::new();
         for log in record.first.log..=last.log {
             let from = if log == record.first.log { record.first.index } else { 0 };
-            let to = if log == last.log {
-                last.index
-            } else {
-                self.size(log_of(log))?
-            };
+            let to = if log == last.log { last.index } else { self.size(log_of(log))? };
             let (mut count, mut first_index, mut last_index) = (0, 0, 0);
-            self.store.scan(
-                Space::Rows,
-                &place_key(log, from),
-                &place_key(log, to + 1),
-                &mut |key, rows| {
-                    let index = place_number(key)?;
-                    for (number, row) in (0u32..).zip(decode_sealed(rows)?) {
-                        if row.slot != record.slot {
-                            continue;
-                        }
-                        (first_index, last_index) = (if count == 0 { index } else { first_index }, index);
-                        count += 1;
-                        let entry = Entry::decode(&self.entry(log_of(log), index)?)?;
-                        let place = entry
-                            .place()
-                            .ok_or_else(|| Error::damaged("an entry with rows", "no engine's"))?;
-                        let secret = self.request_of(record.slot, None)?;
-                        let (_, row) = row.open(&secret, &place.boot, place.sequence, number)?;
-                        if let Row::Completion(row) = Row::decode(&row)? {
-                            let account = ErasedAccount {
-                                delivered_tokens: row.delivered_tokens,
-                                fee_nano: row.fee_nano,
-                            };
-                            let sum = accounts
-                                .entry(erased_key(log, &row.price_policy, &row.pairs))
-                                .or_default();
-                            *sum = sum.plus(&account);
-                        }
+            self.store.scan(Space::Rows, &place_key(log, from), &place_key(log, to + 1), &mut |key, rows| {
+                let index = place_number(key)?;
+                for (number, row) in (0u32..).zip(decode_sealed(rows)?) {
+                    if row.slot != record.slot {
+                        continue;
                     }
-                    Ok(ControlFlow::Continue(()))
-                },
-            )?;
+                    (first_index, last_index) = (if count == 0 { index } else { first_index }, index);
+                    count += 1;
+                    let entry = Entry::decode(&self.entry(log_of(log), index)?)?;
+                    let place = entry.place().ok_or_else(|| Error::damaged("an entry with rows", "no engine's"))?;
+                    let secret = self.request_of(record.slot, None)?;
+                    let (_, row) = row.open(&secret, &place.boot, place.sequence, number)?;
+                    if let Row::Completion(row) = Row::decode(&row)? {
+                        let account = ErasedAccount { delivered_tokens: row.delivered_tokens, fee_nano: row.fee_nano };
+                        let sum = accounts.entry(erased_key(log, &row.price_policy, &row.pairs)).or_default();
+                        *sum = sum.plus(&account);
+                    }
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
             if count > 0 {
                 redactions.push(Redaction {
                     time_ms: 0,
@@ -91,12 +75,7 @@ impl Reader {
                 });
             }
         }
-        Ok(Erasure {
-            request: *request,
-            slot: record.slot,
-            redactions,
-            accounts: accounts.into_iter().collect(),
-        })
+        Ok(Erasure { request: *request, slot: record.slot, redactions, accounts: accounts.into_iter().collect() })
     }
 
     /// The last place that rows of a request can have: that of its last completion. Where its engine's boot ended
@@ -121,9 +100,6 @@ impl Reader {
             }
         }
         let newest = self.shared.newest_shard();
-        Ok(LogPlace {
-            log: crate::layout::log_number(newest),
-            index: self.size(newest)?,
-        })
+        Ok(LogPlace { log: crate::layout::log_number(newest), index: self.size(newest)? })
     }
 }

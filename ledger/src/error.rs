@@ -11,11 +11,7 @@ use thiserror::Error as ThisError;
 pub enum Error {
     // Refused: nothing was written, and the ledger goes on.
     #[error("engine {} is at sequence {expected}, so {found} leaves a gap", hex_encode(.engine))]
-    Gap {
-        engine: [u8; 16],
-        expected: u64,
-        found: u64,
-    },
+    Gap { engine: [u8; 16], expected: u64, found: u64 },
     #[error("engine {} wrote something else at sequence {sequence} of that boot", hex_encode(.engine))]
     Conflict { engine: [u8; 16], sequence: u64 },
     #[error("engine {} is beyond sequence {sequence}, which is too long ago to say where it lies", hex_encode(.engine))]
@@ -89,16 +85,10 @@ pub enum Error {
 impl Error {
     /// An error of the operating system, with the path that it is about.
     pub(crate) fn io(path: impl AsRef<std::path::Path>, why: &std::io::Error) -> Self {
-        Self::Io {
-            path: path.as_ref().display().to_string(),
-            why: why.to_string(),
-        }
+        Self::Io { path: path.as_ref().display().to_string(), why: why.to_string() }
     }
 
     pub(crate) fn damaged(what: impl ToString, how: impl ToString) -> Self {
-        Self::Damaged {
-            what: what.to_string(),
-            how: how.to_string(),
-        }
+        Self::Damaged { what: what.to_string(), how: how.to_string() }
     }
 }

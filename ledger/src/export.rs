@@ -27,19 +27,13 @@ impl Ledger {
             self.reader.request_record(request)?;
         }
         let files = LogFiles::newest(&self.reader, log, scope)?;
-        let made = fs::create_dir_all(out)
-            .and_then(|()| fs::read_dir(out))
-            .map_err(|e| Error::io(out, &e))?;
+        let made = fs::create_dir_all(out).and_then(|()| fs::read_dir(out)).map_err(|e| Error::io(out, &e))?;
         if made.count() > 0 {
-            return Err(Error::NotEmpty {
-                path: out.display().to_string(),
-            });
+            return Err(Error::NotEmpty { path: out.display().to_string() });
         }
         let mut manifest = String::new();
         for path in files.paths()? {
-            let bytes = files
-                .bytes(&path)?
-                .ok_or_else(|| Error::damaged(&path, "it is not in the store"))?;
+            let bytes = files.bytes(&path)?.ok_or_else(|| Error::damaged(&path, "it is not in the store"))?;
             write(&out.join(&path), &bytes)?;
             manifest += &format!("{}  {path}\n", digest(&bytes));
         }
@@ -49,9 +43,7 @@ impl Ledger {
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)
-        .and_then(|()| fs::write(path, bytes))
-        .map_err(|e| Error::io(path, &e))
+    fs::create_dir_all(folder).and_then(|()| fs::write(path, bytes)).map_err(|e| Error::io(path, &e))
 }
 
 /// One log of a store, seen as the files that its export has.
@@ -68,35 +60,15 @@ impl<'a> LogFiles<'a> {
     /// The files of a log at its newest checkpoint.
     pub(crate) fn newest(reader: &'a Reader, log: LogId, scope: &'a RowScope) -> Result<Self, Error> {
         let signed = reader.log_view(log)?.published;
-        let unsigned = || Error::NotPublished {
-            log,
-            size: 0,
-            why: "it was never signed".to_owned(),
-        };
-        Ok(Self {
-            reader,
-            log,
-            scope,
-            size: signed.ok_or_else(unsigned)?,
-            own_head: None,
-        })
+        let unsigned = || Error::NotPublished { log, size: 0, why: "it was never signed".to_owned() };
+        Ok(Self { reader, log, scope, size: signed.ok_or_else(unsigned)?, own_head: None })
     }
 
     /// The files of a log up to its last durable entry, signed or not.
     pub(crate) fn durable(reader: &'a Reader, log: LogId, scope: &'a RowScope) -> Result<Self, Error> {
         let view = reader.log_view(log)?;
-        let head = Checkpoint {
-            origin: reader.name(log)?.to_string(),
-            size: view.size,
-            root: view.root,
-        };
-        Ok(Self {
-            reader,
-            log,
-            scope,
-            size: view.size,
-            own_head: Some(head.to_text()),
-        })
+        let head = Checkpoint { origin: reader.name(log)?.to_string(), size: view.size, root: view.root };
+        Ok(Self { reader, log, scope, size: view.size, own_head: Some(head.to_text()) })
     }
 
     fn rows_granted(&self) -> bool {
@@ -106,11 +78,7 @@ impl<'a> LogFiles<'a> {
     /// All files, those first that an auditor reads first.
     fn paths(&self) -> Result<Vec<String>, Error> {
         let mut paths = vec!["checkpoint".to_owned(), "policy.txt".to_owned()];
-        paths.extend(
-            self.checkpoint_sizes()?
-                .iter()
-                .map(|size| format!("checkpoints/{size}")),
-        );
+        paths.extend(self.checkpoint_sizes()?.iter().map(|size| format!("checkpoints/{size}")));
         paths.extend(bundles_of(self.size).map(|(number, width)| bundle_path(number, width)));
         paths.extend(tiles_of(self.size).map(|tile| tile.path()));
         if self.rows_granted() {
@@ -132,9 +100,7 @@ impl<'a> LogFiles<'a> {
             return self.reader.checkpoint(self.log, self.size);
         }
         if path == "policy.txt" {
-            return Ok(Some(
-                format!("log {}\nquorum none\n", self.reader.key(self.log)?).into_bytes(),
-            ));
+            return Ok(Some(format!("log {}\nquorum none\n", self.reader.key(self.log)?).into_bytes()));
         }
         if let Some(size) = path.strip_prefix("checkpoints/") {
             return decimal(size).map_or(Ok(None), |size| self.reader.checkpoint(self.log, size));
@@ -156,10 +122,7 @@ impl<'a> LogFiles<'a> {
         let mut bundle = Vec::new();
         for index in first..first + width {
             let granted = self.reader.granted_rows(self.log, index, self.scope)?;
-            push_to_row_bundle(
-                &mut bundle,
-                &granted.map(|rows| encode_granted(&rows)).unwrap_or_default(),
-            );
+            push_to_row_bundle(&mut bundle, &granted.map(|rows| encode_granted(&rows)).unwrap_or_default());
         }
         Ok(bundle)
     }
@@ -168,18 +131,14 @@ impl<'a> LogFiles<'a> {
 /// For the audit, which reads exports without knowing what they lie on.
 impl Files for LogFiles<'_> {
     fn read(&self, path: &str) -> Result<Vec<u8>, ReadError> {
-        self.bytes(path)
-            .map_err(|why| ReadError::Failed(why.to_string()))?
-            .ok_or(ReadError::Missing)
+        self.bytes(path).map_err(|why| ReadError::Failed(why.to_string()))?.ok_or(ReadError::Missing)
     }
 
     fn list(&self, folder: &str) -> Result<Vec<String>, ReadError> {
         if folder != "checkpoints" {
             return Ok(Vec::new());
         }
-        let sizes = self
-            .checkpoint_sizes()
-            .map_err(|why| ReadError::Failed(why.to_string()))?;
+        let sizes = self.checkpoint_sizes().map_err(|why| ReadError::Failed(why.to_string()))?;
         Ok(sizes.iter().map(u64::to_string).collect())
     }
 }
@@ -229,9 +188,7 @@ impl std::str::FromStr for RowScope {
             "settlement" => Ok(Self::Settlement),
             _ => {
                 let request = text.strip_prefix("request:").and_then(|id| Hash::from_hex(id).ok());
-                request
-                    .map(Self::Request)
-                    .ok_or_else(|| "a scope is public, settlement or request:ID".to_owned())
+                request.map(Self::Request).ok_or_else(|| "a scope is public, settlement or request:ID".to_owned())
             }
         }
     }

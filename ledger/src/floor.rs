@@ -46,11 +46,7 @@ impl Floor {
     pub(crate) fn create(file: Box<dyn PlainFile>, store: StoreId, heads: &[FloorHead]) -> Result<Self, Error> {
         // Both slots are there from the beginning, so that later writes never change the file's length.
         file.write_at(SLOT_STRIDE, &slot_bytes(&store, 0, heads))?;
-        let mut floor = Self {
-            file,
-            store,
-            generation: 1,
-        };
+        let mut floor = Self { file, store, generation: 1 };
         floor.raise(heads)?;
         Ok(floor)
     }
@@ -62,30 +58,18 @@ impl Floor {
             let mut bytes = [0; SLOT_BYTES];
             let read = file.read_at(offset, &mut bytes)?;
             let slot = if read == SLOT_BYTES { read_slot(&bytes) } else { None };
-            newest = newest
-                .into_iter()
-                .chain(slot)
-                .max_by_key(|(generation, _, _)| *generation);
+            newest = newest.into_iter().chain(slot).max_by_key(|(generation, _, _)| *generation);
         }
         let (generation, store, heads) =
             newest.ok_or_else(|| Error::damaged("the floor", "neither of its slots is whole"))?;
-        Ok((
-            Self {
-                file,
-                store,
-                generation,
-            },
-            store,
-            heads,
-        ))
+        Ok((Self { file, store, generation }, store, heads))
     }
 
     /// Raises the floor. When this returns, these heads survive.
     pub(crate) fn raise(&mut self, heads: &[FloorHead]) -> Result<(), Error> {
         self.generation += 1;
         let slot = (self.generation % 2) * SLOT_STRIDE;
-        self.file
-            .write_at(slot, &slot_bytes(&self.store, self.generation, heads))?;
+        self.file.write_at(slot, &slot_bytes(&self.store, self.generation, heads))?;
         self.file.sync()
     }
 }
@@ -126,11 +110,7 @@ fn read_slot(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, StoreId, Vec<FloorHead>)>
         let (log, tail) = rest.split_first_chunk::<4>()?;
         let (size, tail) = tail.split_first_chunk::<8>()?;
         let (root, tail) = tail.split_first_chunk::<{ Hash::LEN }>()?;
-        heads.push(FloorHead {
-            log: u32::from_be_bytes(*log),
-            size: u64::from_be_bytes(*size),
-            root: Hash(*root),
-        });
+        heads.push(FloorHead { log: u32::from_be_bytes(*log), size: u64::from_be_bytes(*size), root: Hash(*root) });
         rest = tail;
     }
     Some((u64::from_be_bytes(*generation), *store, heads))

@@ -53,29 +53,18 @@ impl Ledger {
             None => examined.wrong.push("the floor file is missing".to_owned()),
             Some(Err(why)) => examined.wrong.push(why.to_string()),
             Some(Ok((_, store, _))) if store != reader.identity.store => {
-                examined
-                    .wrong
-                    .push("the floor file is that of another store".to_owned());
+                examined.wrong.push("the floor file is that of another store".to_owned());
             }
             Some(Ok((_, _, heads))) => {
-                examined
-                    .wrong
-                    .extend(below_floor(reader, &heads)?.map(|why| why.to_string()));
+                examined.wrong.extend(below_floor(reader, &heads)?.map(|why| why.to_string()));
             }
         }
         for log in ledger.logs() {
             examined.sizes.insert(log, reader.size(log)?);
         }
         check_acks(reader, acks, &mut examined)?;
-        let files = AllFiles {
-            reader,
-            scope: &RowScope::Settlement,
-        };
-        let options = AuditOptions {
-            allow_erased: true,
-            unsigned_head: true,
-            ..AuditOptions::default()
-        };
+        let files = AllFiles { reader, scope: &RowScope::Settlement };
+        let options = AuditOptions { allow_erased: true, unsigned_head: true, ..AuditOptions::default() };
         match audit_ledger(&files, &reader.key(LogId::Records)?, options, &mut |_, _, _| ()) {
             Ok(_) => {}
             Err(Failure::Unreadable { path, why }) => examined.wrong.push(format!("{path}: {why}")),
@@ -87,12 +76,7 @@ impl Ledger {
 
 /// Every acknowledged entry is where it was said to be, in the newest shard or in one before it.
 fn check_acks(reader: &Reader, acks: &[Acked], examined: &mut Examined) -> Result<(), Error> {
-    let mut shards: Vec<LogId> = examined
-        .sizes
-        .keys()
-        .copied()
-        .filter(|log| *log != LogId::Records)
-        .collect();
+    let mut shards: Vec<LogId> = examined.sizes.keys().copied().filter(|log| *log != LogId::Records).collect();
     shards.reverse();
     let mut at_hand: Option<(LogId, u64, Vec<Hash>)> = None;
     for acked in acks {
@@ -105,32 +89,17 @@ fn check_acks(reader: &Reader, acks: &[Acked], examined: &mut Examined) -> Resul
             if acked.index >= size {
                 continue;
             }
-            if at_hand
-                .as_ref()
-                .is_none_or(|(log, tile, _)| (*log, *tile) != (shard, number))
-            {
-                let hashes = reader.tile(
-                    shard,
-                    Tile {
-                        level: 0,
-                        index: number,
-                        width: width_at(number, size),
-                    },
-                )?;
+            if at_hand.as_ref().is_none_or(|(log, tile, _)| (*log, *tile) != (shard, number)) {
+                let hashes = reader.tile(shard, Tile { level: 0, index: number, width: width_at(number, size) })?;
                 at_hand = Some((shard, number, hashes));
             }
-            found |= at_hand
-                .as_ref()
-                .is_some_and(|(_, _, hashes)| hashes.get(place) == Some(&acked.leaf));
+            found |= at_hand.as_ref().is_some_and(|(_, _, hashes)| hashes.get(place) == Some(&acked.leaf));
             if found {
                 break;
             }
         }
         if !found {
-            examined.wrong.push(format!(
-                "acknowledged entry {} is missing or another: {}",
-                acked.index, acked.leaf
-            ));
+            examined.wrong.push(format!("acknowledged entry {} is missing or another: {}", acked.index, acked.leaf));
         }
     }
     Ok(())

@@ -58,10 +58,7 @@ pub struct Folder {
 impl Folder {
     /// A ledger's folder, with its floor inside unless another place is given for it.
     pub fn new(folder: &Path, floor: Option<&Path>) -> Self {
-        Self {
-            folder: folder.to_owned(),
-            floor: floor.map_or_else(|| folder.join("floor"), Path::to_owned),
-        }
+        Self { folder: folder.to_owned(), floor: floor.map_or_else(|| folder.join("floor"), Path::to_owned) }
     }
 
     /// Whether a ledger was made here.
@@ -74,9 +71,7 @@ impl Folder {
         let io = |e| Error::io(&self.folder, &e);
         std::fs::create_dir_all(&self.folder).map_err(io)?;
         if std::fs::read_dir(&self.folder).map_err(io)?.next().is_some() {
-            return Err(Error::NotEmpty {
-                path: self.folder.display().to_string(),
-            });
+            return Err(Error::NotEmpty { path: self.folder.display().to_string() });
         }
         for name in ["keys", "secrets"] {
             let path = self.folder.join(name);
@@ -85,10 +80,7 @@ impl Folder {
                 .map_err(|e| Error::io(&path, &e))?;
         }
         sync_folder(&self.folder)?;
-        self.folder
-            .parent()
-            .filter(|above| !above.as_os_str().is_empty())
-            .map_or(Ok(()), sync_folder)
+        self.folder.parent().filter(|above| !above.as_os_str().is_empty()).map_or(Ok(()), sync_folder)
     }
 
     fn path(&self, which: Plain) -> PathBuf {
@@ -103,9 +95,7 @@ impl Home for Folder {
     fn store(&self, access: Access) -> Result<Arc<dyn Store>, Error> {
         let path = self.folder.join("store");
         if access != Access::Create && !self.holds_ledger() {
-            return Err(Error::NotALedger {
-                path: self.folder.display().to_string(),
-            });
+            return Err(Error::NotALedger { path: self.folder.display().to_string() });
         }
         Ok(match access {
             Access::Create => Arc::new(Rocks::create(&path)?),

@@ -48,14 +48,7 @@ impl Inlet {
         } else {
             self.space.free.load(Ordering::Relaxed)
         };
-        if free < self.reserve_bytes {
-            Err(Error::LowSpace {
-                free,
-                reserve: self.reserve_bytes,
-            })
-        } else {
-            Ok(())
-        }
+        if free < self.reserve_bytes { Err(Error::LowSpace { free, reserve: self.reserve_bytes }) } else { Ok(()) }
     }
 
     /// Hands a command to the committer.

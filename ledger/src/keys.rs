@@ -26,9 +26,7 @@ pub(crate) struct KeyFolder {
 
 impl KeyFolder {
     pub(crate) fn new(folder: &Path) -> Self {
-        Self {
-            folder: folder.to_owned(),
-        }
+        Self { folder: folder.to_owned() }
     }
 
     fn path(&self, log: LogId) -> PathBuf {

@@ -31,11 +31,7 @@ pub(crate) fn log_number(log: LogId) -> u32 {
 
 /// The log of this number.
 pub(crate) fn log_of(number: u32) -> LogId {
-    if number == 0 {
-        LogId::Records
-    } else {
-        LogId::Usage(number)
-    }
+    if number == 0 { LogId::Records } else { LogId::Usage(number) }
 }
 
 pub(crate) fn head_key(log: u32) -> Vec<u8> {
@@ -66,9 +62,7 @@ pub(crate) fn place_key(log: u32, number: u64) -> [u8; 12] {
 /// The number in a [`place_key`].
 pub(crate) fn place_number(key: &[u8]) -> Result<u64, Error> {
     let bytes = key.get(4..12).and_then(|bytes| bytes.try_into().ok());
-    bytes
-        .map(u64::from_be_bytes)
-        .ok_or_else(|| Error::damaged("a key of the store", "it is too short"))
+    bytes.map(u64::from_be_bytes).ok_or_else(|| Error::damaged("a key of the store", "it is too short"))
 }
 
 pub(crate) fn tile_key(log: u32, level: u8, index: u64) -> [u8; 13] {
@@ -105,10 +99,8 @@ impl<'a> Fields<'a> {
     }
 
     fn bytes<const N: usize>(&mut self) -> Result<[u8; N], Error> {
-        let (field, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or_else(|| Error::damaged(self.what, "it is too short"))?;
+        let (field, rest) =
+            self.rest.split_first_chunk::<N>().ok_or_else(|| Error::damaged(self.what, "it is too short"))?;
         self.rest = rest;
         Ok(*field)
     }
@@ -130,11 +122,7 @@ impl<'a> Fields<'a> {
     }
 
     fn end(self) -> Result<(), Error> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::damaged(self.what, "it is too long"))
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(Error::damaged(self.what, "it is too long")) }
     }
 }
 
@@ -149,31 +137,18 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        [
-            &STORE_FORMAT.to_be_bytes()[..],
-            &self.store,
-            &self.engine,
-            self.name.as_bytes(),
-        ]
-        .concat()
+        [&STORE_FORMAT.to_be_bytes()[..], &self.store, &self.engine, self.name.as_bytes()].concat()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let mut fields = Fields::new("the store's identity", bytes);
         let format = fields.u64()?;
         if format != STORE_FORMAT {
-            return Err(Error::Format {
-                found: format,
-                known: STORE_FORMAT,
-            });
+            return Err(Error::Format { found: format, known: STORE_FORMAT });
         }
         let (store, engine) = (fields.bytes()?, fields.bytes()?);
         let name = String::from_utf8(fields.rest.to_vec());
-        Ok(Self {
-            store,
-            engine,
-            name: name.map_err(|_| Error::damaged("the store's identity", "no name"))?,
-        })
+        Ok(Self { store, engine, name: name.map_err(|_| Error::damaged("the store's identity", "no name"))? })
     }
 }
 
@@ -196,10 +171,7 @@ impl Head {
         bytes.extend_from_slice(&self.time_ms.to_be_bytes());
         bytes.extend_from_slice(&self.recorded_size.to_be_bytes());
         bytes.extend_from_slice(&self.public_key);
-        self.edge
-            .peaks()
-            .iter()
-            .for_each(|peak| bytes.extend_from_slice(&peak.0));
+        self.edge.peaks().iter().for_each(|peak| bytes.extend_from_slice(&peak.0));
         bytes
     }
 
@@ -207,21 +179,9 @@ impl Head {
         let mut fields = Fields::new("a log's head", bytes);
         let (size, frozen, time_ms, recorded_size) = (fields.u64()?, fields.flag()?, fields.u64()?, fields.u64()?);
         let public_key = fields.bytes()?;
-        let peaks = fields
-            .rest
-            .chunks(Hash::LEN)
-            .map(Hash::from_slice)
-            .collect::<Result<_, _>>();
-        let edge = peaks
-            .and_then(|peaks| Edge::new(size, peaks))
-            .map_err(|e| Error::damaged("a log's head", e))?;
-        Ok(Self {
-            edge,
-            frozen,
-            time_ms,
-            public_key,
-            recorded_size,
-        })
+        let peaks = fields.rest.chunks(Hash::LEN).map(Hash::from_slice).collect::<Result<_, _>>();
+        let edge = peaks.and_then(|peaks| Edge::new(size, peaks)).map_err(|e| Error::damaged("a log's head", e))?;
+        Ok(Self { edge, frozen, time_ms, public_key, recorded_size })
     }
 }
 
@@ -245,12 +205,7 @@ impl EnginePosition {
         bytes.extend_from_slice(&self.boot);
         bytes.extend_from_slice(&self.sequence.to_be_bytes());
         bytes.extend_from_slice(&self.leaf.0);
-        for number in [
-            self.time_ms,
-            self.open_requests,
-            self.unrowed_prefilled,
-            self.unrowed_emitted,
-        ] {
+        for number in [self.time_ms, self.open_requests, self.unrowed_prefilled, self.unrowed_emitted] {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
         bytes.push(u8::from(self.clean));
@@ -301,20 +256,10 @@ impl RequestRecord {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let mut fields = Fields::new("a request's record", bytes);
-        let (slot, first) = (
-            fields.u64()?,
-            LogPlace {
-                log: fields.u32()?,
-                index: fields.u64()?,
-            },
-        );
+        let (slot, first) = (fields.u64()?, LogPlace { log: fields.u32()?, index: fields.u64()? });
         let (has_nonce, nonce) = (fields.flag()?, fields.bytes()?);
         fields.end()?;
-        Ok(Self {
-            slot,
-            first,
-            masked_nonce: has_nonce.then_some(nonce),
-        })
+        Ok(Self { slot, first, masked_nonce: has_nonce.then_some(nonce) })
     }
 }
 
@@ -327,24 +272,13 @@ pub(crate) struct CompletionRecord {
 
 impl CompletionRecord {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let CompletionRecord { place, row } = self;
-        [
-            &place.log.to_be_bytes()[..],
-            &place.index.to_be_bytes(),
-            &row.to_be_bytes(),
-        ]
-        .concat()
+        let Self { place, row } = self;
+        [&place.log.to_be_bytes()[..], &place.index.to_be_bytes(), &row.to_be_bytes()].concat()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let mut fields = Fields::new("a completion's record", bytes);
-        let record = Self {
-            place: LogPlace {
-                log: fields.u32()?,
-                index: fields.u64()?,
-            },
-            row: fields.u32()?,
-        };
+        let record = Self { place: LogPlace { log: fields.u32()?, index: fields.u64()? }, row: fields.u32()? };
         fields.end()?;
         Ok(record)
     }
@@ -373,10 +307,7 @@ impl ErasedAccount {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let mut fields = Fields::new("an erased account", bytes);
-        let account = Self {
-            delivered_tokens: fields.u64()?,
-            fee_nano: fields.u64()?,
-        };
+        let account = Self { delivered_tokens: fields.u64()?, fee_nano: fields.u64()? };
         fields.end()?;
         Ok(account)
     }

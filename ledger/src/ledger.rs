@@ -73,11 +73,7 @@ impl Ledger {
     /// Makes a ledger of this name, with usage shard 1 open and its empty head signed.
     pub fn create(home: &dyn Home, name: &str, options: Options) -> Result<Self, Error> {
         LogName::new(name, LogId::Records)?;
-        let identity = Identity {
-            store: random_id()?,
-            engine: random_id()?,
-            name: name.to_owned(),
-        };
+        let identity = Identity { store: random_id()?, engine: random_id()?, name: name.to_owned() };
         let empty = || Error::damaged("a new file", "it was not made");
         let slots = home.file(Plain::Slots, Access::Create)?.ok_or_else(empty)?;
         let secrets = Arc::new(Secrets::create(slots, &identity.store)?);
@@ -86,18 +82,8 @@ impl Ledger {
         let store = home.store(Access::Create)?;
         let encoded = identity.encode();
         let shared = Arc::new(Shared::new(BTreeMap::new()));
-        let reader = Reader {
-            store,
-            secrets: Some(secrets),
-            identity: Arc::new(identity),
-            shared,
-        };
-        let found = Found {
-            reader,
-            logs: BTreeMap::new(),
-            slots_used: 1,
-            writable: Err(WhyReadOnly::Asked),
-        };
+        let reader = Reader { store, secrets: Some(secrets), identity: Arc::new(identity), shared };
+        let found = Found { reader, logs: BTreeMap::new(), slots_used: 1, writable: Err(WhyReadOnly::Asked) };
         let ledger = Self::start(home, found, floor, Engines::default(), options, Some(&encoded))?;
         ledger.publish()?;
         Ok(ledger)
@@ -108,20 +94,14 @@ impl Ledger {
         let mut found = opening::open(home, true)?;
         match std::mem::replace(&mut found.writable, Err(WhyReadOnly::Asked)) {
             Ok((floor, engines)) => Self::start(home, found, floor, engines, options, None),
-            Err(why) => Ok(Self {
-                reader: found.reader,
-                writing: Err(why),
-            }),
+            Err(why) => Ok(Self { reader: found.reader, writing: Err(why) }),
         }
     }
 
     /// Opens a ledger without changing anything. Another process may be writing it.
     pub fn open_read_only(home: &dyn Home) -> Result<Self, Error> {
         let found = opening::open(home, false)?;
-        Ok(Self {
-            reader: found.reader,
-            writing: Err(WhyReadOnly::Asked),
-        })
+        Ok(Self { reader: found.reader, writing: Err(WhyReadOnly::Asked) })
     }
 
     fn start(
@@ -132,12 +112,7 @@ impl Ledger {
         options: Options,
         identity: Option<&[u8]>,
     ) -> Result<Self, Error> {
-        let Found {
-            reader,
-            logs,
-            slots_used,
-            ..
-        } = found;
+        let Found { reader, logs, slots_used, .. } = found;
         let secrets = reader.secrets.clone().expect("a ledger is not written without secrets");
         let (store, shared, keys) = (Arc::clone(&reader.store), Arc::clone(&reader.shared), home.keys());
         let (queue, name) = (Arc::new(Queue::new()), reader.identity.name.clone());
@@ -166,27 +141,11 @@ impl Ledger {
         if let Some(identity) = identity {
             committer.found(identity)?;
         }
-        let threads = vec![
-            spawn("loam-committer", move || committer.run())?,
-            spawn("loam-publisher", move || publisher.run())?,
-        ];
+        let threads =
+            vec![spawn("loam-committer", move || committer.run())?, spawn("loam-publisher", move || publisher.run())?];
         let (clock, reserve_bytes) = (options.clock, options.reserve_bytes);
-        let inlet = Inlet {
-            queue,
-            shared,
-            store,
-            clock,
-            reserve_bytes,
-            space: SpaceGauge::default(),
-        };
-        Ok(Self {
-            reader,
-            writing: Ok(Writing {
-                inlet: Arc::new(inlet),
-                secrets,
-                threads: Mutex::new(threads),
-            }),
-        })
+        let inlet = Inlet { queue, shared, store, clock, reserve_bytes, space: SpaceGauge::default() };
+        Ok(Self { reader, writing: Ok(Writing { inlet: Arc::new(inlet), secrets, threads: Mutex::new(threads) }) })
     }
 
     /// Why the ledger can only be read, where that is so.
@@ -211,13 +170,7 @@ impl Ledger {
 
     /// The ledger's logs: the records log, then the shards.
     pub fn logs(&self) -> Vec<LogId> {
-        self.reader
-            .shared
-            .view()
-            .logs
-            .keys()
-            .map(|number| crate::layout::log_of(*number))
-            .collect()
+        self.reader.shared.view().logs.keys().map(|number| crate::layout::log_of(*number)).collect()
     }
 
     /// The newest usage shard, which alone takes entries.
@@ -287,12 +240,7 @@ impl Ledger {
             config: info.config,
         };
         let (sender, outcome) = mpsc::sync_channel(1);
-        let writer = Writer::boot(
-            Arc::clone(inlet),
-            info,
-            boot,
-            Box::new(move |result| drop(sender.send(result))),
-        )?;
+        let writer = Writer::boot(Arc::clone(inlet), info, boot, Box::new(move |result| drop(sender.send(result))))?;
         outcome.recv().unwrap_or(Err(Error::Closed))?;
         Ok(writer)
     }
@@ -321,11 +269,7 @@ impl Ledger {
     /// Appends an entry that was prepared before, and waits until it is durable.
     pub fn append_durable(&self, prepared: Prepared) -> Result<Committed, Error> {
         let (sender, outcome) = mpsc::sync_channel(1);
-        self.append(
-            prepared,
-            Level::Durable,
-            Some(Box::new(move |result| drop(sender.send(result)))),
-        )?;
+        self.append(prepared, Level::Durable, Some(Box::new(move |result| drop(sender.send(result)))))?;
         outcome.recv().unwrap_or(Err(Error::Closed))
     }
 
@@ -333,16 +277,9 @@ impl Ledger {
     pub fn publish(&self) -> Result<(), Error> {
         self.inlet()?;
         let shared = &self.reader.shared;
-        let sizes: Vec<(u32, u64)> = shared
-            .view()
-            .logs
-            .iter()
-            .map(|(number, log)| (*number, log.size))
-            .collect();
+        let sizes: Vec<(u32, u64)> = shared.view().logs.iter().map(|(number, log)| (*number, log.size)).collect();
         let covered = |view: &crate::view::View| {
-            sizes
-                .iter()
-                .all(|(log, size)| view.logs[log].published.is_some_and(|published| published >= *size))
+            sizes.iter().all(|(log, size)| view.logs[log].published.is_some_and(|published| published >= *size))
         };
         let mut view = shared.view();
         if covered(&view) {
@@ -396,9 +333,7 @@ impl Ledger {
             view = self.reader.shared.wait(view, Some(until - now));
         };
         drop(view);
-        (first..size.min(first.saturating_add(count)))
-            .map(|index| self.entry(log, index))
-            .collect()
+        (first..size.min(first.saturating_add(count))).map(|index| self.entry(log, index)).collect()
     }
 
     /// Freezes the newest usage shard for ever, and opens the next under a key of its own.
@@ -425,11 +360,7 @@ impl Ledger {
     pub(crate) fn publish_to(&self, log: LogId, size: u64) -> Result<(), Error> {
         let view = self.reader.log_view(log)?;
         if size > view.size {
-            return Err(Error::NotInLog {
-                log,
-                index: size - 1,
-                size: view.size,
-            });
+            return Err(Error::NotInLog { log, index: size - 1, size: view.size });
         }
         if view.published.is_some_and(|published| published >= size) {
             return Ok(());
@@ -445,9 +376,7 @@ impl Ledger {
     }
 
     fn writing(&self) -> Result<&Writing, Error> {
-        self.writing
-            .as_ref()
-            .map_err(|why| Error::ReadOnly { why: why.to_string() })
+        self.writing.as_ref().map_err(|why| Error::ReadOnly { why: why.to_string() })
     }
 }
 
@@ -477,10 +406,7 @@ impl Drop for Ledger {
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
-    thread.map_err(|e| Error::Io {
-        path: format!("thread {name}"),
-        why: e.to_string(),
-    })
+    thread.map_err(|e| Error::Io { path: format!("thread {name}"), why: e.to_string() })
 }
 
 fn random_id() -> Result<Id16, Error> {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Error;
-use crate::store::{Batch, PlainFile, Space, Store, Visit};
+use crate::store::{Batch, Pair, PlainFile, Space, Store, Visit};
 
 /// What becomes of an effect that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,27 +68,14 @@ impl MemoryDisk {
         for bytes in state.files.values_mut() {
             bytes.written = bytes.synced.clone();
         }
-        Self {
-            state: Arc::new(Mutex::new(state)),
-        }
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// All bytes that lie on the disk, for tests that look for what must not be there.
     pub fn all_bytes(&self) -> Vec<Vec<u8>> {
         let state = self.state();
-        let pairs = state
-            .maps
-            .values()
-            .flatten()
-            .flat_map(|(key, value)| [key.clone(), value.clone()]);
-        pairs
-            .chain(
-                state
-                    .files
-                    .values()
-                    .flat_map(|file| [file.written.clone(), file.synced.clone()]),
-            )
-            .collect()
+        let pairs = state.maps.values().flatten().flat_map(|(key, value)| [key.clone(), value.clone()]);
+        pairs.chain(state.files.values().flat_map(|file| [file.written.clone(), file.synced.clone()])).collect()
     }
 
     /// The store.
@@ -98,10 +85,7 @@ impl MemoryDisk {
 
     /// A plain file, empty at first.
     pub fn file(&self, name: &'static str) -> MemoryFile {
-        MemoryFile {
-            disk: self.clone(),
-            name,
-        }
+        MemoryFile { disk: self.clone(), name }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -113,9 +97,7 @@ impl State {
     /// Counts an effect, and says how it fails where it is the one that must.
     fn effect(&mut self, name: &'static str) -> Option<Fault> {
         self.effects.push(name);
-        self.fail_at
-            .filter(|(number, _)| *number + 1 == self.effects.len())
-            .map(|(_, fault)| fault)
+        self.fail_at.filter(|(number, _)| *number + 1 == self.effects.len()).map(|(_, fault)| fault)
     }
 }
 
@@ -156,13 +138,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn last(&self, space: Space, first: &[u8], last: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, Error> {
+    fn last(&self, space: Space, first: &[u8], last: &[u8]) -> Result<Option<Pair>, Error> {
         let state = self.disk.state();
         let range = (Bound::Included(first), Bound::Included(last));
-        let found = state
-            .maps
-            .get(&space)
-            .and_then(|map| map.range::<[u8], _>(range).next_back());
+        let found = state.maps.get(&space).and_then(|map| map.range::<[u8], _>(range).next_back());
         Ok(found.map(|(key, value)| (key.clone(), value.clone())))
     }
 
@@ -211,31 +190,18 @@ impl PlainFile for MemoryFile {
             Some(Fault::Lost) => {}
             Some(Fault::Torn) => tear(file),
         }
-        if fault.is_some() {
-            Err(failed(self.name))
-        } else {
-            Ok(())
-        }
+        if fault.is_some() { Err(failed(self.name)) } else { Ok(()) }
     }
 
     fn length(&self) -> Result<u64, Error> {
-        Ok(self
-            .disk
-            .state()
-            .files
-            .entry(self.name.to_owned())
-            .or_default()
-            .written
-            .len() as u64)
+        Ok(self.disk.state().files.entry(self.name.to_owned()).or_default().written.len() as u64)
     }
 }
 
 /// Of the stretch of bytes that changed, the first half lasts.
 fn tear(file: &mut Bytes) {
     file.synced.resize(file.written.len(), 0);
-    let changed: Vec<usize> = (0..file.written.len())
-        .filter(|&at| file.written[at] != file.synced[at])
-        .collect();
+    let changed: Vec<usize> = (0..file.written.len()).filter(|&at| file.written[at] != file.synced[at]).collect();
     for &at in &changed[..changed.len() / 2] {
         file.synced[at] = file.written[at];
     }

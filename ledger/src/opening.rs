@@ -43,10 +43,7 @@ pub(crate) fn open(home: &dyn Home, write: bool) -> Result<Found, Error> {
         Some((_, store, heads)) => why_read_only(&looked, home, *store, heads)?,
     };
     if let Some(why) = why {
-        return Ok(Found {
-            writable: Err(why),
-            ..looked
-        });
+        return Ok(Found { writable: Err(why), ..looked });
     }
     let before: Vec<_> = looked.logs.values().map(|log| (log.number, log.head.clone())).collect();
     drop(looked);
@@ -55,9 +52,7 @@ pub(crate) fn open(home: &dyn Home, write: bool) -> Result<Found, Error> {
     if before != after {
         return Err(Error::damaged("the store", "it changed while it was opened"));
     }
-    let file = home
-        .file(Plain::Floor, Access::Write)?
-        .ok_or_else(|| Error::damaged("the floor", "it went away"))?;
+    let file = home.file(Plain::Floor, Access::Write)?.ok_or_else(|| Error::damaged("the floor", "it went away"))?;
     let (floor, _, _) = Floor::open(file)?;
     let engines = read_engines(&found.reader)?;
     finish_erasures(&found.reader)?;
@@ -77,23 +72,13 @@ fn read(store: Arc<dyn Store>, home: &dyn Home, access: Access) -> Result<Found,
     let mut heads = Vec::new();
     let (first, end) = layout::head_range();
     store.scan(Space::Meta, &first, &end, &mut |key, head| {
-        let number = key
-            .last_chunk::<4>()
-            .ok_or_else(|| Error::damaged("a head's key", "it is too short"))?;
+        let number = key.last_chunk::<4>().ok_or_else(|| Error::damaged("a head's key", "it is too short"))?;
         heads.push((u32::from_be_bytes(*number), Head::decode(head)?));
         Ok(ControlFlow::Continue(()))
     })?;
     let secrets = home.file(Plain::Slots, access)?;
-    let secrets = secrets
-        .map(|file| Secrets::open(file, &identity.store, slots_used))
-        .transpose()?
-        .map(Arc::new);
-    let mut reader = Reader {
-        store,
-        secrets,
-        identity,
-        shared: Arc::new(Shared::new(BTreeMap::new())),
-    };
+    let secrets = secrets.map(|file| Secrets::open(file, &identity.store, slots_used)).transpose()?.map(Arc::new);
+    let mut reader = Reader { store, secrets, identity, shared: Arc::new(Shared::new(BTreeMap::new())) };
     let (mut logs, mut views) = (BTreeMap::new(), BTreeMap::new());
     for (number, head) in heads {
         let filling = reader.rebuild_filling(number, head.edge.size())?;
@@ -107,12 +92,7 @@ fn read(store: Arc<dyn Store>, home: &dyn Home, access: Access) -> Result<Found,
         logs.insert(number, log);
     }
     reader.shared = Arc::new(Shared::new(views));
-    Ok(Found {
-        reader,
-        logs,
-        slots_used,
-        writable: Err(WhyReadOnly::Asked),
-    })
+    Ok(Found { reader, logs, slots_used, writable: Err(WhyReadOnly::Asked) })
 }
 
 /// Why a ledger that was asked for writing must not be written, if anything says so.
@@ -159,15 +139,9 @@ pub(crate) fn below_floor(reader: &Reader, floor: &[FloorHead]) -> Result<Option
     for head in floor {
         let log = log_of(head.log);
         let view = reader.log_view(log);
-        let store = view
-            .as_ref()
-            .map_or((0, loam_ledger_core::Hash::EMPTY_TREE), |view| (view.size, view.root));
+        let store = view.as_ref().map_or((0, loam_ledger_core::Hash::EMPTY_TREE), |view| (view.size, view.root));
         if view.is_err() || store.0 < head.size || reader.root_at(log, head.size)? != head.root {
-            return Ok(Some(WhyReadOnly::BelowFloor {
-                log,
-                floor: (head.size, head.root),
-                store,
-            }));
+            return Ok(Some(WhyReadOnly::BelowFloor { log, floor: (head.size, head.root), store }));
         }
     }
     Ok(None)
@@ -176,15 +150,11 @@ pub(crate) fn below_floor(reader: &Reader, floor: &[FloorHead]) -> Result<Option
 /// Where every engine stands, and the newest entries, among which a repetition is recognised.
 fn read_engines(reader: &Reader) -> Result<Engines, Error> {
     let mut engines = Engines::default();
-    reader
-        .store
-        .scan(Space::Engine, &[], &[0xff; 17], &mut |engine, position| {
-            let engine = engine
-                .try_into()
-                .map_err(|_| Error::damaged("an engine's key", "it is not an id"))?;
-            engines.restore(engine, EnginePosition::decode(position)?);
-            Ok(ControlFlow::Continue(()))
-        })?;
+    reader.store.scan(Space::Engine, &[], &[0xff; 17], &mut |engine, position| {
+        let engine = engine.try_into().map_err(|_| Error::damaged("an engine's key", "it is not an id"))?;
+        engines.restore(engine, EnginePosition::decode(position)?);
+        Ok(ControlFlow::Continue(()))
+    })?;
     let shard = reader.shared.newest_shard();
     let size = reader.size(shard)?;
     let first = size.saturating_sub(RECENT_MAX as u64) / TILE_WIDTH;
@@ -192,10 +162,7 @@ fn read_engines(reader: &Reader) -> Result<Engines, Error> {
         let width = width_at(number, size);
         let bundle = reader.bundle(shard, number, width)?;
         for (index, entry) in (number * TILE_WIDTH..).zip(split_bundle(&bundle, width)?) {
-            let place = LogPlace {
-                log: layout::log_number(shard),
-                index,
-            };
+            let place = LogPlace { log: layout::log_number(shard), index };
             engines.restore_recent(&Entry::decode(entry)?, leaf_hash(entry), place);
         }
     }
@@ -204,15 +171,10 @@ fn read_engines(reader: &Reader) -> Result<Engines, Error> {
 
 /// Erases what was announced and accounted for before the machine stopped.
 fn finish_erasures(reader: &Reader) -> Result<(), Error> {
-    let secrets = reader
-        .secrets
-        .as_ref()
-        .expect("a ledger without secrets is not opened for writing");
+    let secrets = reader.secrets.as_ref().expect("a ledger without secrets is not opened for writing");
     let (first, end) = layout::erasing_range();
     reader.store.scan(Space::Meta, &first, &end, &mut |_, slot| {
-        let slot = slot
-            .try_into()
-            .map_err(|_| Error::damaged("an erasure", "it names no slot"))?;
+        let slot = slot.try_into().map_err(|_| Error::damaged("an erasure", "it names no slot"))?;
         let slot = u64::from_be_bytes(slot);
         if secrets.secret(slot) != Err(Error::Erased) {
             secrets.erase(slot)?;

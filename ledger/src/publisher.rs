@@ -37,22 +37,12 @@ impl Publisher {
         keys: Arc<dyn Keys>,
         interval: Duration,
     ) -> Self {
-        Self {
-            store,
-            shared,
-            ledger_name,
-            keys,
-            interval,
-            waiting: Mutex::new(Vec::new()),
-        }
+        Self { store, shared, ledger_name, keys, interval, waiting: Mutex::new(Vec::new()) }
     }
 
     /// Acknowledges an append when a checkpoint covers it, and sees to it that one does soon.
     pub(crate) fn when_published(&self, committed: Committed, acknowledge: Acknowledge) {
-        self.waiting
-            .lock()
-            .expect("nobody panics while acknowledgements wait")
-            .push((committed, acknowledge));
+        self.waiting.lock().expect("nobody panics while acknowledgements wait").push((committed, acknowledge));
         self.shared.change(|view| view.wanted = true);
     }
 
@@ -107,12 +97,7 @@ impl Publisher {
                 let lost = || Error::damaged(format!("the key of {name}"), "it was there when the ledger was opened");
                 vacant.insert(self.keys.key(&name)?.ok_or_else(lost)?);
             }
-            let note = Checkpoint {
-                origin: name.to_string(),
-                size,
-                root,
-            }
-            .sign(&signing[&number])?;
+            let note = Checkpoint { origin: name.to_string(), size, root }.sign(&signing[&number])?;
             batch.put(Space::Checkpoint, place_key(number, size), note);
         }
         // 2. Store it. Stop here: it is found again, and nothing else can be signed at its size.
@@ -128,19 +113,13 @@ impl Publisher {
         let all = std::mem::take(&mut *waiting);
         let (failed, published) = {
             let view = self.shared.view();
-            let sizes: BTreeMap<u32, u64> = view
-                .logs
-                .iter()
-                .filter_map(|(number, log)| Some((*number, log.published?)))
-                .collect();
+            let sizes: BTreeMap<u32, u64> =
+                view.logs.iter().filter_map(|(number, log)| Some((*number, log.published?))).collect();
             (view.check(), sizes)
         };
         let mut covered = Vec::new();
         for (committed, acknowledge) in all {
-            if published
-                .get(&log_number(committed.log))
-                .is_some_and(|size| committed.index < *size)
-            {
+            if published.get(&log_number(committed.log)).is_some_and(|size| committed.index < *size) {
                 covered.push((Ok(committed), acknowledge));
             } else if end {
                 covered.push((Err(failed.clone().err().unwrap_or(Error::Closed)), acknowledge));
@@ -149,9 +128,7 @@ impl Publisher {
             }
         }
         drop(waiting);
-        covered
-            .into_iter()
-            .for_each(|(outcome, acknowledge)| acknowledge(outcome));
+        covered.into_iter().for_each(|(outcome, acknowledge)| acknowledge(outcome));
     }
 }
 

@@ -30,16 +30,8 @@ pub(crate) enum Refused<T> {
 
 impl<T> Queue<T> {
     pub(crate) fn new() -> Self {
-        let waiting = Waiting {
-            commands: VecDeque::new(),
-            bytes: 0,
-            closed: false,
-        };
-        Self {
-            waiting: Mutex::new(waiting),
-            filled: Condvar::new(),
-            drained: Condvar::new(),
-        }
+        let waiting = Waiting { commands: VecDeque::new(), bytes: 0, closed: false };
+        Self { waiting: Mutex::new(waiting), filled: Condvar::new(), drained: Condvar::new() }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting<T>> {
@@ -53,10 +45,7 @@ impl<T> Queue<T> {
             if !wait {
                 return Err(Refused::Full(command));
             }
-            waiting = self
-                .drained
-                .wait(waiting)
-                .expect("nobody panics while the queue is held");
+            waiting = self.drained.wait(waiting).expect("nobody panics while the queue is held");
         }
         if waiting.closed {
             return Err(Refused::Closed(command));
@@ -73,10 +62,7 @@ impl<T> Queue<T> {
     pub(crate) fn take(&self, commands_max: usize, bytes_max: usize) -> Vec<T> {
         let mut waiting = self.waiting();
         while waiting.commands.is_empty() && !waiting.closed {
-            waiting = self
-                .filled
-                .wait(waiting)
-                .expect("nobody panics while the queue is held");
+            waiting = self.filled.wait(waiting).expect("nobody panics while the queue is held");
         }
         let (mut taken, mut taken_bytes) = (Vec::new(), 0);
         while let Some((_, bytes)) = waiting.commands.front() {

@@ -61,23 +61,20 @@ impl fmt::Display for WhyReadOnly {
                 "the floor file is missing, so nobody can tell whether the end of the store is\n  \
                  Put it back. If it lies on another device, name its path."
             ),
-            Self::ForeignFloor => write!(
-                f,
-                "the floor file is that of another store\n  Put back the one that belongs to this folder."
-            ),
+            Self::ForeignFloor => {
+                write!(f, "the floor file is that of another store\n  Put back the one that belongs to this folder.")
+            }
             Self::NoSecrets => write!(
                 f,
                 "the file of secrets is missing, so no row can be opened\n  \
                  Put it back from its own backup; proofs of entries still work."
             ),
-            Self::LostKey { log } => write!(
-                f,
-                "the private key of {log} is missing\n  Put it back; a new one would make this another log."
-            ),
-            Self::ForeignKey { log } => write!(
-                f,
-                "the private key of {log} is not the one that signed it before\n  Put back the right one."
-            ),
+            Self::LostKey { log } => {
+                write!(f, "the private key of {log} is missing\n  Put it back; a new one would make this another log.")
+            }
+            Self::ForeignKey { log } => {
+                write!(f, "the private key of {log} is not the one that signed it before\n  Put back the right one.")
+            }
             Self::Disagrees { log, size } => write!(
                 f,
                 "a checkpoint of {log} at size {size} was signed that this store does not lead to\n  \

@@ -58,11 +58,7 @@ impl Reader {
 
     pub(crate) fn key(&self, log: LogId) -> Result<VerifierKey, Error> {
         let public = self.shared.view().log(log_number(log))?.public_key;
-        Ok(VerifierKey::new(
-            &self.name(log)?.to_string(),
-            KeyKind::Ed25519,
-            public,
-        )?)
+        Ok(VerifierKey::new(&self.name(log)?.to_string(), KeyKind::Ed25519, public)?)
     }
 
     /// An entry's bytes.
@@ -70,11 +66,8 @@ impl Reader {
         self.within(log, index)?;
         let number = log_number(log);
         let first = index / TILE_WIDTH * TILE_WIDTH;
-        let found = self.store.last(
-            Space::Entry,
-            &layout::place_key(number, first),
-            &layout::place_key(number, index),
-        )?;
+        let found =
+            self.store.last(Space::Entry, &layout::place_key(number, first), &layout::place_key(number, index))?;
         let missing = || Error::damaged(format!("entry {index} of {log}"), "it is not in the store");
         let (key, segment) = found.ok_or_else(missing)?;
         let mut rest = &segment[..];
@@ -88,10 +81,7 @@ impl Reader {
     pub(crate) fn bundle(&self, log: LogId, number: u64, width: u64) -> Result<Vec<u8>, Error> {
         let (log_number, first) = (log_number(log), number * TILE_WIDTH);
         let mut bundle = Vec::new();
-        let (from, end) = (
-            layout::place_key(log_number, first),
-            layout::place_key(log_number, first + width),
-        );
+        let (from, end) = (layout::place_key(log_number, first), layout::place_key(log_number, first + width));
         self.store.scan(Space::Entry, &from, &end, &mut |_, entries| {
             bundle.extend_from_slice(entries);
             Ok(ControlFlow::Continue(()))
@@ -113,10 +103,7 @@ impl Reader {
             let view = self.shared.view();
             let view = view.log(log_number(log))?;
             let count = view.size >> (8 * u32::from(tile.level));
-            let filling = view
-                .filling
-                .get(usize::from(tile.level))
-                .filter(|_| count / TILE_WIDTH == tile.index);
+            let filling = view.filling.get(usize::from(tile.level)).filter(|_| count / TILE_WIDTH == tile.index);
             if let Some(hashes) = filling.and_then(|hashes| hashes.get(..width)) {
                 return Ok(hashes.to_vec());
             }
@@ -127,11 +114,7 @@ impl Reader {
     }
 
     fn full_tile(&self, log: u32, level: u8, index: u64) -> Result<Vec<Hash>, Error> {
-        let tile = Tile {
-            level,
-            index,
-            width: TILE_WIDTH,
-        };
+        let tile = Tile { level, index, width: TILE_WIDTH };
         let bytes = self.store.value(Space::Tile, &layout::tile_key(log, level, index))?;
         let missing = || Error::damaged(format!("{tile} of {}", log_of(log)), "it is not in the store");
         Ok(tile_hashes(tile, &bytes.ok_or_else(missing)?)?)
@@ -176,26 +159,16 @@ impl Reader {
     pub(crate) fn prove(&self, log: LogId, index: u64) -> Result<Proof, Error> {
         let view = self.log_view(log)?;
         self.within(log, index)?;
-        let unsigned = || Error::NotPublished {
-            log,
-            size: index + 1,
-            why: "nothing signs it now".to_owned(),
-        };
+        let unsigned = || Error::NotPublished { log, size: index + 1, why: "nothing signs it now".to_owned() };
         let size = view.published.filter(|size| index < *size).ok_or_else(unsigned)?;
         let path = self.with_nodes(log, size, |nodes| prove_inclusion(nodes, index, size))?;
         let checkpoint = self.checkpoint(log, size)?.ok_or_else(unsigned)?;
-        Ok(Proof {
-            extra: None,
-            index,
-            path,
-            checkpoint,
-        })
+        Ok(Proof { extra: None, index, path, checkpoint })
     }
 
     /// The note that was signed at a size.
     pub(crate) fn checkpoint(&self, log: LogId, size: u64) -> Result<Option<Vec<u8>>, Error> {
-        self.store
-            .value(Space::Checkpoint, &layout::place_key(log_number(log), size))
+        self.store.value(Space::Checkpoint, &layout::place_key(log_number(log), size))
     }
 
     /// The newest note of a log, and its size.
@@ -203,9 +176,7 @@ impl Reader {
         let number = log_number(log);
         let (first, last) = (layout::place_key(number, 0), layout::place_key(number, u64::MAX));
         let found = self.store.last(Space::Checkpoint, &first, &last)?;
-        found
-            .map(|(key, note)| Ok((layout::place_number(&key)?, note)))
-            .transpose()
+        found.map(|(key, note)| Ok((layout::place_number(&key)?, note))).transpose()
     }
 
     /// The sizes at which a log was signed.
@@ -222,9 +193,7 @@ impl Reader {
 
     /// An entry's rows as they lie in the store.
     pub(crate) fn sealed_rows(&self, log: LogId, index: u64) -> Result<Vec<SealedRow>, Error> {
-        let bytes = self
-            .store
-            .value(Space::Rows, &layout::place_key(log_number(log), index))?;
+        let bytes = self.store.value(Space::Rows, &layout::place_key(log_number(log), index))?;
         bytes.map_or(Ok(Vec::new()), |bytes| decode_sealed(&bytes))
     }
 
@@ -235,10 +204,7 @@ impl Reader {
     }
 
     pub(crate) fn request_record(&self, request: &Hash) -> Result<RequestRecord, Error> {
-        let record = self
-            .store
-            .value(Space::Request, &request.0)?
-            .ok_or(Error::UnknownRequest)?;
+        let record = self.store.value(Space::Request, &request.0)?.ok_or(Error::UnknownRequest)?;
         RequestRecord::decode(&record)
     }
 
@@ -259,9 +225,7 @@ impl Reader {
             return Ok(None);
         }
         let entry = Entry::decode(&self.entry(log, index)?)?;
-        let place = entry
-            .place()
-            .ok_or_else(|| Error::damaged(format!("entry {index} of {log}"), "it has rows"))?;
+        let place = entry.place().ok_or_else(|| Error::damaged(format!("entry {index} of {log}"), "it has rows"))?;
         let mut granted = Vec::with_capacity(sealed.len());
         for (number, row) in (0u32..).zip(&sealed) {
             if only.is_some_and(|slot| slot != row.slot) {
@@ -288,12 +252,7 @@ impl Reader {
         if size > 0 {
             let width = width_at(last, size);
             let bundle = self.bundle(log_of(log), last, width)?;
-            filling.push(
-                split_bundle(&bundle, width)?
-                    .into_iter()
-                    .map(leaf_hash)
-                    .collect::<Vec<_>>(),
-            );
+            filling.push(split_bundle(&bundle, width)?.into_iter().map(leaf_hash).collect::<Vec<_>>());
         }
         let mut count = last;
         for level in 0u8.. {
@@ -301,11 +260,8 @@ impl Reader {
                 break;
             }
             let first = count / TILE_WIDTH * TILE_WIDTH;
-            let roots = (first..count).map(|index| {
-                Ok(loam_ledger_core::tree::root_of_leaves(
-                    &self.full_tile(log, level, index)?,
-                ))
-            });
+            let roots = (first..count)
+                .map(|index| Ok(loam_ledger_core::tree::root_of_leaves(&self.full_tile(log, level, index)?)));
             filling.push(roots.collect::<Result<Vec<_>, Error>>()?);
             count /= TILE_WIDTH;
         }
@@ -314,11 +270,7 @@ impl Reader {
 
     fn within(&self, log: LogId, index: u64) -> Result<(), Error> {
         let size = self.size(log)?;
-        if index < size {
-            Ok(())
-        } else {
-            Err(Error::NotInLog { log, index, size })
-        }
+        if index < size { Ok(()) } else { Err(Error::NotInLog { log, index, size }) }
     }
 }
 

@@ -21,20 +21,14 @@ impl Ledger {
         let (log, index) = (log_of(completion.place.log), completion.place.index);
         let secret = reader.request_of(record.slot, record.masked_nonce)?;
         if secret.commitment() != *request {
-            return Err(Error::damaged(
-                "a request's record",
-                "it leads to another request's secret",
-            ));
+            return Err(Error::damaged("a request's record", "it leads to another request's secret"));
         }
         self.publish_to(log, index + 1)?;
         let entry = reader.entry(log, index)?;
         let misplaced = || Error::damaged("a completion's record", "it leads to no row of the request");
         let place = Entry::decode(&entry)?.place().ok_or_else(misplaced)?;
         let rows = reader.sealed_rows(log, index)?;
-        let row = usize::try_from(completion.row)
-            .ok()
-            .and_then(|row| rows.get(row))
-            .ok_or_else(misplaced)?;
+        let row = usize::try_from(completion.row).ok().and_then(|row| rows.get(row)).ok_or_else(misplaced)?;
         let (salt, row) = row.open(&secret, &place.boot, place.sequence, completion.row)?;
         let leaves: Vec<Hash> = rows.iter().map(|row| row.leaf).collect();
         let Ok(row_path) = prove_inclusion(&leaves[..], completion.row.into(), leaves.len() as u64);
@@ -47,9 +41,6 @@ impl Ledger {
             seed: secret.seed(),
             keys: What::ALL.map(|what| secret.key(what, choice)),
         };
-        Ok(Receipt {
-            proof: reader.prove(log, index)?,
-            opening,
-        })
+        Ok(Receipt { proof: reader.prove(log, index)?, opening })
     }
 }

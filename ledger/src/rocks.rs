@@ -10,7 +10,7 @@ use rocksdb::{
 };
 
 use crate::error::Error;
-use crate::store::{Batch, Space, Store, Visit};
+use crate::store::{Batch, Pair, Space, Store, Visit};
 
 /// Bytes of log before RocksDB must have moved them into tables: bounds the time that a restart reads.
 const WAL_BYTES_MAX: u64 = 256 << 20;
@@ -52,21 +52,11 @@ impl Rocks {
             let text = e.to_string();
             let held = ["Resource temporarily unavailable", "lock hold by current process"];
             let locked = text.contains("LOCK") && held.iter().any(|why| text.contains(why));
-            if locked {
-                Error::InUse {
-                    path: path.display().to_string(),
-                }
-            } else {
-                failed(&e)
-            }
+            if locked { Error::InUse { path: path.display().to_string() } } else { failed(&e) }
         })?;
         let mut sync = WriteOptions::default();
         sync.set_sync(true);
-        Ok(Self {
-            db,
-            path: path.to_owned(),
-            sync,
-        })
+        Ok(Self { db, path: path.to_owned(), sync })
     }
 
     fn family(&self, space: Space) -> &ColumnFamily {
@@ -84,11 +74,7 @@ fn families() -> impl Iterator<Item = ColumnFamilyDescriptor> {
         options.set_write_buffer_size(WRITE_BUFFER_BYTES);
         // Entries repeat their engine's ids and digests. Tiles are hashes and rows are ciphertext: neither shrinks.
         let repeats = matches!(space, Space::Entry | Space::Checkpoint);
-        options.set_compression_type(if repeats {
-            DBCompressionType::Lz4
-        } else {
-            DBCompressionType::None
-        });
+        options.set_compression_type(if repeats { DBCompressionType::Lz4 } else { DBCompressionType::None });
         ColumnFamilyDescriptor::new(space.name(), options)
     })
 }
@@ -133,7 +119,7 @@ impl Store for Rocks {
         Ok(())
     }
 
-    fn last(&self, space: Space, first: &[u8], last: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, Error> {
+    fn last(&self, space: Space, first: &[u8], last: &[u8]) -> Result<Option<Pair>, Error> {
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(first);
         let mode = IteratorMode::From(last, Direction::Reverse);
@@ -148,8 +134,6 @@ impl Store for Rocks {
     }
 
     fn snapshot(&self, folder: &Path) -> Result<(), Error> {
-        Checkpoint::new(&self.db)
-            .and_then(|links| links.create_checkpoint(folder))
-            .map_err(|e| failed(&e))
+        Checkpoint::new(&self.db).and_then(|links| links.create_checkpoint(folder)).map_err(|e| failed(&e))
     }
 }

@@ -23,11 +23,7 @@ impl SealedRow {
     pub(crate) fn seal(request: &Request, boot: &Id16, sequence: u64, number: u32, mut row: Vec<u8>) -> Self {
         let leaf = row_leaf_hash(&request.salt(boot, sequence, number), &row);
         request.veil(boot, sequence, number, &mut row);
-        Self {
-            slot: request.slot(),
-            leaf,
-            hidden: row,
-        }
+        Self { slot: request.slot(), leaf, hidden: row }
     }
 
     /// Shows a row again, with its salt, once it is seen to be the one that was sealed.
@@ -44,10 +40,7 @@ impl SealedRow {
         if row_leaf_hash(&salt, &row) == self.leaf {
             Ok((salt, row))
         } else {
-            Err(Error::damaged(
-                "a row at rest",
-                "it does not open to what its leaf says",
-            ))
+            Err(Error::damaged("a row at rest", "it does not open to what its leaf says"))
         }
     }
 }
@@ -73,14 +66,8 @@ pub(crate) fn decode_sealed(bytes: &[u8]) -> Result<Vec<SealedRow>, Error> {
         let (slot, tail) = rest.split_first_chunk::<8>().ok_or_else(short)?;
         let (leaf, tail) = tail.split_first_chunk::<{ Hash::LEN }>().ok_or_else(short)?;
         let (length, tail) = tail.split_first_chunk::<2>().ok_or_else(short)?;
-        let (hidden, tail) = tail
-            .split_at_checked(usize::from(u16::from_be_bytes(*length)))
-            .ok_or_else(short)?;
-        rows.push(SealedRow {
-            slot: u64::from_be_bytes(*slot),
-            leaf: Hash(*leaf),
-            hidden: hidden.to_vec(),
-        });
+        let (hidden, tail) = tail.split_at_checked(usize::from(u16::from_be_bytes(*length))).ok_or_else(short)?;
+        rows.push(SealedRow { slot: u64::from_be_bytes(*slot), leaf: Hash(*leaf), hidden: hidden.to_vec() });
         rest = tail;
     }
     Ok(rows)

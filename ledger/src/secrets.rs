@@ -49,29 +49,18 @@ impl Secrets {
     pub(crate) fn create(file: Box<dyn PlainFile>, store: &StoreId) -> Result<Self, Error> {
         file.write_at(0, &header_bytes(store))?;
         file.sync()?;
-        Ok(Self {
-            file,
-            growth: Mutex::new(Growth { next: 1, laid_out: 1 }),
-            synced: AtomicU64::new(1),
-        })
+        Ok(Self { file, growth: Mutex::new(Growth { next: 1, laid_out: 1 }), synced: AtomicU64::new(1) })
     }
 
     /// Opens a file of slots. `used` is the first slot that no row of the store can have used.
     pub(crate) fn open(file: Box<dyn PlainFile>, store: &StoreId, used: u64) -> Result<Self, Error> {
         let mut header = [0; SLOT_BYTES];
         if file.read_at(0, &mut header)? != SLOT_BYTES || header != header_bytes(store) {
-            return Err(Error::damaged(
-                "the file of secrets",
-                "it does not belong to this store",
-            ));
+            return Err(Error::damaged("the file of secrets", "it does not belong to this store"));
         }
         let laid_out = file.length()? / SLOT_BYTES as u64;
         let next = first_untouched(&*file, used.max(1), laid_out)?;
-        Ok(Self {
-            file,
-            growth: Mutex::new(Growth { next, laid_out }),
-            synced: AtomicU64::new(next),
-        })
+        Ok(Self { file, growth: Mutex::new(Growth { next, laid_out }), synced: AtomicU64::new(next) })
     }
 
     /// Draws a secret for a new request and writes it into a slot of its own. [`Self::sync_below`] makes it last.
@@ -88,8 +77,7 @@ impl Secrets {
             growth.next += 1;
             growth.next - 1
         };
-        self.file
-            .write_at(slot * SLOT_BYTES as u64, &*slot_bytes(slot, LIVE, &secret))?;
+        self.file.write_at(slot * SLOT_BYTES as u64, &*slot_bytes(slot, LIVE, &secret))?;
         Ok(Request::new(ledger_name, slot, &secret, client_nonce))
     }
 
@@ -123,8 +111,7 @@ impl Secrets {
 
     /// Overwrites a slot. When this returns, its secret is on this disk no more.
     pub(crate) fn erase(&self, slot: u64) -> Result<(), Error> {
-        self.file
-            .write_at(slot * SLOT_BYTES as u64, &*slot_bytes(slot, ERASED, &[0; 32]))?;
+        self.file.write_at(slot * SLOT_BYTES as u64, &*slot_bytes(slot, ERASED, &[0; 32]))?;
         self.file.sync()
     }
 }
@@ -180,17 +167,8 @@ impl Request {
     fn new(ledger_name: &str, slot: u64, secret: &[u8; 32], client_nonce: Option<[u8; 32]>) -> Self {
         let mac = Hmac::new_from_slice(secret).expect("HMAC takes keys of any length");
         let server_random = first_16(derive(&mac, b"loam/server-random/v1", &[]));
-        let seed = RequestSeed {
-            client_nonce,
-            server_random,
-        };
-        Self {
-            mac,
-            slot,
-            seed,
-            commitment: seed.commitment(ledger_name),
-            begun: AtomicBool::new(false),
-        }
+        let seed = RequestSeed { client_nonce, server_random };
+        Self { mac, slot, seed, commitment: seed.commitment(ledger_name), begun: AtomicBool::new(false) }
     }
 
     /// Reads a request again from its slot and what the store keeps of its nonce.
@@ -202,12 +180,7 @@ impl Request {
     ) -> Result<Self, Error> {
         let secret = secrets.secret(slot)?;
         let mac = Hmac::new_from_slice(&*secret).expect("HMAC takes keys of any length");
-        Ok(Self::new(
-            ledger_name,
-            slot,
-            &secret,
-            masked_nonce.map(|masked| mask(&mac, masked)),
-        ))
+        Ok(Self::new(ledger_name, slot, &secret, masked_nonce.map(|masked| mask(&mac, masked))))
     }
 
     /// The request's public name: its rows carry it, and its receipt is asked for by it.

@@ -28,16 +28,8 @@ pub enum Space {
 
 impl Space {
     /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Meta,
-        Self::Entry,
-        Self::Tile,
-        Self::Rows,
-        Self::Engine,
-        Self::Checkpoint,
-        Self::Request,
-        Self::Erased,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Meta, Self::Entry, Self::Tile, Self::Rows, Self::Engine, Self::Checkpoint, Self::Request, Self::Erased];
 
     /// The name under which a store keeps the map.
     pub fn name(self) -> &'static str {
@@ -68,6 +60,9 @@ impl Batch {
     }
 }
 
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// What a visitor is shown of a map: a key and its value. It breaks when it has seen enough.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, Error> + 'a;
 
@@ -88,7 +83,7 @@ pub trait Store: Send + Sync {
     fn scan(&self, space: Space, first: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<(), Error>;
 
     /// The last key from `first` up to and with `last`, and its value.
-    fn last(&self, space: Space, first: &[u8], last: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, Error>;
+    fn last(&self, space: Space, first: &[u8], last: &[u8]) -> Result<Option<Pair>, Error>;
 
     /// Bytes that can still be written where the store lies.
     fn free_bytes(&self) -> Result<u64, Error>;

@@ -60,13 +60,7 @@ impl LogView {
 
 impl Shared {
     pub(crate) fn new(logs: BTreeMap<u32, LogView>) -> Self {
-        Self {
-            view: Mutex::new(View {
-                logs,
-                ..View::default()
-            }),
-            changed: Condvar::new(),
-        }
+        Self { view: Mutex::new(View { logs, ..View::default() }), changed: Condvar::new() }
     }
 
     pub(crate) fn view(&self) -> MutexGuard<'_, View> {

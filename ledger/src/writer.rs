@@ -92,24 +92,9 @@ impl Writer {
             begun: Vec::new(),
             completed: Vec::new(),
         };
-        inlet.push(
-            Command::Append(Box::new(prepared), Level::Durable, Some(acknowledge)),
-            true,
-        )?;
-        let chain = Chain {
-            next: 1,
-            turn: 1,
-            previous: leaf,
-            time_ms,
-            broken: false,
-        };
-        Ok(Self {
-            inlet,
-            info,
-            boot: id,
-            chain: Mutex::new(chain),
-            turned: Condvar::new(),
-        })
+        inlet.push(Command::Append(Box::new(prepared), Level::Durable, Some(acknowledge)), true)?;
+        let chain = Chain { next: 1, turn: 1, previous: leaf, time_ms, broken: false };
+        Ok(Self { inlet, info, boot: id, chain: Mutex::new(chain), turned: Condvar::new() })
     }
 
     /// The boot's id.
@@ -119,21 +104,14 @@ impl Writer {
 
     /// The step that this sequence is, as completion rows name it.
     pub fn step(&self, sequence: u64) -> Step {
-        Step {
-            boot: self.boot,
-            sequence,
-        }
+        Step { boot: self.boot, sequence }
     }
 
     /// Takes the number of the next step.
     pub fn ticket(&self) -> Ticket<'_> {
         let mut chain = self.chain();
         chain.next += 1;
-        Ticket {
-            writer: self,
-            sequence: chain.next - 1,
-            used: false,
-        }
+        Ticket { writer: self, sequence: chain.next - 1, used: false }
     }
 
     /// Appends a step with rows that need not know its number, and returns it.
@@ -163,9 +141,7 @@ impl Ticket<'_> {
     /// Appends the step. It waits for the steps before it and for room in the queue, not for the disk.
     pub fn append(self, step: StepRecord, level: Level, acknowledge: Option<Acknowledge>) -> Result<(), Error> {
         let inlet = Arc::clone(&self.writer.inlet);
-        self.chained(step, |prepared| {
-            inlet.push(Command::Append(Box::new(prepared), level, acknowledge), true)
-        })
+        self.chained(step, |prepared| inlet.push(Command::Append(Box::new(prepared), level, acknowledge), true))
     }
 
     /// Makes the step whole without appending it: for whoever carries it to the ledger by other means.
@@ -179,24 +155,14 @@ impl Ticket<'_> {
         let sealed = writer.inlet.check().and_then(|()| self.seal(&step.rows))?;
         let mut chain = writer.chain();
         while chain.turn != self.sequence && !chain.broken {
-            chain = writer
-                .turned
-                .wait(chain)
-                .expect("nobody panics while the chain is held");
+            chain = writer.turned.wait(chain).expect("nobody panics while the chain is held");
         }
         if chain.broken {
-            return Err(Error::Chain {
-                engine: writer.info.engine,
-                what: "a step before it was dropped",
-            });
+            return Err(Error::Chain { engine: writer.info.engine, what: "a step before it was dropped" });
         }
         chain.time_ms = chain.time_ms.max(writer.inlet.now_ms());
         let entry = Entry::Batch(Batch {
-            place: Place {
-                engine: writer.info.engine,
-                boot: writer.boot,
-                sequence: self.sequence,
-            },
+            place: Place { engine: writer.info.engine, boot: writer.boot, sequence: self.sequence },
             previous: chain.previous,
             time_ms: chain.time_ms,
             base: writer.info.base,
@@ -227,18 +193,9 @@ impl Ticket<'_> {
     }
 
     fn seal(&self, rows: &[(Arc<Request>, Row)]) -> Result<Sealed, Error> {
-        let too_many = || Error::TooManyRows {
-            rows: rows.len(),
-            max: ROWS_MAX,
-        };
-        let count = u32::try_from(rows.len())
-            .ok()
-            .filter(|count| *count <= ROWS_MAX)
-            .ok_or_else(too_many)?;
-        let mut sealed = Sealed {
-            count,
-            ..Sealed::default()
-        };
+        let too_many = || Error::TooManyRows { rows: rows.len(), max: ROWS_MAX };
+        let count = u32::try_from(rows.len()).ok().filter(|count| *count <= ROWS_MAX).ok_or_else(too_many)?;
+        let mut sealed = Sealed { count, ..Sealed::default() };
         let mut sealed_rows = Vec::with_capacity(rows.len());
         for (number, (request, row)) in (0u32..).zip(rows) {
             if row.request() != request.commitment() {
@@ -255,21 +212,11 @@ impl Ticket<'_> {
             let bytes = row.encode();
             // A row that a strict reader would refuse must not get in.
             Row::decode(&bytes)?;
-            sealed_rows.push(SealedRow::seal(
-                request,
-                &self.writer.boot,
-                self.sequence,
-                number,
-                bytes,
-            ));
+            sealed_rows.push(SealedRow::seal(request, &self.writer.boot, self.sequence, number, bytes));
             sealed.slots_below = sealed.slots_below.max(request.slot() + 1);
             if !request.begun.swap(true, Ordering::AcqRel) {
                 let masked_nonce = request.masked_nonce();
-                sealed.begun.push(Begun {
-                    request: request.commitment(),
-                    slot: request.slot(),
-                    masked_nonce,
-                });
+                sealed.begun.push(Begun { request: request.commitment(), slot: request.slot(), masked_nonce });
             }
         }
         sealed.root = root_of_leaves(&sealed_rows.iter().map(|row| row.leaf).collect::<Vec<_>>());

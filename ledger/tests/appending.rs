@@ -29,11 +29,7 @@ fn an_entry_that_comes_again_is_told_where_it_lies() {
     let writer = ledger.boot(boot_info(1)).expect("a boot");
     let prepared = empty(writer.ticket());
     let first = ledger.append_durable(prepared.clone()).expect("it is new");
-    assert_eq!(
-        ledger.append_durable(prepared.clone()),
-        Ok(first),
-        "it is there already"
-    );
+    assert_eq!(ledger.append_durable(prepared.clone()), Ok(first), "it is there already");
     drop((writer, ledger));
     let ledger = Ledger::open(&home, options()).expect("it opens");
     assert_eq!(ledger.append_durable(prepared), Ok(first), "also after a restart");
@@ -47,11 +43,7 @@ fn a_gap_is_refused_by_name() {
     let (first, second) = (empty(writer.ticket()), empty(writer.ticket()));
     assert_eq!(
         ledger.append_durable(second.clone()),
-        Err(Error::Gap {
-            engine: [1; 16],
-            expected: 1,
-            found: 2
-        }),
+        Err(Error::Gap { engine: [1; 16], expected: 1, found: 2 }),
         "the first one never came"
     );
     ledger.append_durable(first).expect("now it comes");
@@ -65,16 +57,10 @@ fn a_boot_that_is_not_here_is_refused_by_name() {
     let writer = ledger.boot(boot_info(1)).expect("a boot");
     let prepared = empty(writer.ticket());
     let other = new_ledger(&MemoryHome::default());
-    assert!(matches!(
-        other.append_durable(prepared.clone()),
-        Err(Error::UnknownBoot { .. })
-    ));
+    assert!(matches!(other.append_durable(prepared.clone()), Err(Error::UnknownBoot { .. })));
     writer.stop().expect("a stop");
     let stopped = ledger.append_durable(prepared);
-    assert!(
-        matches!(stopped, Err(Error::UnknownBoot { .. })),
-        "a boot that stopped takes no more"
-    );
+    assert!(matches!(stopped, Err(Error::UnknownBoot { .. })), "a boot that stopped takes no more");
 }
 
 #[test]
@@ -84,26 +70,14 @@ fn totals_that_disagree_are_refused_and_nothing_is_written() {
         let writer = ledger.boot(boot_info(3)).expect("a boot");
         let size = ledger.size(SHARD);
         let ticket = writer.ticket();
-        let outcome = ticket
-            .prepare(step)
-            .and_then(|prepared| ledger.append_durable(prepared));
+        let outcome = ticket.prepare(step).and_then(|prepared| ledger.append_durable(prepared));
         assert_eq!(outcome.map(drop), Err(expected));
         assert_eq!(ledger.size(SHARD), size);
     };
-    check(
-        StepRecord {
-            emitted_tokens: 5,
-            ..StepRecord::default()
-        },
-        Error::TotalsDisagree,
-    );
+    check(StepRecord { emitted_tokens: 5, ..StepRecord::default() }, Error::TotalsDisagree);
     let mut running = Running::begin(&ledger, "clay", None).expect("a request");
     check(
-        StepRecord {
-            rows: vec![running.usage(1, TOKENS)],
-            open_requests: 1,
-            ..StepRecord::default()
-        },
+        StepRecord { rows: vec![running.usage(1, TOKENS)], open_requests: 1, ..StepRecord::default() },
         Error::RowsExceedEntries,
     );
 }
@@ -115,14 +89,8 @@ fn a_row_under_another_requests_secret_is_refused_and_the_chain_goes_on() {
     let mut one = Running::begin(&ledger, "clay", None).expect("a request");
     let other = Running::begin(&ledger, "clay", None).expect("a request");
     let (_, row) = one.usage(1, TOKENS);
-    let step = StepRecord {
-        rows: vec![(other.request.clone(), row)],
-        ..StepRecord::default()
-    };
-    assert_eq!(
-        writer.append(step, Level::Durable, None),
-        Err(Error::RowOfAnotherRequest)
-    );
+    let step = StepRecord { rows: vec![(other.request.clone(), row)], ..StepRecord::default() };
+    assert_eq!(writer.append(step, Level::Durable, None), Err(Error::RowOfAnotherRequest));
     append(&writer, Level::Durable, |sequence| usage_step(&mut one, sequence)).expect("the number is free again");
 }
 
@@ -132,11 +100,7 @@ fn a_boot_closes_what_a_crash_left() {
     let home = MemoryHome::default();
     let ledger = new_ledger(&home);
     let writer = ledger.boot(boot_info(1)).expect("a boot");
-    let open = |_| StepRecord {
-        emitted_tokens: 9,
-        open_requests: 2,
-        ..StepRecord::default()
-    };
+    let open = |_| StepRecord { emitted_tokens: 9, open_requests: 2, ..StepRecord::default() };
     append(&writer, Level::Durable, open).expect("a step");
     drop((writer, ledger));
     let ledger = Ledger::open(&home, options()).expect("it opens");
@@ -151,10 +115,7 @@ fn a_boot_closes_what_a_crash_left() {
     assert_eq!((previous.unrowed.requests, previous.unrowed.emitted_tokens), (2, 9));
     writer.stop().expect("a stop");
     let _third = ledger.boot(boot_info(1)).expect("a boot");
-    assert_eq!(
-        Ledger::examine(&home, &[]).expect("it can be read").wrong,
-        Vec::<String>::new()
-    );
+    assert_eq!(Ledger::examine(&home, &[]).expect("it can be read").wrong, Vec::<String>::new());
 }
 
 #[test]
@@ -167,10 +128,7 @@ fn published_means_covered_by_a_stored_checkpoint() {
     assert_eq!(ledger.signed_size(SHARD), Ok(Some(index + 1)));
     let proof = ledger.prove(SHARD, index).expect("a proof");
     let key = ledger.verifier(SHARD).expect("a key");
-    assert_eq!(
-        proof.check(&leaf, &key).map(|checkpoint| checkpoint.size),
-        Ok(index + 1)
-    );
+    assert_eq!(proof.check(&leaf, &key).map(|checkpoint| checkpoint.size), Ok(index + 1));
     assert_eq!(leaf_hash(&ledger.entry(SHARD, index).expect("an entry")), leaf);
 }
 
@@ -178,34 +136,20 @@ fn published_means_covered_by_a_stored_checkpoint() {
 fn any_two_sizes_are_consistent() {
     let ledger = new_ledger(&MemoryHome::default());
     let writer = ledger.boot(boot_info(1)).expect("a boot");
-    let sequences: Vec<_> = (0..600)
-        .map(|_| {
-            writer
-                .append(StepRecord::default(), Level::Durable, None)
-                .expect("a step")
-        })
-        .collect();
+    let sequences: Vec<_> =
+        (0..600).map(|_| writer.append(StepRecord::default(), Level::Durable, None).expect("a step")).collect();
     ledger.publish().expect("it waits for nothing");
     append(&writer, Level::Published, |_| StepRecord::default()).expect("a step");
     let size = ledger.size(SHARD).expect("a size");
     assert_eq!(size, sequences.len() as u64 + 2);
     for old in [1, 2, 255, 256, 257, 511, 512, 513, size] {
         let path = ledger.consistency(SHARD, old, size).expect("a proof");
-        let (old_root, new_root) = (
-            ledger.root_at(SHARD, old).expect("a root"),
-            ledger.root_at(SHARD, size).expect("a root"),
-        );
-        assert_eq!(
-            check_consistency(old, size, &old_root, &new_root, &path),
-            Ok(()),
-            "{old} to {size}"
-        );
+        let (old_root, new_root) =
+            (ledger.root_at(SHARD, old).expect("a root"), ledger.root_at(SHARD, size).expect("a root"));
+        assert_eq!(check_consistency(old, size, &old_root, &new_root, &path), Ok(()), "{old} to {size}");
     }
     assert!(ledger.consistency(SHARD, 0, size).is_err());
-    assert!(matches!(
-        ledger.consistency(SHARD, 1, size + 1),
-        Err(Error::NotThatLarge { .. })
-    ));
+    assert!(matches!(ledger.consistency(SHARD, 1, size + 1), Err(Error::NotThatLarge { .. })));
     assert!(matches!(ledger.prove(SHARD, size), Err(Error::NotInLog { .. })));
 }
 
@@ -226,26 +170,13 @@ fn a_tail_waits_for_what_comes() {
 fn low_space_refuses_by_name_and_lifts_by_itself() {
     let home = MemoryHome::default();
     drop(new_ledger(&home));
-    let ledger = Ledger::open(
-        &home,
-        Options {
-            reserve_bytes: 1000,
-            ..options()
-        },
-    )
-    .expect("it opens");
+    let ledger = Ledger::open(&home, Options { reserve_bytes: 1000, ..options() }).expect("it opens");
     let writer = ledger.boot(boot_info(1)).expect("a boot");
     home.disk.set_free_bytes(999);
     std::thread::sleep(Duration::from_millis(5));
     // The clock of these options jumps a millisecond a look, and a reading is believed for fifty.
     let refused = (0..200).find_map(|_| writer.append(StepRecord::default(), Level::Durable, None).err());
-    assert_eq!(
-        refused,
-        Some(Error::LowSpace {
-            free: 999,
-            reserve: 1000
-        })
-    );
+    assert_eq!(refused, Some(Error::LowSpace { free: 999, reserve: 1000 }));
     home.disk.set_free_bytes(2000);
     let taken = (0..200).find_map(|_| writer.append(StepRecord::default(), Level::Durable, None).ok());
     assert!(taken.is_some(), "there is room again");
@@ -264,25 +195,14 @@ fn a_shard_freezes_and_the_next_goes_on() {
     for (request, log) in [(first, SHARD), (second, LogId::Usage(2))] {
         let receipt = ledger.receipt(&request, 0).expect("a receipt");
         let key = ledger.verifier(log).expect("a key");
-        let held = Held {
-            request: Some(PROMPT),
-            output: Some(ANSWER),
-            tokens: Some(10),
-            ..Held::default()
-        };
+        let held = Held { request: Some(PROMPT), output: Some(ANSWER), tokens: Some(10), ..Held::default() };
         let checked = receipt.check(&key, &held);
         assert_eq!(checked.refused(), None);
         assert!(checked.bound());
         let foreign = ledger.verifier(LogId::Records).expect("a key");
-        assert_eq!(
-            receipt.check(&foreign, &held).refused().map(|(line, _)| line),
-            Some("checkpoint")
-        );
+        assert_eq!(receipt.check(&foreign, &held).refused().map(|(line, _)| line), Some("checkpoint"));
     }
-    assert_eq!(
-        Ledger::examine(&home, &[]).expect("it can be read").wrong,
-        Vec::<String>::new()
-    );
+    assert_eq!(Ledger::examine(&home, &[]).expect("it can be read").wrong, Vec::<String>::new());
 }
 
 /// Many threads through one writer: each entry names the one before it, whoever made it.
@@ -304,8 +224,5 @@ fn threads_share_a_writer() {
     assert_eq!(ledger.size(SHARD), Ok(401));
     writer.stop().expect("a stop");
     ledger.close().expect("a clean end");
-    assert_eq!(
-        Ledger::examine(&home, &[]).expect("it can be read").wrong,
-        Vec::<String>::new()
-    );
+    assert_eq!(Ledger::examine(&home, &[]).expect("it can be read").wrong, Vec::<String>::new());
 }

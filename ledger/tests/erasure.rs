@@ -27,17 +27,13 @@ impl Files for Exported<'_> {
         let Ok(folder) = fs::read_dir(self.0.join(folder)) else {
             return Ok(Vec::new());
         };
-        Ok(folder
-            .map(|each| each.expect("a file").file_name().into_string().expect("a name"))
-            .collect())
+        Ok(folder.map(|each| each.expect("a file").file_name().into_string().expect("a name")).collect())
     }
 }
 
 fn export_all(ledger: &Ledger, out: &Path) {
     for log in ledger.logs() {
-        ledger
-            .export(log, &RowScope::Settlement, &out.join(log.to_string()))
-            .expect("an export");
+        ledger.export(log, &RowScope::Settlement, &out.join(log.to_string())).expect("an export");
     }
 }
 
@@ -45,17 +41,13 @@ fn export_all(ledger: &Ledger, out: &Path) {
 fn rows_of(out: &Path, request: &Hash) -> Vec<Vec<u8>> {
     let bundle = fs::read(out.join("usage/1/rows/000.p/5")).expect("rows");
     let entries = split_row_bundle(&bundle, 5).expect("five entries");
-    let granted = entries
-        .into_iter()
-        .filter(|rows| !rows.is_empty())
-        .flat_map(|rows| decode_granted(rows).expect("rows"));
+    let granted =
+        entries.into_iter().filter(|rows| !rows.is_empty()).flat_map(|rows| decode_granted(rows).expect("rows"));
     let clear = granted.filter_map(|row| match row {
         GrantedRow::Open { row, .. } => Some(row),
         _ => None,
     });
-    clear
-        .filter(|row| Row::decode(row).expect("a row").request() == *request)
-        .collect()
+    clear.filter(|row| Row::decode(row).expect("a row").request() == *request).collect()
 }
 
 fn find(bytes: &[u8], needle: &[u8]) -> bool {
@@ -63,17 +55,9 @@ fn find(bytes: &[u8], needle: &[u8]) -> bool {
 }
 
 fn all_files(folder: &Path) -> Vec<Vec<u8>> {
-    let entries = fs::read_dir(folder)
-        .expect("a folder")
-        .map(|each| each.expect("an entry").path());
+    let entries = fs::read_dir(folder).expect("a folder").map(|each| each.expect("an entry").path());
     entries
-        .flat_map(|path| {
-            if path.is_dir() {
-                all_files(&path)
-            } else {
-                vec![fs::read(path).expect("a file")]
-            }
-        })
+        .flat_map(|path| if path.is_dir() { all_files(&path) } else { vec![fs::read(path).expect("a file")] })
         .collect()
 }
 
@@ -98,10 +82,7 @@ fn an_erased_request_leaves_no_trace_and_every_other_proof_verifies() {
     let rows = rows_of(&top.path().join("before"), &gone);
     assert_eq!(rows.len(), 3);
     assert!(secret.iter().any(|byte| *byte != 0));
-    assert!(
-        all_files(&data).iter().any(|file| find(file, &secret)),
-        "before, the secret is there to be found"
-    );
+    assert!(all_files(&data).iter().any(|file| find(file, &secret)), "before, the secret is there to be found");
 
     ledger.erase(&gone, 1).expect("it is erased");
     ledger.erase(&gone, 1).expect("once more changes nothing");
@@ -117,27 +98,13 @@ fn an_erased_request_leaves_no_trace_and_every_other_proof_verifies() {
             assert!(!find(&file, row), "a row is in a file in clear");
         }
     }
-    assert!(
-        all_files(&data).iter().any(|file| find(file, &other)),
-        "the other request's secret is not touched"
-    );
+    assert!(all_files(&data).iter().any(|file| find(file, &other)), "the other request's secret is not touched");
 
     let ledger = Ledger::open(&home, options()).expect("it opens");
     assert_eq!(ledger.read_only(), None);
     assert_eq!(ledger.receipt(&stays, 0).expect("a receipt").opening, receipt.opening);
     let key = ledger.verifier(LogId::Usage(1)).expect("a key");
-    assert_eq!(
-        receipt
-            .check(
-                &key,
-                &Held {
-                    nonce: Some(&[7; 32]),
-                    ..Held::default()
-                }
-            )
-            .refused(),
-        None
-    );
+    assert_eq!(receipt.check(&key, &Held { nonce: Some(&[7; 32]), ..Held::default() }).refused(), None);
     assert!(rows_of(&top.path().join("after"), &gone).is_empty());
     assert_eq!(rows_of(&top.path().join("after"), &stays).len(), 3);
 
@@ -145,16 +112,8 @@ fn an_erased_request_leaves_no_trace_and_every_other_proof_verifies() {
     let records = ledger.verifier(LogId::Records).expect("a key");
     let (out, after) = (top.path().join("after"), AuditOptions::default());
     let report = audit_ledger(&Exported(&out), &records, after, &mut |_, _, _| ());
-    assert!(
-        report
-            .expect_err("too many are erased")
-            .to_string()
-            .contains("3 of 6 rows are erased")
-    );
-    let allowed = AuditOptions {
-        allow_erased: true,
-        ..after
-    };
+    assert!(report.expect_err("too many are erased").to_string().contains("3 of 6 rows are erased"));
+    let allowed = AuditOptions { allow_erased: true, ..after };
     let report = audit_ledger(&Exported(&out), &records, allowed, &mut |_, _, _| ()).expect("otherwise it is whole");
     assert_eq!((report.logs[1].1.rows_erased, report.logs[1].1.rows_open), (3, 3));
     // And the redaction names nobody.

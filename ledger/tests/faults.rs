@@ -35,8 +35,7 @@ fn live(ledger: Ledger, told: &mut Told) -> Result<(), Error> {
     told.acked.extend(acked);
     ledger.receipt(&first, 0)?;
     told.checkpoints_of(&ledger)?;
-    told.acked
-        .push(append(&writer, Level::Published, |_| Default::default())?);
+    told.acked.push(append(&writer, Level::Published, |_| Default::default())?);
     told.checkpoints_of(&ledger)?;
     ledger.erase(&first, 1)?;
     ledger.freeze_shard()?;
@@ -66,22 +65,11 @@ fn check(fault: Fault) {
         home.disk.fail_at(effect, fault);
         let mut told = Told::default();
         let outcome = live(ledger, &mut told);
-        assert!(
-            outcome.is_err(),
-            "{fault:?} at effect {effect}: a failed effect must be heard of"
-        );
+        assert!(outcome.is_err(), "{fault:?} at effect {effect}: a failed effect must be heard of");
 
         // The power goes. What was synced is there, and so is what failed and was kept.
-        let after = MemoryHome {
-            disk: home.disk.after_power_cut(),
-            keys: home.keys.clone(),
-        };
-        let at = |what: &str| {
-            format!(
-                "{what}, after {fault:?} at effect {effect} ({})",
-                home.disk.effects()[effect]
-            )
-        };
+        let after = MemoryHome { disk: home.disk.after_power_cut(), keys: home.keys.clone() };
+        let at = |what: &str| format!("{what}, after {fault:?} at effect {effect} ({})", home.disk.effects()[effect]);
         verify(&after, &told, &at);
         // It goes on, and ends well.
         let ledger = Ledger::open(&after, options()).unwrap_or_else(|e| panic!("{}: {e}", at("reopening")));
@@ -93,25 +81,13 @@ fn check(fault: Fault) {
 
 /// All that anybody was told is so.
 fn verify(home: &MemoryHome, told: &Told, at: &dyn Fn(&str) -> String) {
-    let acks: Vec<Acked> = told
-        .acked
-        .iter()
-        .map(|each| Acked {
-            index: each.index,
-            leaf: each.leaf,
-        })
-        .collect();
+    let acks: Vec<Acked> = told.acked.iter().map(|each| Acked { index: each.index, leaf: each.leaf }).collect();
     let examined = Ledger::examine(home, &acks).unwrap_or_else(|e| panic!("{}: {e}", at("examining")));
     assert_eq!(examined.wrong, Vec::<String>::new(), "{}", at("examining"));
     let ledger = Ledger::open_read_only(home).unwrap_or_else(|e| panic!("{}: {e}", at("reading")));
     for (key, log, note) in &told.checkpoints {
         let signed = Checkpoint::open(note, key).expect("a checkpoint that was shown is signed");
-        assert_eq!(
-            ledger.root_at(*log, signed.size),
-            Ok(signed.root),
-            "{}",
-            at("an earlier checkpoint")
-        );
+        assert_eq!(ledger.root_at(*log, signed.size), Ok(signed.root), "{}", at("an earlier checkpoint"));
     }
 }
 
@@ -142,17 +118,12 @@ fn making_a_ledger_is_all_or_nothing() {
             home.disk.fail_at(effect, fault);
             let outcome = Ledger::create(&home, "test.example/faults", options()).map(drop);
             assert!(outcome.is_err(), "{fault:?} at effect {effect}");
-            let after = MemoryHome {
-                disk: home.disk.after_power_cut(),
-                keys: home.keys.clone(),
-            };
+            let after = MemoryHome { disk: home.disk.after_power_cut(), keys: home.keys.clone() };
             if let Ok(ledger) = Ledger::open(&after, options())
                 && ledger.read_only().is_none()
             {
                 live(ledger, &mut Told::default()).expect("what opens is whole");
-                verify(&after, &Told::default(), &|what| {
-                    format!("{what}, after {fault:?} at effect {effect}")
-                });
+                verify(&after, &Told::default(), &|what| format!("{what}, after {fault:?} at effect {effect}"));
             }
         }
     }
@@ -172,15 +143,8 @@ fn a_failed_ledger_stays_failed() {
     assert!(matches!(again, Err(Error::Failed { .. })), "{again:?}");
     assert!(matches!(ledger.publish(), Err(Error::Failed { .. })));
     assert!(matches!(ledger.freeze_shard(), Err(Error::Failed { .. })));
-    assert!(matches!(
-        ledger.begin_request(None).map(drop),
-        Err(Error::Failed { .. })
-    ));
+    assert!(matches!(ledger.begin_request(None).map(drop), Err(Error::Failed { .. })));
     assert!(matches!(ledger.health(), Err(Error::Failed { .. })));
     assert!(ledger.close().is_err());
-    assert_eq!(
-        home.disk.effects().len(),
-        effects,
-        "nothing was written after the failure"
-    );
+    assert_eq!(home.disk.effects().len(), effects, "nothing was written after the failure");
 }

@@ -23,16 +23,10 @@ fn ledger_on_disk() -> (TempDir, PathBuf, Vec<Acked>) {
     let mut acks = Vec::new();
     for adapter in ["clay", "loess", "peat"] {
         let (_, acked) = whole_request(&ledger, &writer, adapter).expect("a request");
-        acks.extend(acked.iter().map(|each| Acked {
-            index: each.index,
-            leaf: each.leaf,
-        }));
+        acks.extend(acked.iter().map(|each| Acked { index: each.index, leaf: each.leaf }));
     }
     let last = append(&writer, Level::Published, |_| Default::default()).expect("an entry");
-    acks.push(Acked {
-        index: last.index,
-        leaf: last.leaf,
-    });
+    acks.push(Acked { index: last.index, leaf: last.leaf });
     writer.stop().expect("a stop");
     ledger.close().expect("a clean end");
     (top, data, acks)
@@ -57,12 +51,8 @@ fn open(data: &Path) -> Result<Ledger, Error> {
 
 /// The log that RocksDB replays when it opens.
 fn wal(data: &Path) -> PathBuf {
-    let logs = fs::read_dir(data.join("store"))
-        .expect("a store")
-        .map(|each| each.expect("a file").path());
-    let mut logs: Vec<_> = logs
-        .filter(|path| path.extension().is_some_and(|end| end == "log"))
-        .collect();
+    let logs = fs::read_dir(data.join("store")).expect("a store").map(|each| each.expect("a file").path());
+    let mut logs: Vec<_> = logs.filter(|path| path.extension().is_some_and(|end| end == "log")).collect();
     logs.sort_by_key(|path| fs::metadata(path).expect("a file").len());
     logs.pop().expect("a store has a log")
 }
@@ -102,10 +92,7 @@ fn check_spoiled(data: &Path, spoiled: &Path, acks: &[Acked], spoil: &dyn Fn(&mu
 fn offsets(length: usize) -> Vec<usize> {
     let long = std::env::var("LOAM_TEST_TIER").is_ok_and(|tier| tier == "long");
     let stride = if long { 1 } else { 211 };
-    (0..length)
-        .step_by(stride)
-        .chain(length.saturating_sub(3)..=length)
-        .collect()
+    (0..length).step_by(stride).chain(length.saturating_sub(3)..=length).collect()
 }
 
 #[test]
@@ -126,9 +113,7 @@ fn a_log_zeroed_from_anywhere_is_never_opened_silently() {
     let (top, data, acks) = ledger_on_disk();
     let length = fs::metadata(wal(&data)).expect("a log").len() as usize;
     for offset in offsets(length) {
-        check_spoiled(&data, &top.path().join("zeroed"), &acks, &|bytes| {
-            bytes[offset..].fill(0)
-        });
+        check_spoiled(&data, &top.path().join("zeroed"), &acks, &|bytes| bytes[offset..].fill(0));
     }
 }
 
@@ -137,9 +122,7 @@ fn a_flipped_bit_in_the_log_is_never_opened_silently() {
     let (top, data, acks) = ledger_on_disk();
     let length = fs::metadata(wal(&data)).expect("a log").len() as usize;
     for offset in offsets(length - 1) {
-        check_spoiled(&data, &top.path().join("flipped"), &acks, &|bytes| {
-            bytes[offset] ^= 0x10
-        });
+        check_spoiled(&data, &top.path().join("flipped"), &acks, &|bytes| bytes[offset] ^= 0x10);
     }
 }
 
@@ -158,23 +141,10 @@ fn a_store_from_yesterday_is_below_its_floor() {
     fs::rename(&yesterday, data.join("store")).expect("and comes back old");
     let ledger = open(&data).expect("it opens for reading");
     let why = ledger.read_only().expect("and for no more").to_string();
-    assert!(
-        matches!(ledger.read_only(), Some(WhyReadOnly::BelowFloor { .. })),
-        "{why}"
-    );
-    assert!(
-        why.contains("floor: ") && why.contains("store: ") && why.contains("Put back"),
-        "{why}"
-    );
-    assert_eq!(
-        ledger.entry(LogId::Usage(1), 0).map(|entry| entry.is_empty()),
-        Ok(false),
-        "reading still works"
-    );
-    assert!(
-        ledger.prove(LogId::Usage(1), 0).is_ok(),
-        "and proving under what was signed"
-    );
+    assert!(matches!(ledger.read_only(), Some(WhyReadOnly::BelowFloor { .. })), "{why}");
+    assert!(why.contains("floor: ") && why.contains("store: ") && why.contains("Put back"), "{why}");
+    assert_eq!(ledger.entry(LogId::Usage(1), 0).map(|entry| entry.is_empty()), Ok(false), "reading still works");
+    assert!(ledger.prove(LogId::Usage(1), 0).is_ok(), "and proving under what was signed");
     let examined = Ledger::examine(&Folder::new(&data, None), &[]).expect("it can be read");
     assert_eq!(examined.wrong.len(), 1, "{:?}", examined.wrong);
 }
@@ -208,10 +178,7 @@ fn without_a_floor_nothing_is_signed() {
 fn a_foreign_floor_is_refused() {
     let ((_top, data, _), (_other_top, other, _)) = (ledger_on_disk(), ledger_on_disk());
     fs::copy(other.join("floor"), data.join("floor")).expect("another floor");
-    assert_eq!(
-        open(&data).expect("it opens").read_only(),
-        Some(&WhyReadOnly::ForeignFloor)
-    );
+    assert_eq!(open(&data).expect("it opens").read_only(), Some(&WhyReadOnly::ForeignFloor));
 }
 
 #[test]
@@ -222,10 +189,7 @@ fn a_lost_key_is_never_made_anew() {
     fs::remove_file(&key).expect("the key goes");
     let ledger = open(&data).expect("it opens");
     assert_eq!(ledger.read_only(), Some(&WhyReadOnly::LostKey { log: LogId::Usage(1) }));
-    assert!(matches!(
-        ledger.boot(boot_info(1)).map(drop),
-        Err(Error::ReadOnly { .. })
-    ));
+    assert!(matches!(ledger.boot(boot_info(1)).map(drop), Err(Error::ReadOnly { .. })));
     drop(ledger);
     assert!(!key.exists());
     fs::write(&key, text).expect("the key comes back");
@@ -237,10 +201,7 @@ fn a_foreign_key_is_refused() {
     let ((_top, data, _), (_other_top, other, _)) = (ledger_on_disk(), ledger_on_disk());
     let key = Path::new("keys").join("records.key");
     fs::copy(other.join(&key), data.join(&key)).expect("another key");
-    assert_eq!(
-        open(&data).expect("it opens").read_only(),
-        Some(&WhyReadOnly::ForeignKey { log: LogId::Records })
-    );
+    assert_eq!(open(&data).expect("it opens").read_only(), Some(&WhyReadOnly::ForeignKey { log: LogId::Records }));
 }
 
 #[test]
@@ -258,10 +219,7 @@ fn a_folder_that_is_no_ledger_is_left_alone() {
     fs::write(top.path().join("letter.txt"), "dear you").expect("a file");
     let home = Folder::new(top.path(), None);
     assert!(matches!(home.make(), Err(Error::NotEmpty { .. })));
-    assert!(matches!(
-        Ledger::open(&home, options()).map(drop),
-        Err(Error::NotALedger { .. })
-    ));
+    assert!(matches!(Ledger::open(&home, options()).map(drop), Err(Error::NotALedger { .. })));
     assert_eq!(fs::read_dir(top.path()).expect("a folder").count(), 1);
 }
 

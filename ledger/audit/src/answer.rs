@@ -17,6 +17,8 @@ pub(crate) struct Answer {
 
 enum Outcome {
     Valid,
+    /// Nothing was checked, as asked.
+    Shown,
     /// The first reason, and what the caller may try.
     Invalid(String, Option<String>),
     Cannot(String),
@@ -26,6 +28,11 @@ impl Answer {
     /// All that was checked holds.
     pub(crate) fn valid(text: String, fields: Value) -> Self {
         Self::new(text, fields, Outcome::Valid)
+    }
+
+    /// What was asked for, of which nothing was checked.
+    pub(crate) fn shown(text: String, fields: Value) -> Self {
+        Self::new(text, fields, Outcome::Shown)
     }
 
     /// Something is wrong; `text` is what was found before.
@@ -68,11 +75,12 @@ impl Answer {
     pub(crate) fn print(mut self, command: &str, json: bool) -> ExitCode {
         let (word, status) = match &self.outcome {
             Outcome::Valid => ("valid", 0),
+            Outcome::Shown => ("shown", 0),
             Outcome::Invalid(..) => ("invalid", 1),
             Outcome::Cannot(_) => ("unreadable", 2),
         };
         let complaint = match &self.outcome {
-            Outcome::Valid => String::new(),
+            Outcome::Valid | Outcome::Shown => String::new(),
             Outcome::Invalid(reason, None) => format!("INVALID: {reason}\n"),
             Outcome::Invalid(reason, Some(hint)) => format!("INVALID: {reason}\n{hint}\n"),
             Outcome::Cannot(reason) => format!("CANNOT CHECK: {reason}\n"),

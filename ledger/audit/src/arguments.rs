@@ -22,7 +22,8 @@ const RECEIPT_KEYS: &str = "With --json, one object: command, verdict (valid, in
 const CONSISTENCY_KEYS: &str = "With --json, one object: command, verdict (valid, invalid, unreadable), \
     reason (unless valid), old {size, root, signed}, new {size, root, signed}, proof [base64].";
 
-const SHOW_KEYS: &str = "With --json, one object: command, verdict, reason (unless valid), verified (always false), \
+const SHOW_KEYS: &str = "With --json, one object: command, verdict (shown, invalid, unreadable), reason (unless shown), \
+    verified (always false), \
     kind (receipt, proof, checkpoint, note, key, policy, entry, row, log, ledger), \
     and what the file says under that kind's name.";
 

@@ -75,10 +75,7 @@ enum Given {
 fn given_head(text: &str) -> anyhow::Result<Given> {
     match decimal(text) {
         Ok(size) => Ok(Given::Size(size)),
-        Err(_) => Ok(Given::Note(
-            text.to_owned(),
-            read_named(Path::new(text), NOTE_BYTES_MAX as u64)?,
-        )),
+        Err(_) => Ok(Given::Note(text.to_owned(), read_named(Path::new(text), NOTE_BYTES_MAX as u64)?)),
     }
 }
 
@@ -91,17 +88,16 @@ fn compare(
     let newest = open(newest, key, OF_LOG)?;
     let nodes = nodes(export, newest.size);
     if root_at(&nodes, newest.size)? != newest.root {
-        return Err(TreeError::Invalid(
-            "the log's tiles do not give the root of its checkpoint".to_owned(),
-        ));
+        return Err(TreeError::Invalid("the log's tiles do not give the root of its checkpoint".to_owned()));
     }
     let head = |given| head(given, &nodes, &newest, key);
     let (old, new) = (head(old)?, head(new)?);
     for head in [&old, &new] {
         if head.size > newest.size {
             return Err(TreeError::Invalid(format!(
-                "{} is at size {}, and the log in this export ends at {}; a later export can show it",
-                head.what, head.size, newest.size
+                "size {} is beyond the log in this export, which ends at {}; a later export can show it",
+                number(head.size),
+                number(newest.size)
             )));
         }
     }
@@ -129,24 +125,16 @@ fn compare(
     let mut lines = Lines::default();
     lines.plain(&newest.origin);
     for (label, head) in [("old", &old), ("new", &new)] {
-        let signed = if head.signed {
-            ", signed by the key you gave"
-        } else {
-            ""
-        };
+        let signed = if head.signed { ", signed by the key you gave" } else { "" };
         lines.line(label, format!("size {}: {}{signed}", number(head.size), head.what));
         lines.line("", base64_encode(&head.root.0));
     }
-    lines.line("proof", count(proof.len() as u64, "hash").replace("hashs", "hashes"));
+    lines.line("proof", count(proof.len() as u64, "hash"));
     if key.is_none() {
         lines.line("not checked", "signatures; give the log's key with --vkey");
     }
     lines.plain("");
-    lines.plain(&format!(
-        "VALID: the log only grew from {} to {}",
-        number(old.size),
-        number(new.size)
-    ));
+    lines.plain(&format!("VALID: the log only grew from {} to {}", number(old.size), number(new.size)));
     Ok(Answer::valid(lines.finish(), fields))
 }
 
@@ -160,18 +148,9 @@ fn head<N: Nodes<Error = TreeError>>(
     match given {
         Given::Size(size) => {
             // A size beyond the log is refused by its name; its root is then nobody's.
-            let root = if size > newest.size {
-                Hash::ZERO
-            } else {
-                root_at(nodes, size)?
-            };
+            let root = if size > newest.size { Hash::ZERO } else { root_at(nodes, size)? };
             let what = "the root as the log's tiles give it".to_owned();
-            Ok(Head {
-                size,
-                root,
-                signed: false,
-                what,
-            })
+            Ok(Head { size, root, signed: false, what })
         }
         Given::Note(name, bytes) => {
             let checkpoint = open(&bytes, key, &name)?;
@@ -179,12 +158,7 @@ fn head<N: Nodes<Error = TreeError>>(
                 let why = format!("{name} is of {}, and the log is {}", checkpoint.origin, newest.origin);
                 return Err(TreeError::Invalid(why));
             }
-            Ok(Head {
-                size: checkpoint.size,
-                root: checkpoint.root,
-                signed: key.is_some(),
-                what: name,
-            })
+            Ok(Head { size: checkpoint.size, root: checkpoint.root, signed: key.is_some(), what: name })
         }
     }
 }

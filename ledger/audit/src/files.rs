@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use loam_ledger_core::audit::{Files, ReadError};
 
 /// The largest file of an export that is read; a bundle of 256 entries has a few megabytes of rows at most.
@@ -22,9 +21,10 @@ pub(crate) struct Export {
 impl Export {
     /// Opens a folder.
     pub(crate) fn open(folder: &Path) -> anyhow::Result<Self> {
-        let root = folder
-            .canonicalize()
-            .with_context(|| format!("cannot read {}", folder.display()))?;
+        let root = folder.canonicalize().map_err(|e| {
+            let why = why(read_error(&e));
+            anyhow::anyhow!("cannot read {}: {why}", folder.display())
+        })?;
         anyhow::ensure!(root.is_dir(), "{} is not a folder", folder.display());
         Ok(Self { root })
     }
@@ -45,8 +45,7 @@ impl Export {
 
     /// A file without which there is nothing to look at.
     pub(crate) fn must_read(&self, path: &str) -> anyhow::Result<Vec<u8>> {
-        self.read(path)
-            .map_err(|error| anyhow::anyhow!("cannot read {path}: {}", why(error)))
+        self.read(path).map_err(|error| anyhow::anyhow!("cannot read {path}: {}", why(error)))
     }
 
     fn find(&self, path: &str) -> Result<PathBuf, ReadError> {
@@ -102,9 +101,7 @@ fn read_whole(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::with_capacity(usize::try_from(known.len().min(bytes_max)).unwrap_or_default());
     let file = File::open(path).map_err(|e| read_error(&e))?;
     // One byte more than may be there, so that a file which grows meanwhile is seen to be too large.
-    file.take(bytes_max + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| read_error(&e))?;
+    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|e| read_error(&e))?;
     if bytes.len() as u64 > bytes_max {
         return Err(ReadError::Failed(format!("it is larger than {bytes_max} bytes")));
     }
@@ -113,8 +110,11 @@ fn read_whole(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
 
 fn read_error(error: &io::Error) -> ReadError {
     match error.kind() {
-        // A file where a folder belongs: what should lie below is not there.
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ReadError::Missing,
+        // A file where a folder belongs, or a name that no file can have: what should be there is not.
+        io::ErrorKind::NotFound
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::InvalidInput
+        | io::ErrorKind::InvalidFilename => ReadError::Missing,
         _ => ReadError::Failed(error.to_string()),
     }
 }

@@ -28,26 +28,21 @@ pub(crate) fn audit(asked: &Log) -> anyhow::Result<Answer> {
         policy: policy.as_ref(),
         allow_erased: asked.allow_erased,
         opaque: asked.opaque,
+        ..Options::default()
     };
     let progress = Progress::new(asked.json);
     let whole = !export.has(OF_LOG) && export.has(OF_LEDGER);
     if whole && asked.opaque {
-        bail!(
-            "--opaque checks one log; give the folder of one, such as {}",
-            asked.dir.join("records").display()
-        );
+        bail!("--opaque checks one log; give the folder of one, such as {}", asked.dir.join("records").display());
     }
-    let audited = if whole {
-        audit_all(&export, &key, options, progress)
-    } else {
-        audit_one(&export, &key, options, progress)
-    };
+    let audited =
+        if whole { audit_all(&export, &key, options, progress) } else { audit_one(&export, &key, options, progress) };
     let reports = match audited {
         Ok(reports) => reports,
         Err(failure) => return Ok(Answer::failed(&failure).hint(hint(&failure, &export, &key, asked))),
     };
     let witnesses = policy.as_ref().is_some_and(Policy::needs_witnesses);
-    let text = text_of(&reports, witnesses);
+    let text = text_of(&reports, witnesses, asked.opaque);
     let logs: Vec<Value> = reports.iter().map(|(log, report)| json_of(*log, report)).collect();
     Ok(Answer::valid(text, json!({ "logs": logs })))
 }
@@ -61,9 +56,7 @@ pub(crate) fn audit_one(
     options: Options<'_>,
     mut progress: Progress,
 ) -> Result<Reports, Failure> {
-    let report = audit_log(export, key, options, &mut |done, of| {
-        progress.show(key.name(), done, of)
-    })?;
+    let report = audit_log(export, key, options, &mut |done, of| progress.show(key.name(), done, of))?;
     let log = LogName::parse(&report.origin).ok().map(|name| name.log);
     Ok(vec![(log, report)])
 }
@@ -76,11 +69,7 @@ fn audit_all(
 ) -> Result<Reports, Failure> {
     let mut tell = |log: LogId, done, of| progress.show(&log.to_string(), done, of);
     let report = audit_ledger(export, key, options, &mut tell)?;
-    Ok(report
-        .logs
-        .into_iter()
-        .map(|(log, report)| (Some(log), report))
-        .collect())
+    Ok(report.logs.into_iter().map(|(log, report)| (Some(log), report)).collect())
 }
 
 /// What the caller may have meant, where the key is that of another log.
@@ -104,112 +93,78 @@ fn hint(failure: &Failure, export: &Export, key: &VerifierKey, asked: &Log) -> O
         Some(name) if name.log == LogId::Records => "; an export of all logs is checked with it from the folder above",
         _ => "",
     };
-    Some(format!(
-        "{dir} says that it is {claimed}, but the key is that of {}{above}",
-        key.name()
-    ))
+    Some(format!("{dir} says that it is {claimed}, but the key is that of {}{above}", key.name()))
 }
 
-fn text_of(reports: &Reports, witnesses: bool) -> String {
+fn text_of(reports: &Reports, witnesses: bool, opaque: bool) -> String {
     let mut lines = Lines::default();
     for (place, (log, report)) in reports.iter().enumerate() {
         lines.plain(&report.origin);
         // Shards of a ledger are signed by keys that the records log holds, and witnessed through it.
         let recorded = place > 0;
-        let by = if recorded {
-            "by the key in the records log"
-        } else {
-            "by the key you gave"
-        };
-        lines.line("signed", format!("{} at size {}", by, number(report.size)));
+        let key = if recorded { "the key in the records log" } else { "the key you gave" };
+        lines.line("signed", format!("by {key}, at {}", count(report.size, "entry")));
         if witnesses && !recorded {
             lines.line("witnesses", "the policy's quorum is met");
         }
-        report_lines(&mut lines, *log, report);
+        tree_lines(&mut lines, report);
+        if matches!(log, Some(LogId::Usage(_))) && !opaque {
+            usage_lines(&mut lines, report, recorded);
+        }
         lines.lines("not checked", &report.unchecked);
         lines.plain("");
     }
-    let entries = reports
-        .iter()
-        .map(|(_, report)| report.size)
-        .fold(0, u64::saturating_add);
+    let entries = reports.iter().map(|(_, report)| report.size).fold(0, u64::saturating_add);
     lines.plain(&match reports.len() {
-        1 => format!("VALID: {}", entries_of(entries)),
-        logs => format!("VALID: {} in {}", entries_of(entries), count(logs as u64, "log")),
+        1 => format!("VALID: {}", count(entries, "entry")),
+        logs => format!("VALID: {} in {}", count(entries, "entry"), count(logs as u64, "log")),
     });
     lines.finish()
 }
 
-pub(crate) fn entries_of(entries: u64) -> String {
-    format!("{} {}", number(entries), if entries == 1 { "entry" } else { "entries" })
-}
-
-fn report_lines(lines: &mut Lines, log: Option<LogId>, report: &LogReport) {
-    let recorded = match report.recorded_heads {
-        0 => String::new(),
-        heads => format!(" and {} in the records log", count(heads, "head")),
-    };
+fn tree_lines(lines: &mut Lines, report: &LogReport) {
+    let checkpoints = count(report.checkpoints, "signed checkpoint");
     lines.line(
         "heads",
-        format!(
-            "{}{recorded}, all of one growing log",
-            count(report.checkpoints, "signed checkpoint")
-        ),
+        match report.recorded_heads {
+            0 => format!("{checkpoints}, all of this log"),
+            heads => format!("{checkpoints} and {} in the records log, all of this log", count(heads, "head")),
+        },
     );
-    lines.line(
-        "tree",
-        format!(
-            "{} and {} recomputed",
-            entries_of(report.size),
-            count(report.tiles, "tile")
-        ),
-    );
+    lines.line("tree", format!("{} recomputed from the entries", count(report.tiles, "tile")));
     lines.line("root", base64_encode(&report.root.0));
     if report.manifest_files > 0 {
-        lines.line(
-            "manifest",
-            format!("{} as listed", count(report.manifest_files, "file")),
-        );
+        lines.line("manifest", format!("{} as listed", count(report.manifest_files, "file")));
     }
-    if !matches!(log, Some(LogId::Usage(_))) {
-        return;
+}
+
+/// What a usage log's entries and rows say. `recorded`: the records log is at hand, and says what was erased.
+fn usage_lines(lines: &mut Lines, report: &LogReport, recorded: bool) {
+    let (engines, boots) = (count(report.engines, "engine"), count(report.boots, "boot"));
+    let crashes = number(report.crashes);
+    lines.line("engines", format!("{engines}, {boots} ({crashes} after a crash): no gap, no turn back in time"));
+    let (prefilled, emitted) = (number(report.prefilled_tokens), number(report.emitted_tokens));
+    lines.line("tokens", format!("{prefilled} prefilled, {emitted} emitted"));
+    let rows = number(report.rows);
+    if report.scope == Scope::Public {
+        lines.line("rows", format!("{rows}, none of them granted here"));
+    } else {
+        let seen = report.rows_open.saturating_add(report.rows_erased);
+        let (open, erased) = (number(report.rows_open), number(report.rows_erased));
+        let hidden = number(report.rows.saturating_sub(seen));
+        lines.line("rows", format!("{rows}: {open} in clear, {hidden} hidden, {erased} erased"));
+        lines.line("completions", format!("{} whose usage rows add up to them", number(report.completions)));
     }
+    let share = percent(report.rows_erased.max(report.rows_announced_erased), report.rows);
     lines.line(
-        "engines",
-        format!(
-            "{}, {} ({} after a crash): no gap, no turn back in time",
-            count(report.engines, "engine"),
-            count(report.boots, "boot"),
-            number(report.crashes)
-        ),
+        "erased",
+        match report.scope {
+            _ if recorded => format!("{share} of rows"),
+            Scope::All => format!("{share} of rows"),
+            Scope::Part => format!("at least {share} of rows"),
+            Scope::Public => "not known without rows or the records log".to_owned(),
+        },
     );
-    lines.line(
-        "tokens",
-        format!(
-            "{} prefilled, {} emitted",
-            number(report.prefilled_tokens),
-            number(report.emitted_tokens)
-        ),
-    );
-    let rows = match report.scope {
-        Scope::Public => format!("{}, none of them granted here", number(report.rows)),
-        Scope::Part | Scope::All => {
-            let hidden = report
-                .rows
-                .saturating_sub(report.rows_open.saturating_add(report.rows_erased));
-            format!(
-                "{}: {} in clear, {} hidden, {} erased\n{} and found to be the sum of usage rows",
-                number(report.rows),
-                number(report.rows_open),
-                number(hidden),
-                number(report.rows_erased),
-                count(report.completions, "completion")
-            )
-        }
-    };
-    lines.line("rows", rows);
-    let erased = report.rows_erased.max(report.rows_announced_erased);
-    lines.line("erased", format!("{} of rows", percent(erased, report.rows)));
 }
 
 pub(crate) fn json_of(log: Option<LogId>, report: &LogReport) -> Value {

@@ -18,10 +18,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(json: bool) -> Self {
-        Self {
-            watched: !json && std::io::stderr().is_terminal(),
-            drawn: None,
-        }
+        Self { watched: !json && std::io::stderr().is_terminal(), drawn: None }
     }
 
     /// Shows how many entries of how many are done.
@@ -33,12 +30,7 @@ impl Progress {
         self.drawn = Some(Instant::now());
         let filled = usize::try_from(u128::from(done) * CELLS / u128::from(of)).unwrap_or_default();
         let bar = format!("{}{}", "#".repeat(filled), ".".repeat(30_usize.saturating_sub(filled)));
-        let _ = write!(
-            std::io::stderr(),
-            "\r\x1b[K  {name} [{bar}] {} of {} entries",
-            number(done),
-            number(of)
-        );
+        let _ = write!(std::io::stderr(), "\r\x1b[K  {name} [{bar}] {} of {} entries", number(done), number(of));
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use loam_ledger_core::audit::{Failure, Fault, Files, Options};
 use loam_ledger_core::checkpoint::Checkpoint;
-use loam_ledger_core::note::VerifierKey;
+use loam_ledger_core::note::{Note, VerifierKey};
 use loam_ledger_core::origin::LogName;
 use loam_ledger_core::receipt::{Checked, Found, Held, Line, Receipt, Verdict};
 use loam_ledger_core::tile::{TILE_WIDTH, bundle_path, split_bundle, width_at};
@@ -30,11 +30,7 @@ const OWN_BYTES_MAX: u64 = 1 << 30;
 pub(crate) fn check(asked: &Asked) -> anyhow::Result<Answer> {
     let key = given::log_key(&asked.vkey)?;
     let policy = given::policy(asked.policy.as_deref())?;
-    let own = |path: &Option<_>| {
-        path.as_deref()
-            .map(|path: &Path| read_named(path, OWN_BYTES_MAX))
-            .transpose()
-    };
+    let own = |path: &Option<_>| path.as_deref().map(|path: &Path| read_named(path, OWN_BYTES_MAX)).transpose();
     let (request, output) = (own(&asked.request)?, own(&asked.output)?);
     let export = asked.log.as_deref().map(Export::open).transpose()?;
     let bytes = read_named(&asked.file, RECEIPT_BYTES_MAX)?;
@@ -58,7 +54,15 @@ pub(crate) fn check(asked: &Asked) -> anyhow::Result<Answer> {
         (Some(found), Some(export)) => Some(check_log(export, &key, &receipt, &found.checkpoint, asked.json)?),
         _ => None,
     };
-    Ok(answer(&checked, in_log))
+    Ok(answer(&checked, in_log).hint(hint(&receipt, &key)))
+}
+
+/// What the caller may have meant, where the key is that of another log.
+fn hint(receipt: &Receipt, key: &VerifierKey) -> Option<String> {
+    let note = Note::parse(&receipt.proof.checkpoint).ok()?;
+    let claimed = Checkpoint::parse(note.text()).ok()?.origin;
+    let other = claimed != key.name();
+    other.then(|| format!("the receipt says that it is of {claimed}, but the key is that of {}", key.name()))
 }
 
 /// What came of holding the receipt against an export: the log's fields, or why it is not of this log.
@@ -142,10 +146,7 @@ fn check_log(
         }
     };
     // How much was erased is a question to the log, and not to this receipt.
-    let options = Options {
-        allow_erased: true,
-        ..Options::default()
-    };
+    let options = Options { allow_erased: true, ..Options::default() };
     let (log, report) = match audit_one(&export, key, options, Progress::new(json)) {
         Ok(mut reports) => reports.remove(0),
         Err(failure @ Failure::Unreadable { .. }) => anyhow::bail!("the log given with --log: {failure}"),
@@ -162,15 +163,12 @@ fn check_log(
     match seen {
         Err(TreeError::Unreadable(why)) => anyhow::bail!("the log given with --log: {why}"),
         Err(TreeError::Invalid(why)) => Ok(Err(why)),
-        Ok((root, _)) if root != checkpoint.root => Ok(Err(
-            "another root at the receipt's size: somebody was shown another log".to_owned(),
-        )),
+        Ok((root, _)) if root != checkpoint.root => {
+            Ok(Err("another root at the receipt's size: somebody was shown another log".to_owned()))
+        }
         Ok((_, entry)) if entry != receipt.opening.entry => Ok(Err("another entry at the receipt's index".to_owned())),
         Ok(_) => {
-            let text = format!(
-                "the export of {} entries is whole, and has this head and entry",
-                number(report.size)
-            );
+            let text = format!("the export of {} entries is whole, and has this head and entry", number(report.size));
             Ok(Ok((text, json_of(log, &report))))
         }
     }
@@ -184,8 +182,6 @@ pub(crate) fn entry_at(export: &Export, index: u64, size: u64) -> Result<Vec<u8>
     let bytes = export.read(&path).map_err(|why| TreeError::of(&path, why))?;
     let entries = split_bundle(&bytes, width).map_err(|e| TreeError::Invalid(format!("{path}: {e}")))?;
     let place = usize::try_from(index % TILE_WIDTH).expect("a place in a bundle is below 256");
-    let entry = entries
-        .get(place)
-        .ok_or_else(|| TreeError::Invalid(format!("{path} has no entry {index}")))?;
+    let entry = entries.get(place).ok_or_else(|| TreeError::Invalid(format!("{path} has no entry {index}")))?;
     Ok(entry.to_vec())
 }

@@ -19,7 +19,7 @@ use crate::answer::Answer;
 use crate::arguments::Show;
 use crate::consistency::TreeError;
 use crate::files::{Export, read_named};
-use crate::log::{OF_LEDGER, OF_LOG, entries_of};
+use crate::log::{OF_LEDGER, OF_LOG};
 use crate::receipt::entry_at;
 use crate::text::{Lines, count, number};
 use crate::words::{
@@ -39,10 +39,7 @@ pub(crate) fn show(asked: &Show) -> anyhow::Result<Answer> {
         };
     }
     if asked.index.is_some() {
-        bail!(
-            "--index needs the folder of an export, and {} is a file",
-            asked.path.display()
-        );
+        bail!("--index needs the folder of an export, and {} is a file", asked.path.display());
     }
     let bytes = read_named(&asked.path, SHOWN_BYTES_MAX)?;
     let mut lines = Lines::default();
@@ -58,7 +55,7 @@ pub(crate) fn show(asked: &Show) -> anyhow::Result<Answer> {
 fn shown(mut lines: Lines, mut fields: Value) -> Answer {
     lines.plain("").plain("Nothing of this was verified.");
     fields["verified"] = false.into();
-    Answer::valid(lines.finish(), fields)
+    Answer::shown(lines.finish(), fields)
 }
 
 fn show_file(bytes: &[u8], lines: &mut Lines) -> Result<Value, String> {
@@ -108,9 +105,7 @@ fn show_proof(bytes: &[u8], lines: &mut Lines) -> Result<Value, loam_ledger_core
     lines.plain("").plain("its entry");
     let entry = Entry::decode(&opening.entry)?;
     entry_lines(lines, &entry);
-    lines
-        .plain("")
-        .plain(&format!("its row, number {} of the entry", number(opening.row_index)));
+    lines.plain("").plain(&format!("its row, number {} of the entry", number(opening.row_index)));
     let row = Row::decode(&opening.row)?;
     row_lines(lines, &row);
     let nonce = opening.seed.client_nonce.map(|nonce| hex_encode(&nonce));
@@ -141,10 +136,7 @@ fn show_key(key: &VerifierKey, lines: &mut Lines) -> Value {
 fn show_note(note: &Note, whole: &str, lines: &mut Lines) -> Value {
     // The text of signature lines; a note that was taken apart has well-formed ones.
     let signatures = whole.get(note.text().len() + 1..).unwrap_or_default().lines();
-    let names: Vec<String> = signatures
-        .filter_map(|line| line.split(' ').nth(1))
-        .map(str::to_owned)
-        .collect();
+    let names: Vec<String> = signatures.filter_map(|line| line.split(' ').nth(1)).map(str::to_owned).collect();
     match Checkpoint::parse(note.text()) {
         Ok(checkpoint) => {
             lines.plain("a checkpoint");
@@ -187,14 +179,8 @@ fn show_export(export: &Export) -> anyhow::Result<Answer> {
         bail!("the folder holds neither {OF_LOG} nor {OF_LEDGER}, so it is no export");
     }
     let mut logs = vec![LogId::Records];
-    let shards = export
-        .list("usage")
-        .map_err(|why| anyhow::anyhow!("cannot read usage: {why:?}"))?;
-    logs.extend(
-        shards
-            .iter()
-            .filter_map(|shard| format!("usage/{shard}").parse::<LogId>().ok()),
-    );
+    let shards = export.list("usage").map_err(|why| anyhow::anyhow!("cannot read usage: {why:?}"))?;
+    logs.extend(shards.iter().filter_map(|shard| format!("usage/{shard}").parse::<LogId>().ok()));
     logs.sort_unstable();
     let mut fields = Vec::with_capacity(logs.len());
     for (place, log) in logs.iter().enumerate() {
@@ -213,14 +199,7 @@ fn export_lines(export: &Export, lines: &mut Lines) -> anyhow::Result<Value> {
     lines.plain("an export");
     checkpoint_lines(lines, &checkpoint);
     lines.line("older", count(older, "checkpoint"));
-    lines.line(
-        "rows",
-        if rows {
-            "granted, at least in part"
-        } else {
-            "none granted"
-        },
-    );
+    lines.line("rows", if rows { "granted, at least in part" } else { "none granted" });
     let mut fields = checkpoint_json(&checkpoint);
     fields["older_checkpoints"] = older.into();
     fields["rows"] = rows.into();
@@ -237,7 +216,7 @@ fn show_entry(export: Export, log: Option<LogId>, index: u64) -> anyhow::Result<
     }
     let size = claimed(&export, OF_LOG)?.size;
     if index >= size {
-        bail!("there is no entry {}: the log has {}", number(index), entries_of(size));
+        bail!("there is no entry {}: the log has {}", number(index), count(size, "entry"));
     }
     let found = entry_at(&export, index, size)
         .and_then(|bytes| Entry::decode(&bytes).map_err(|e| TreeError::Invalid(format!("entry {index}: {e}"))));
@@ -249,12 +228,7 @@ fn show_entry(export: Export, log: Option<LogId>, index: u64) -> anyhow::Result<
         }
     };
     let mut lines = Lines::default();
-    lines.plain(&format!(
-        "entry {} of {}: {}",
-        number(index),
-        number(size),
-        entry_kind(&entry)
-    ));
+    lines.plain(&format!("entry {} of {}: {}", number(index), number(size), entry_kind(&entry)));
     entry_lines(&mut lines, &entry);
     let mut fields = json!({ "kind": "entry", "entry": entry_json(&entry) });
     match granted_at(&export, index, size, &mut lines) {

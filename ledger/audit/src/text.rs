@@ -13,9 +13,15 @@ pub(crate) fn number(value: impl Into<u128>) -> String {
     text
 }
 
-/// A number and its noun: `1 tile`, `2 tiles`. The noun's plural ends in s.
+/// A number and its noun: `1 tile`, `2 tiles`, `3 entries`, `4 hashes`.
 pub(crate) fn count(value: u64, noun: &str) -> String {
-    format!("{} {noun}{}", number(value), if value == 1 { "" } else { "s" })
+    let number = number(value);
+    match noun.strip_suffix('y') {
+        _ if value == 1 => format!("{number} {noun}"),
+        Some(stem) => format!("{number} {stem}ies"),
+        None if noun.ends_with('h') => format!("{number} {noun}es"),
+        None => format!("{number} {noun}s"),
+    }
 }
 
 /// A share in percent, to two places.
@@ -37,10 +43,7 @@ pub(crate) fn utc(time_ms: u64) -> String {
     let month = (month_from_march + 2) % 12 + 1;
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
-    format!(
-        "{year:04}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02}.{:03} UTC",
-        ms % 1_000
-    )
+    format!("{year:04}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02}.{:03} UTC", ms % 1_000)
 }
 
 /// Lines of `label  text`, labels in a column of their own.
@@ -88,6 +91,12 @@ mod tests {
         let texts = [0_u64, 999, 1_000, 70_001, 1_234_567, u64::MAX].map(number);
         let right = ["0", "999", "1,000", "70,001", "1,234,567", "18,446,744,073,709,551,615"];
         assert_eq!(texts, right);
+    }
+
+    #[test]
+    fn nouns_have_plurals() {
+        let texts = [count(1, "entry"), count(0, "entry"), count(2_000, "tile"), count(2, "hash"), count(1, "hash")];
+        assert_eq!(texts, ["1 entry", "0 entries", "2,000 tiles", "2 hashes", "1 hash"]);
     }
 
     #[test]

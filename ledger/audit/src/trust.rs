@@ -53,7 +53,7 @@ pub(crate) fn tell() -> Answer {
         }
         trusted.push(json!({ "what": what, "why": why }));
     }
-    Answer::valid(lines.finish(), json!({ "trusted": Value::Array(trusted) }))
+    Answer::shown(lines.finish(), json!({ "trusted": Value::Array(trusted) }))
 }
 
 /// A text in lines of at most so many characters.

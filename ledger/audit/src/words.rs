@@ -59,14 +59,7 @@ fn boot_lines(lines: &mut Lines, boot: &Boot) {
         Some(previous) => {
             let end = if previous.clean { "stopped" } else { "was cut off" };
             lines.line("previous boot", hex_encode(&previous.boot));
-            lines.line(
-                "",
-                format!(
-                    "{end} after sequence {}, leaf {}",
-                    number(previous.sequence),
-                    previous.leaf
-                ),
-            );
+            lines.line("", format!("{end} after sequence {}, leaf {}", number(previous.sequence), previous.leaf));
             let left = &previous.unrowed;
             lines.line(
                 "",
@@ -93,11 +86,7 @@ fn batch_lines(lines: &mut Lines, batch: &Batch) {
     lines.line("program", batch.build.to_hex());
     lines.line(
         "tokens",
-        format!(
-            "{} prefilled, {} emitted",
-            number(batch.prefilled_tokens),
-            number(batch.emitted_tokens)
-        ),
+        format!("{} prefilled, {} emitted", number(batch.prefilled_tokens), number(batch.emitted_tokens)),
     );
     lines.line("rows", number(batch.row_count));
     if batch.row_count > 0 {
@@ -217,16 +206,10 @@ pub(crate) fn completion_lines(lines: &mut Lines, row: &Completion) {
     lines.lines("adapters", &adapters(&row.pairs));
     let (first, last) = (number(row.first.sequence), number(row.last.sequence));
     if row.first.boot == row.last.boot {
-        lines.line(
-            "steps",
-            format!("{first} to {last} of boot {}", hex_encode(&row.last.boot)),
-        );
+        lines.line("steps", format!("{first} to {last} of boot {}", hex_encode(&row.last.boot)));
     } else {
         let boots = (hex_encode(&row.first.boot), hex_encode(&row.last.boot));
-        lines.line(
-            "steps",
-            format!("{first} of boot {} to {last} of boot {}", boots.0, boots.1),
-        );
+        lines.line("steps", format!("{first} of boot {} to {last} of boot {}", boots.0, boots.1));
     }
     lines.line("tokens", tokens(&row.tokens));
     lines.line("delivered", count(row.delivered_tokens, "token"));
@@ -234,11 +217,7 @@ pub(crate) fn completion_lines(lines: &mut Lines, row: &Completion) {
     let fee = if row.price_policy == Hash::ZERO {
         format!("{} (no price policy is recorded)", number(row.fee_nano))
     } else {
-        format!(
-            "{} nano-units by price policy {}",
-            number(row.fee_nano),
-            row.price_policy
-        )
+        format!("{} nano-units by price policy {}", number(row.fee_nano), row.price_policy)
     };
     lines.line("fee", fee);
 }
@@ -325,13 +304,13 @@ fn tokens_json(tokens: &Tokens) -> Value {
 pub(crate) fn granted_lines(lines: &mut Lines, number: usize, granted: &GrantedRow) {
     lines.plain("").plain(&format!("row {number}, leaf {}", granted.leaf()));
     match granted {
-        GrantedRow::Hidden(_) => lines.line("row", "hidden from this export's reader"),
-        GrantedRow::Erased(_) => lines.line("row", "erased"),
+        GrantedRow::Hidden(_) => _ = lines.line("row", "hidden from this export's reader"),
+        GrantedRow::Erased(_) => _ = lines.line("row", "erased"),
         GrantedRow::Open { row, .. } => match Row::decode(row) {
-            Ok(row) => return row_lines(lines, &row),
-            Err(error) => lines.line("row", format!("cannot be read: {error}")),
+            Ok(row) => row_lines(lines, &row),
+            Err(error) => _ = lines.line("row", format!("cannot be read: {error}")),
         },
-    };
+    }
 }
 
 /// A granted row's fields.

@@ -23,9 +23,7 @@ pub(crate) struct Encoder {
 
 impl Encoder {
     pub(crate) fn with_capacity(bytes: usize) -> Self {
-        Self {
-            bytes: Vec::with_capacity(bytes),
-        }
+        Self { bytes: Vec::with_capacity(bytes) }
     }
 
     pub(crate) fn finish(self) -> Vec<u8> {
@@ -107,11 +105,7 @@ impl<'a> Decoder<'a> {
 
     /// Ends reading: bytes left over are an error.
     pub(crate) fn finish(self) -> Result<(), Error> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::CborTrailing { bytes: self.rest.len() })
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(Error::CborTrailing { bytes: self.rest.len() }) }
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], Error> {
@@ -188,10 +182,7 @@ impl<'a> Decoder<'a> {
     /// A byte string of exactly `N` bytes.
     pub(crate) fn bytes_of<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         let bytes = self.bytes()?;
-        bytes.try_into().map_err(|_| Error::CborLength {
-            expected: N,
-            found: bytes.len(),
-        })
+        bytes.try_into().map_err(|_| Error::CborLength { expected: N, found: bytes.len() })
     }
 
     pub(crate) fn array(&mut self) -> Result<u64, Error> {
@@ -200,21 +191,13 @@ impl<'a> Decoder<'a> {
 
     /// An array of exactly `items` items.
     pub(crate) fn array_of(&mut self, items: u64) -> Result<(), Error> {
-        if self.array()? == items {
-            Ok(())
-        } else {
-            Err(Error::CborRange)
-        }
+        if self.array()? == items { Ok(()) } else { Err(Error::CborRange) }
     }
 
     /// A map of exactly `pairs` pairs; its keys are then read one by one with [`Self::key`].
     pub(crate) fn map_of(&mut self, pairs: u64) -> Result<(), Error> {
         let found = self.map()?;
-        if found == pairs {
-            Ok(())
-        } else {
-            Err(Error::CborFields { expected: pairs, found })
-        }
+        if found == pairs { Ok(()) } else { Err(Error::CborFields { expected: pairs, found }) }
     }
 
     pub(crate) fn map(&mut self) -> Result<u64, Error> {
@@ -223,11 +206,7 @@ impl<'a> Decoder<'a> {
 
     /// The next key of a map, which must be this one.
     pub(crate) fn key(&mut self, key: u64) -> Result<&mut Self, Error> {
-        if self.uint()? == key {
-            Ok(self)
-        } else {
-            Err(Error::CborKey { expected: key })
-        }
+        if self.uint()? == key { Ok(self) } else { Err(Error::CborKey { expected: key }) }
     }
 
     pub(crate) fn bool(&mut self) -> Result<bool, Error> {

@@ -32,11 +32,7 @@ impl Checkpoint {
         if origin.is_empty() {
             return Err(Error::CheckpointShape);
         }
-        let checkpoint = Self {
-            origin: origin.to_owned(),
-            size: decimal(size)?,
-            root: base64_hash(root)?,
-        };
+        let checkpoint = Self { origin: origin.to_owned(), size: decimal(size)?, root: base64_hash(root)? };
         if checkpoint.size == 0 && checkpoint.root != Hash::EMPTY_TREE {
             return Err(Error::CheckpointEmptyRoot);
         }
@@ -66,10 +62,7 @@ impl Checkpoint {
         if self.origin == key.name() {
             Ok(())
         } else {
-            Err(Error::Origin {
-                origin: self.origin.clone(),
-                key: key.name().to_owned(),
-            })
+            Err(Error::Origin { origin: self.origin.clone(), key: key.name().to_owned() })
         }
     }
 }

@@ -26,14 +26,7 @@ pub enum What {
 
 impl What {
     /// All of them, in the order of a receipt's openings.
-    pub const ALL: [Self; 6] = [
-        Self::Tenant,
-        Self::Request,
-        Self::Prompt,
-        Self::Text,
-        Self::Tokens,
-        Self::Sampling,
-    ];
+    pub const ALL: [Self; 6] = [Self::Tenant, Self::Request, Self::Prompt, Self::Text, Self::Tokens, Self::Sampling];
 
     /// The word in the commitment's label.
     pub fn word(self) -> &'static str {
@@ -73,18 +66,9 @@ impl RequestSeed {
     ///
     /// `H("loam/request/v1\0" || u16 length of name || ledger's name || 0x00 or 0x01 || nonce if 0x01 || random16)`
     pub fn commitment(&self, ledger_name: &str) -> Hash {
-        let length = u16::try_from(ledger_name.len())
-            .expect("a ledger's name is short")
-            .to_be_bytes();
+        let length = u16::try_from(ledger_name.len()).expect("a ledger's name is short").to_be_bytes();
         let flag = [u8::from(self.client_nonce.is_some())];
         let nonce = self.client_nonce.as_ref().map_or(&[][..], |nonce| nonce);
-        digest_parts(&[
-            b"loam/request/v1\0",
-            &length,
-            ledger_name.as_bytes(),
-            &flag,
-            nonce,
-            &self.server_random,
-        ])
+        digest_parts(&[b"loam/request/v1\0", &length, ledger_name.as_bytes(), &flag, nonce, &self.server_random])
     }
 }

@@ -8,15 +8,11 @@ use crate::note::{KeyKind, Note, VerifierKey};
 /// Without one, `None`. One in the witness's name that fails spoils the note.
 pub fn cosigned_at(note: &Note, witness: &VerifierKey) -> Result<Option<u64>, Error> {
     if witness.kind() != KeyKind::CosignatureV1 {
-        return Err(Error::WitnessKey {
-            key: witness.name().to_owned(),
-        });
+        return Err(Error::WitnessKey { key: witness.name().to_owned() });
     }
     let mut latest = None;
     for signature in note.signatures_of(witness) {
-        let bad = || Error::Signature {
-            key: witness.name().to_owned(),
-        };
+        let bad = || Error::Signature { key: witness.name().to_owned() };
         let (time, signature) = signature.split_first_chunk::<8>().ok_or_else(bad)?;
         let time = u64::from_be_bytes(*time);
         i64::try_from(time).map_err(|_| bad())?;

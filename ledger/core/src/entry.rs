@@ -174,12 +174,7 @@ impl Entry {
             Self::Batch(batch) => batch.encode(&mut e),
             Self::ShardOpened(opened) => {
                 begin(&mut e, 5, SHARD_OPENED);
-                e.uint(2)
-                    .uint(opened.time_ms)
-                    .uint(3)
-                    .uint(opened.shard.into())
-                    .uint(4)
-                    .bytes(&opened.public_key);
+                e.uint(2).uint(opened.time_ms).uint(3).uint(opened.shard.into()).uint(4).bytes(&opened.public_key);
             }
             Self::ShardFrozen(head) => head.encode(&mut e, SHARD_FROZEN),
             Self::ShardStopped(head) => head.encode(&mut e, SHARD_STOPPED),
@@ -188,10 +183,7 @@ impl Entry {
                 begin(&mut e, 8, REDACTION);
                 e.uint(2).uint(redaction.time_ms).uint(3).uint(redaction.shard.into());
                 e.uint(4).uint(redaction.first_index).uint(5).uint(redaction.last_index);
-                e.uint(6)
-                    .uint(redaction.row_count)
-                    .uint(7)
-                    .uint(redaction.reason.into());
+                e.uint(6).uint(redaction.row_count).uint(7).uint(redaction.reason.into());
             }
         }
         e.finish()
@@ -210,21 +202,12 @@ impl Entry {
             return Err(Error::Version { what: "entry", version });
         }
         let of = |expected| {
-            if fields == expected {
-                Ok(())
-            } else {
-                Err(Error::CborFields {
-                    expected,
-                    found: fields,
-                })
-            }
+            if fields == expected { Ok(()) } else { Err(Error::CborFields { expected, found: fields }) }
         };
         let entry = match kind {
             BOOT => of(9).and_then(|()| Boot::decode(&mut d)).map(Self::Boot)?,
             BATCH => of(14).and_then(|()| Batch::decode(&mut d)).map(Self::Batch)?,
-            SHARD_OPENED => of(5)
-                .and_then(|()| ShardOpened::decode(&mut d))
-                .map(Self::ShardOpened)?,
+            SHARD_OPENED => of(5).and_then(|()| ShardOpened::decode(&mut d)).map(Self::ShardOpened)?,
             SHARD_FROZEN => of(6).and_then(|()| ShardHead::decode(&mut d)).map(Self::ShardFrozen)?,
             SHARD_STOPPED => of(6).and_then(|()| ShardHead::decode(&mut d)).map(Self::ShardStopped)?,
             SHARD_CLOSED => of(6).and_then(|()| ShardHead::decode(&mut d)).map(Self::ShardClosed)?,
@@ -238,11 +221,7 @@ impl Entry {
     /// The place in an engine's chain, for the entries of usage logs.
     pub fn place(&self) -> Option<Place> {
         match self {
-            Self::Boot(boot) => Some(Place {
-                engine: boot.engine,
-                boot: boot.boot,
-                sequence: 0,
-            }),
+            Self::Boot(boot) => Some(Place { engine: boot.engine, boot: boot.boot, sequence: 0 }),
             Self::Batch(batch) => Some(batch.place),
             _ => None,
         }
@@ -272,35 +251,19 @@ impl Boot {
             None => e.null(),
             Some(previous) => {
                 let unrowed = &previous.unrowed;
-                e.array(5)
-                    .bytes(&previous.boot)
-                    .uint(previous.sequence)
-                    .bytes(&previous.leaf.0)
-                    .bool(previous.clean);
-                e.array(3)
-                    .uint(unrowed.requests)
-                    .uint(unrowed.prefilled_tokens)
-                    .uint(unrowed.emitted_tokens)
+                e.array(5).bytes(&previous.boot).uint(previous.sequence).bytes(&previous.leaf.0).bool(previous.clean);
+                e.array(3).uint(unrowed.requests).uint(unrowed.prefilled_tokens).uint(unrowed.emitted_tokens)
             }
         };
         e.uint(5).uint(self.time_ms);
-        e.uint(6)
-            .bytes(&self.base.0)
-            .uint(7)
-            .bytes(&self.build.0)
-            .uint(8)
-            .bytes(&self.config.0);
+        e.uint(6).bytes(&self.base.0).uint(7).bytes(&self.build.0).uint(8).bytes(&self.config.0);
     }
 
     fn decode(d: &mut Decoder<'_>) -> Result<Self, Error> {
         Ok(Self {
             engine: d.key(2)?.bytes_of()?,
             boot: d.key(3)?.bytes_of()?,
-            previous: if d.key(4)?.null() {
-                None
-            } else {
-                Some(PreviousBoot::decode(d)?)
-            },
+            previous: if d.key(4)?.null() { None } else { Some(PreviousBoot::decode(d)?) },
             time_ms: d.key(5)?.uint()?,
             base: Hash(d.key(6)?.bytes_of()?),
             build: Hash(d.key(7)?.bytes_of()?),
@@ -314,30 +277,15 @@ impl PreviousBoot {
         d.array_of(5)?;
         let (boot, sequence, leaf, clean) = (d.bytes_of()?, d.uint()?, Hash(d.bytes_of()?), d.bool()?);
         d.array_of(3)?;
-        let unrowed = Unrowed {
-            requests: d.uint()?,
-            prefilled_tokens: d.uint()?,
-            emitted_tokens: d.uint()?,
-        };
-        Ok(Self {
-            boot,
-            sequence,
-            leaf,
-            clean,
-            unrowed,
-        })
+        let unrowed = Unrowed { requests: d.uint()?, prefilled_tokens: d.uint()?, emitted_tokens: d.uint()? };
+        Ok(Self { boot, sequence, leaf, clean, unrowed })
     }
 }
 
 impl Batch {
     fn encode(&self, e: &mut Encoder) {
         begin(e, 14, BATCH);
-        e.uint(2)
-            .bytes(&self.place.engine)
-            .uint(3)
-            .bytes(&self.place.boot)
-            .uint(4)
-            .uint(self.place.sequence);
+        e.uint(2).bytes(&self.place.engine).uint(3).bytes(&self.place.boot).uint(4).uint(self.place.sequence);
         e.uint(5).bytes(&self.previous.0).uint(6).uint(self.time_ms);
         e.uint(7).bytes(&self.base.0).uint(8).bytes(&self.build.0);
         e.uint(9).uint(self.prefilled_tokens).uint(10).uint(self.emitted_tokens);
@@ -351,21 +299,13 @@ impl Batch {
     }
 
     fn decode(d: &mut Decoder<'_>) -> Result<Self, Error> {
-        let place = Place {
-            engine: d.key(2)?.bytes_of()?,
-            boot: d.key(3)?.bytes_of()?,
-            sequence: d.key(4)?.uint()?,
-        };
+        let place = Place { engine: d.key(2)?.bytes_of()?, boot: d.key(3)?.bytes_of()?, sequence: d.key(4)?.uint()? };
         let previous = Hash(d.key(5)?.bytes_of()?);
         let time_ms = d.key(6)?.uint()?;
         let (base, build) = (Hash(d.key(7)?.bytes_of()?), Hash(d.key(8)?.bytes_of()?));
         let (prefilled_tokens, emitted_tokens) = (d.key(9)?.uint()?, d.key(10)?.uint()?);
         let row_count = d.key(11)?.u32()?;
-        let rows_root = if d.key(12)?.null() {
-            None
-        } else {
-            Some(Hash(d.bytes_of()?))
-        };
+        let rows_root = if d.key(12)?.null() { None } else { Some(Hash(d.bytes_of()?)) };
         let open_requests = d.key(13)?.uint()?;
         if place.sequence == 0 || row_count > ROWS_MAX || rows_root.is_some() != (row_count > 0) {
             return Err(Error::EntryFields);
@@ -388,11 +328,7 @@ impl Batch {
 
 impl ShardOpened {
     fn decode(d: &mut Decoder<'_>) -> Result<Self, Error> {
-        Ok(Self {
-            time_ms: d.key(2)?.uint()?,
-            shard: d.key(3)?.u32()?,
-            public_key: d.key(4)?.bytes_of()?,
-        })
+        Ok(Self { time_ms: d.key(2)?.uint()?, shard: d.key(3)?.u32()?, public_key: d.key(4)?.bytes_of()? })
     }
 }
 
@@ -423,10 +359,6 @@ impl Redaction {
             row_count: d.key(6)?.uint()?,
             reason: d.key(7)?.u8()?,
         };
-        if redaction.first_index > redaction.last_index {
-            Err(Error::EntryFields)
-        } else {
-            Ok(redaction)
-        }
+        if redaction.first_index > redaction.last_index { Err(Error::EntryFields) } else { Ok(redaction) }
     }
 }

@@ -67,10 +67,7 @@ pub fn decode_granted(bytes: &[u8]) -> Result<Vec<GrantedRow>, Error> {
                     if row.len() > ROW_BYTES_MAX {
                         return Err(Error::RowTooLong { bytes: row.len() });
                     }
-                    GrantedRow::Open {
-                        salt,
-                        row: row.to_vec(),
-                    }
+                    GrantedRow::Open { salt, row: row.to_vec() }
                 }
                 _ => return Err(Error::CborRange),
             }
@@ -98,9 +95,5 @@ pub fn split_row_bundle(bundle: &[u8], width: u64) -> Result<Vec<&[u8]>, Error> 
         entries.push(granted);
         rest = tail;
     }
-    if rest.is_empty() {
-        Ok(entries)
-    } else {
-        Err(Error::BundleLong { bytes: rest.len() })
-    }
+    if rest.is_empty() { Ok(entries) } else { Err(Error::BundleLong { bytes: rest.len() }) }
 }

@@ -25,10 +25,7 @@ impl Hash {
 
     /// Reads a hash from exactly 32 bytes.
     pub fn from_slice(bytes: &[u8]) -> Result<Self, Error> {
-        bytes
-            .try_into()
-            .map(Self)
-            .map_err(|_| Error::HashLength { found: bytes.len() })
+        bytes.try_into().map(Self).map_err(|_| Error::HashLength { found: bytes.len() })
     }
 
     /// Reads a hash from 64 lower-case hexadecimal digits.
@@ -75,11 +72,7 @@ const ROW_LABEL: &[u8] = b"loam/row/v1\0";
 ///
 /// The salt hides the row from whoever sees only its leaf.
 pub fn row_leaf_hash(salt: &[u8; 16], row: &[u8]) -> Hash {
-    let digest = Sha256::new()
-        .chain_update([0x00])
-        .chain_update(ROW_LABEL)
-        .chain_update(salt)
-        .chain_update(row);
+    let digest = Sha256::new().chain_update([0x00]).chain_update(ROW_LABEL).chain_update(salt).chain_update(row);
     Hash(digest.finalize().into())
 }
 

@@ -47,11 +47,7 @@ impl VerifierKey {
             return Err(Error::KeyName);
         }
         VerifyingKey::from_bytes(&public).map_err(|_| Error::KeyBytes)?;
-        Ok(Self {
-            name: name.to_owned(),
-            kind,
-            public,
-        })
+        Ok(Self { name: name.to_owned(), kind, public })
     }
 
     /// Reads a vkey.
@@ -69,11 +65,7 @@ impl VerifierKey {
             other => return Err(Error::KeyKind { kind: *other }),
         };
         let key = Self::new(name, kind, public.try_into().map_err(|_| Error::KeyBytes)?)?;
-        if key.id()[..] == id[..] {
-            Ok(key)
-        } else {
-            Err(Error::KeyId)
-        }
+        if key.id()[..] == id[..] { Ok(key) } else { Err(Error::KeyId) }
     }
 
     /// The key's name; for a log, its origin.
@@ -153,11 +145,7 @@ impl SigningKey {
             return Err(Error::KeyKind { kind });
         }
         let key = Self::from_seed(name, seed.try_into().map_err(|_| Error::KeyBytes)?)?;
-        if hex_encode(&key.verifier.id()) == id {
-            Ok(key)
-        } else {
-            Err(Error::KeyId)
-        }
+        if hex_encode(&key.verifier.id()) == id { Ok(key) } else { Err(Error::KeyId) }
     }
 
     /// Writes `PRIVATE+KEY+name+id+base64`.
@@ -175,10 +163,7 @@ impl SigningKey {
 
     /// Signs a text, which must end its last line, and returns the whole note.
     pub fn sign_note(&self, text: &str) -> Vec<u8> {
-        debug_assert!(
-            text.ends_with('\n') && !text.contains("\n\n"),
-            "a note's text is whole, unbroken lines"
-        );
+        debug_assert!(text.ends_with('\n') && !text.contains("\n\n"), "a note's text is whole, unbroken lines");
         let signature = self.key.sign(text.as_bytes()).to_bytes();
         format!("{text}\n{}", signature_line(&self.verifier, &signature)).into_bytes()
     }
@@ -226,14 +211,9 @@ impl Note {
         let lines = lines.strip_suffix('\n').ok_or(Error::NoteLine)?;
         let signatures = lines.split('\n').map(parse_signature).collect::<Result<Vec<_>, _>>()?;
         if signatures.len() > NOTE_SIGNATURES_MAX {
-            return Err(Error::NoteSignatures {
-                count: signatures.len(),
-            });
+            return Err(Error::NoteSignatures { count: signatures.len() });
         }
-        Ok(Self {
-            text: format!("{text}\n"),
-            signatures,
-        })
+        Ok(Self { text: format!("{text}\n"), signatures })
     }
 
     /// What is signed, its last line end included.
@@ -244,10 +224,7 @@ impl Note {
     /// The signature bytes that claim to be by this key, those of unknown keys left aside.
     pub(crate) fn signatures_of(&self, key: &VerifierKey) -> impl Iterator<Item = &[u8]> {
         let id = key.id();
-        self.signatures
-            .iter()
-            .filter(move |line| line.id == id && line.name == key.name)
-            .map(|line| &line.bytes[..])
+        self.signatures.iter().filter(move |line| line.id == id && line.name == key.name).map(|line| &line.bytes[..])
     }
 
     /// Checks that this key signed the text. A signature in its name that fails spoils the note.
@@ -260,11 +237,7 @@ impl Note {
             key.check(self.text.as_bytes(), signature)?;
             found = true;
         }
-        if found {
-            Ok(())
-        } else {
-            Err(Error::NotSignedBy { key: key.to_string() })
-        }
+        if found { Ok(()) } else { Err(Error::NotSignedBy { key: key.to_string() }) }
     }
 }
 
@@ -279,11 +252,7 @@ fn parse_signature(line: &str) -> Result<NoteSignature, Error> {
     if bytes.is_empty() {
         return Err(Error::NoteLine);
     }
-    Ok(NoteSignature {
-        name: name.to_owned(),
-        id: *id,
-        bytes: bytes.to_vec(),
-    })
+    Ok(NoteSignature { name: name.to_owned(), id: *id, bytes: bytes.to_vec() })
 }
 
 /// Key names are what a line can hold between two spaces; `+` would break a vkey apart.

@@ -30,9 +30,7 @@ impl core::str::FromStr for LogId {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let unknown = || Error::LogOrigin {
-            origin: text.to_owned(),
-        };
+        let unknown = || Error::LogOrigin { origin: text.to_owned() };
         if text == "records" {
             return Ok(Self::Records);
         }
@@ -56,23 +54,16 @@ pub struct LogName {
 impl LogName {
     /// The name of one log of a ledger, which must be fit for a key and short enough for a commitment.
     pub fn new(ledger: &str, log: LogId) -> Result<Self, Error> {
-        let printable = ledger
-            .chars()
-            .all(|c| !c.is_whitespace() && !c.is_control() && c != '+');
+        let printable = ledger.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '+');
         if ledger.is_empty() || ledger.len() > LEDGER_NAME_BYTES_MAX || !printable {
             return Err(Error::KeyName);
         }
-        Ok(Self {
-            ledger: ledger.to_owned(),
-            log,
-        })
+        Ok(Self { ledger: ledger.to_owned(), log })
     }
 
     /// Reads an origin.
     pub fn parse(origin: &str) -> Result<Self, Error> {
-        let unknown = || Error::LogOrigin {
-            origin: origin.to_owned(),
-        };
+        let unknown = || Error::LogOrigin { origin: origin.to_owned() };
         let (ledger, log) = match origin.strip_suffix("/records") {
             Some(ledger) => (ledger, LogId::Records),
             None => {

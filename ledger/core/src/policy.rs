@@ -56,14 +56,7 @@ impl Policy {
                 _ => return Err(at("neither log, witness, group nor quorum")),
             }
         }
-        if quorum_seen {
-            Ok(policy)
-        } else {
-            Err(Error::Policy {
-                line: 0,
-                why: "no quorum line",
-            })
-        }
+        if quorum_seen { Ok(policy) } else { Err(Error::Policy { line: 0, why: "no quorum line" }) }
     }
 
     /// The logs that the policy trusts.
@@ -86,21 +79,11 @@ impl Policy {
             }
         }
         for group in &self.groups {
-            if group
-                .members
-                .iter()
-                .filter(|member| held.contains(member.as_str()))
-                .count()
-                >= group.threshold
-            {
+            if group.members.iter().filter(|member| held.contains(member.as_str())).count() >= group.threshold {
                 held.insert(&group.name);
             }
         }
-        if held.contains(quorum.as_str()) {
-            Ok(())
-        } else {
-            Err(Error::Quorum { quorum: quorum.clone() })
-        }
+        if held.contains(quorum.as_str()) { Ok(()) } else { Err(Error::Quorum { quorum: quorum.clone() }) }
     }
 
     fn log(&mut self, key: &str) -> Result<(), &'static str> {
@@ -139,21 +122,16 @@ impl Policy {
         let threshold = match threshold {
             "any" => 1,
             "all" => members.len(),
-            number => decimal(number)
-                .ok()
-                .and_then(|n| usize::try_from(n).ok())
-                .ok_or("a threshold is k, any or all")?,
+            number => {
+                decimal(number).ok().and_then(|n| usize::try_from(n).ok()).ok_or("a threshold is k, any or all")?
+            }
         };
         if threshold == 0 || threshold > members.len() {
             return Err("a threshold lies between 1 and the number of members");
         }
         self.unused(name)?;
         let members = members.iter().map(|&member| member.to_owned()).collect();
-        self.groups.push(Group {
-            name: name.to_owned(),
-            threshold,
-            members,
-        });
+        self.groups.push(Group { name: name.to_owned(), threshold, members });
         Ok(())
     }
 
@@ -172,19 +150,11 @@ impl Policy {
     }
 
     fn unused(&self, name: &str) -> Result<(), &'static str> {
-        if name == "none" || self.is_defined(name) {
-            Err("a name that is taken")
-        } else {
-            Ok(())
-        }
+        if name == "none" || self.is_defined(name) { Err("a name that is taken") } else { Ok(()) }
     }
 }
 
 /// No key counts twice, whatever names it goes by: else one witness could make a quorum alone.
 fn is_new<'a>(key: &VerifierKey, mut listed: impl Iterator<Item = &'a VerifierKey>) -> Result<(), &'static str> {
-    if listed.any(|other| other.public() == key.public()) {
-        Err("a key that is listed already")
-    } else {
-        Ok(())
-    }
+    if listed.any(|other| other.public() == key.public()) { Err("a key that is listed already") } else { Ok(()) }
 }

@@ -44,10 +44,7 @@ impl Proof {
 
     /// Reads the file.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        let blank = bytes
-            .windows(2)
-            .position(|pair| pair == b"\n\n")
-            .ok_or(Error::ProofShape)?;
+        let blank = bytes.windows(2).position(|pair| pair == b"\n\n").ok_or(Error::ProofShape)?;
         let head = core::str::from_utf8(&bytes[..blank]).map_err(|_| Error::ProofShape)?;
         let mut lines = head.split('\n');
         if lines.next() != Some(HEADER) {
@@ -64,12 +61,7 @@ impl Proof {
         if path.len() > PATH_MAX {
             return Err(Error::ProofTooLong);
         }
-        Ok(Self {
-            extra,
-            index,
-            path,
-            checkpoint: bytes[blank + 2..].to_vec(),
-        })
+        Ok(Self { extra, index, path, checkpoint: bytes[blank + 2..].to_vec() })
     }
 
     /// Opens the proof's checkpoint, which `key` must have signed.

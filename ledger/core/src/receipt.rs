@@ -43,13 +43,7 @@ impl Opening {
     /// Writes the bytes of a proof's `extra`.
     pub fn encode(&self) -> Vec<u8> {
         let mut e = Encoder::with_capacity(1536);
-        e.map(9)
-            .uint(0)
-            .uint(VERSION)
-            .uint(1)
-            .bytes(&self.entry)
-            .uint(2)
-            .uint(self.row_index.into());
+        e.map(9).uint(0).uint(VERSION).uint(1).bytes(&self.entry).uint(2).uint(self.row_index.into());
         e.uint(3).array(self.row_path.len());
         for hash in &self.row_path {
             e.bytes(&hash.0);
@@ -72,10 +66,7 @@ impl Opening {
         d.map_of(9)?;
         let version = d.key(0)?.uint()?;
         if version != VERSION {
-            return Err(Error::Version {
-                what: "receipt",
-                version,
-            });
+            return Err(Error::Version { what: "receipt", version });
         }
         let entry = d.key(1)?.bytes()?.to_vec();
         let row_index = d.key(2)?.u32()?;
@@ -90,25 +81,14 @@ impl Opening {
         }
         let salt = d.key(5)?.bytes_of()?;
         let client_nonce = if d.key(6)?.null() { None } else { Some(d.bytes_of()?) };
-        let seed = RequestSeed {
-            client_nonce,
-            server_random: d.key(7)?.bytes_of()?,
-        };
+        let seed = RequestSeed { client_nonce, server_random: d.key(7)?.bytes_of()? };
         d.key(8)?.array_of(What::ALL.len() as u64)?;
         let mut keys = [[0; 16]; What::ALL.len()];
         for key in &mut keys {
             *key = d.bytes_of()?;
         }
         d.finish()?;
-        Ok(Self {
-            entry,
-            row_index,
-            row_path,
-            row,
-            salt,
-            seed,
-            keys,
-        })
+        Ok(Self { entry, row_index, row_path, row, salt, seed, keys })
     }
 }
 
@@ -124,11 +104,7 @@ pub struct Receipt {
 impl Receipt {
     /// Writes the file.
     pub fn to_bytes(&self) -> Vec<u8> {
-        Proof {
-            extra: Some(self.opening.encode()),
-            ..self.proof.clone()
-        }
-        .to_bytes()
+        Proof { extra: Some(self.opening.encode()), ..self.proof.clone() }.to_bytes()
     }
 
     /// Reads the file.
@@ -155,31 +131,17 @@ impl Receipt {
         );
         checked.held(
             "request bytes",
-            held.request
-                .map(|bytes| self.opens(&row, What::Request, bytes, "this request")),
+            held.request.map(|bytes| self.opens(&row, What::Request, bytes, "this request")),
             "committed to; give them with --request",
         );
         checked.held(
             "output",
-            held.output
-                .map(|bytes| self.opens(&row, What::Text, bytes, "this output")),
+            held.output.map(|bytes| self.opens(&row, What::Text, bytes, "this output")),
             "committed to; give it with --output",
         );
-        checked.held(
-            "adapter",
-            held.adapter.map(|generation| check_adapter(&row, generation)),
-            "see below",
-        );
-        checked.held(
-            "tokens",
-            held.tokens.map(|count| check_tokens(&row, count)),
-            "see below",
-        );
-        checked.found = Some(Found {
-            checkpoint,
-            batch,
-            row: *row,
-        });
+        checked.held("adapter", held.adapter.map(|generation| check_adapter(&row, generation)), "see below");
+        checked.held("tokens", held.tokens.map(|count| check_tokens(&row, count)), "see below");
+        checked.found = Some(Found { checkpoint, batch, row: *row });
         checked
     }
 
@@ -205,20 +167,12 @@ impl Receipt {
         let leaf = leaf_hash(&self.opening.entry);
         let (index, size) = (self.proof.index, checkpoint.size);
         let included = crate::tree::check_inclusion(index, size, &leaf, &self.proof.path, &checkpoint.root);
-        checked.value("entry", included, |()| {
-            format!("is number {index} of {size} in that log")
-        })?;
+        checked.value("entry", included, |()| format!("is number {index} of {size} in that log"))?;
         let batch = checked.value("batch", self.batch(), |batch| {
-            format!(
-                "step {} of its engine's boot, {} rows",
-                batch.place.sequence, batch.row_count
-            )
+            format!("step {} of its engine's boot, {} rows", batch.place.sequence, batch.row_count)
         })?;
         let row = checked.value("row", self.completion(&batch), |_| {
-            format!(
-                "is number {} of {} below that entry",
-                self.opening.row_index, batch.row_count
-            )
+            format!("is number {} of {} below that entry", self.opening.row_index, batch.row_count)
         })?;
         Some((checkpoint, batch, row))
     }
@@ -250,9 +204,7 @@ impl Receipt {
         if self.opening.seed.commitment(&ledger) == row.request {
             Ok(format!("{} is this row's alone", row.request))
         } else {
-            Err(Error::NotCommitted {
-                subject: "this request's nonce and randomness",
-            })
+            Err(Error::NotCommitted { subject: "this request's nonce and randomness" })
         }
     }
 
@@ -264,10 +216,7 @@ impl Receipt {
     }
 
     fn opens(&self, row: &Completion, what: What, bytes: &[u8], subject: &'static str) -> Result<String, Error> {
-        let place = What::ALL
-            .iter()
-            .position(|&each| each == what)
-            .expect("ALL lists every commitment");
+        let place = What::ALL.iter().position(|&each| each == what).expect("ALL lists every commitment");
         if commit(what, &self.opening.keys[place], bytes) == row.commitment(what) {
             Ok(format!("{} bytes as you hold them", bytes.len()))
         } else {
@@ -278,22 +227,15 @@ impl Receipt {
 
 fn check_adapter(row: &Completion, generation: &Hash) -> Result<String, Error> {
     let pair = row.pairs.iter().find(|pair| pair.generation == *generation);
-    let pair = pair.ok_or(Error::NotCommitted {
-        subject: "this adapter",
-    })?;
-    Ok(format!(
-        "{generation} took part with weight {}",
-        crate::text::millionths(pair.weight_millionths)
-    ))
+    let pair = pair.ok_or(Error::NotCommitted { subject: "this adapter" })?;
+    Ok(format!("{generation} took part with weight {}", crate::text::millionths(pair.weight_millionths)))
 }
 
 fn check_tokens(row: &Completion, count: u64) -> Result<String, Error> {
     if row.delivered_tokens == count {
         Ok(format!("{count} were delivered"))
     } else {
-        Err(Error::NotCommitted {
-            subject: "this number of delivered tokens",
-        })
+        Err(Error::NotCommitted { subject: "this number of delivered tokens" })
     }
 }
 
@@ -366,9 +308,7 @@ impl Checked {
     /// Whether any line compared the receipt with something of the caller's beside the key.
     pub fn bound(&self) -> bool {
         const OWN: [&str; 5] = ["nonce", "request bytes", "output", "adapter", "tokens"];
-        self.lines
-            .iter()
-            .any(|line| OWN.contains(&line.subject) && matches!(line.verdict, Verdict::Holds(_)))
+        self.lines.iter().any(|line| OWN.contains(&line.subject) && matches!(line.verdict, Verdict::Holds(_)))
     }
 
     fn line(&mut self, subject: &'static str, outcome: Result<String, Error>) {
@@ -382,9 +322,8 @@ impl Checked {
         outcome: Result<T, Error>,
         seen: impl FnOnce(&T) -> String,
     ) -> Option<T> {
-        let verdict = outcome
-            .as_ref()
-            .map_or_else(|error| Verdict::Refused(error.clone()), |v| Verdict::Holds(seen(v)));
+        let verdict =
+            outcome.as_ref().map_or_else(|error| Verdict::Refused(error.clone()), |v| Verdict::Holds(seen(v)));
         self.lines.push(Line { subject, verdict });
         outcome.ok()
     }
@@ -397,9 +336,6 @@ impl Checked {
     }
 
     fn not_held(&mut self, subject: &'static str, otherwise: &'static str) {
-        self.lines.push(Line {
-            subject,
-            verdict: Verdict::NotHeld(otherwise),
-        });
+        self.lines.push(Line { subject, verdict: Verdict::NotHeld(otherwise) });
     }
 }

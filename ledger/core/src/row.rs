@@ -173,20 +173,11 @@ impl Row {
             return Err(Error::Version { what: "row", version });
         }
         let of = |expected| {
-            if fields == expected {
-                Ok(())
-            } else {
-                Err(Error::CborFields {
-                    expected,
-                    found: fields,
-                })
-            }
+            if fields == expected { Ok(()) } else { Err(Error::CborFields { expected, found: fields }) }
         };
         let row = match kind {
             USAGE => of(12).and_then(|()| Usage::decode(&mut d)).map(Self::Usage)?,
-            COMPLETION => of(22)
-                .and_then(|()| Completion::decode(&mut d))
-                .map(|c| Self::Completion(Box::new(c)))?,
+            COMPLETION => of(22).and_then(|()| Completion::decode(&mut d)).map(|c| Self::Completion(Box::new(c)))?,
             kind => return Err(Error::RowKind { kind }),
         };
         d.finish()?;
@@ -230,28 +221,15 @@ impl Usage {
 impl Completion {
     fn encode(&self, e: &mut Encoder) {
         e.map(22).uint(0).uint(COMPLETION).uint(1).uint(VERSION);
-        e.uint(2)
-            .bytes(&self.request.0)
-            .uint(3)
-            .uint(self.choice.into())
-            .uint(4)
-            .bytes(&self.tenant.0);
+        e.uint(2).bytes(&self.request.0).uint(3).uint(self.choice.into()).uint(4).bytes(&self.tenant.0);
         encode_pairs(e.uint(5), &self.pairs);
         e.uint(6).array(2).bytes(&self.first.boot).uint(self.first.sequence);
         e.uint(7).array(2).bytes(&self.last.boot).uint(self.last.sequence);
         encode_tokens(e, 8, &self.tokens);
-        e.uint(13)
-            .uint(self.delivered_tokens)
-            .uint(14)
-            .uint(self.finish.0.into());
+        e.uint(13).uint(self.delivered_tokens).uint(14).uint(self.finish.0.into());
         e.uint(15).uint(self.fee_nano).uint(16).bytes(&self.price_policy.0);
         e.uint(17).bytes(&self.request_bytes.0).uint(18).bytes(&self.prompt.0);
-        e.uint(19)
-            .bytes(&self.text.0)
-            .uint(20)
-            .bytes(&self.output_tokens.0)
-            .uint(21)
-            .bytes(&self.sampling.0);
+        e.uint(19).bytes(&self.text.0).uint(20).bytes(&self.output_tokens.0).uint(21).bytes(&self.sampling.0);
     }
 
     fn decode(d: &mut Decoder<'_>) -> Result<Self, Error> {
@@ -311,26 +289,13 @@ fn decode_pairs(d: &mut Decoder<'_>) -> Result<Vec<Pair>, Error> {
     let mut pairs = Vec::with_capacity(count);
     for _ in 0..count {
         d.array_of(2)?;
-        pairs.push(Pair {
-            generation: Hash(d.bytes_of()?),
-            weight_millionths: d.int()?,
-        });
+        pairs.push(Pair { generation: Hash(d.bytes_of()?), weight_millionths: d.int()? });
     }
-    if pairs.is_sorted_by(|a, b| a.generation < b.generation) {
-        Ok(pairs)
-    } else {
-        Err(Error::RowFields)
-    }
+    if pairs.is_sorted_by(|a, b| a.generation < b.generation) { Ok(pairs) } else { Err(Error::RowFields) }
 }
 
 fn encode_tokens(e: &mut Encoder, first_key: u64, tokens: &Tokens) {
-    let kinds = [
-        tokens.prefilled,
-        tokens.reused,
-        tokens.recomputed,
-        tokens.discarded,
-        tokens.emitted,
-    ];
+    let kinds = [tokens.prefilled, tokens.reused, tokens.recomputed, tokens.discarded, tokens.emitted];
     for (key, count) in (first_key..).zip(kinds) {
         e.uint(key).uint(count);
     }
@@ -348,8 +313,5 @@ fn decode_tokens(d: &mut Decoder<'_>, first_key: u64) -> Result<Tokens, Error> {
 
 fn decode_step(d: &mut Decoder<'_>) -> Result<Step, Error> {
     d.array_of(2)?;
-    Ok(Step {
-        boot: d.bytes_of()?,
-        sequence: d.uint()?,
-    })
+    Ok(Step { boot: d.bytes_of()?, sequence: d.uint()? })
 }

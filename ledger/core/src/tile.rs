@@ -64,11 +64,7 @@ fn numbered(index: u64, width: u64) -> String {
         path = format!("x{:03}/{path}", rest % 1000);
         rest /= 1000;
     }
-    if width < TILE_WIDTH {
-        format!("{path}.p/{width}")
-    } else {
-        path
-    }
+    if width < TILE_WIDTH { format!("{path}.p/{width}") } else { path }
 }
 
 /// What a path below a log's folder names.
@@ -131,10 +127,7 @@ fn parse_numbered(path: &str) -> Option<(u64, u64)> {
     let mut index = 0u64;
     for group in number.split('/') {
         let digits = group.strip_prefix('x').unwrap_or(group);
-        let value = digits
-            .parse::<u64>()
-            .ok()
-            .filter(|value| digits.len() == 3 && *value < 1000)?;
+        let value = digits.parse::<u64>().ok().filter(|value| digits.len() == 3 && *value < 1000)?;
         index = index.checked_mul(1000)?.checked_add(value)?;
     }
     Some((index, width))
@@ -152,11 +145,7 @@ pub fn tiles_of(size: u64) -> impl Iterator<Item = Tile> {
         (above > 0).then_some((level + 1, above))
     });
     levels.flat_map(|(level, count)| {
-        (0..count.div_ceil(TILE_WIDTH)).map(move |index| Tile {
-            level,
-            index,
-            width: width_at(index, count),
-        })
+        (0..count.div_ceil(TILE_WIDTH)).map(move |index| Tile { level, index, width: width_at(index, count) })
     })
 }
 
@@ -171,17 +160,12 @@ pub fn split_bundle(bundle: &[u8], width: u64) -> Result<Vec<&[u8]>, Error> {
     let mut entries = Vec::with_capacity(usize::try_from(width.min(TILE_WIDTH)).expect("a width is at most 256"));
     for _ in 0..width {
         let (length, tail) = rest.split_first_chunk::<2>().ok_or(Error::BundleShort)?;
-        let (entry, tail) = tail
-            .split_at_checked(usize::from(u16::from_be_bytes(*length)))
-            .ok_or(Error::BundleShort)?;
+        let (entry, tail) =
+            tail.split_at_checked(usize::from(u16::from_be_bytes(*length))).ok_or(Error::BundleShort)?;
         entries.push(entry);
         rest = tail;
     }
-    if rest.is_empty() {
-        Ok(entries)
-    } else {
-        Err(Error::BundleLong { bytes: rest.len() })
-    }
+    if rest.is_empty() { Ok(entries) } else { Err(Error::BundleLong { bytes: rest.len() }) }
 }
 
 /// Appends an entry to a bundle.
@@ -196,10 +180,7 @@ pub fn push_to_bundle(bundle: &mut Vec<u8>, entry: &[u8]) -> Result<(), Error> {
 pub fn tile_hashes(tile: Tile, bytes: &[u8]) -> Result<Vec<Hash>, Error> {
     let (chunks, rest) = bytes.as_chunks::<{ Hash::LEN }>();
     if !rest.is_empty() || chunks.len() as u64 != tile.width {
-        return Err(Error::TileLength {
-            tile,
-            bytes: bytes.len(),
-        });
+        return Err(Error::TileLength { tile, bytes: bytes.len() });
     }
     Ok(chunks.iter().copied().map(Hash).collect())
 }
@@ -225,11 +206,8 @@ impl<E, T: AsRef<[Hash]>, R: Fn(Tile) -> Result<T, E>> Nodes for TileNodes<R> {
         let first = index << height;
         let tile_index = first / TILE_WIDTH;
         let hashes_in_level = self.size >> (TILE_HEIGHT * tile_level);
-        let hashes = (self.read)(Tile {
-            level: tile_level,
-            index: tile_index,
-            width: width_at(tile_index, hashes_in_level),
-        })?;
+        let hashes =
+            (self.read)(Tile { level: tile_level, index: tile_index, width: width_at(tile_index, hashes_in_level) })?;
         let start = usize::try_from(first % TILE_WIDTH).expect("a place in a tile is below 256");
         Ok(root_of_leaves(&hashes.as_ref()[start..start + (1 << height)]))
     }

@@ -40,10 +40,7 @@ impl Edge {
     pub fn append(&mut self, leaf: Hash, mut completed: impl FnMut(u8, u64, Hash)) {
         let (mut hash, mut level, mut index) = (leaf, 0, self.size);
         while index & 1 == 1 {
-            let left = self
-                .peaks
-                .pop()
-                .expect("an odd index has a complete subtree to its left");
+            let left = self.peaks.pop().expect("an odd index has a complete subtree to its left");
             hash = node_hash(&left, &hash);
             (level, index) = (level + 1, index >> 1);
             completed(level, index, hash);
@@ -69,12 +66,7 @@ pub fn root_of_leaves(leaves: &[Hash]) -> Hash {
 
 /// The root over complete subtrees of falling size, as they hang together at the right edge.
 fn fold_right(peaks: &[Hash]) -> Hash {
-    peaks
-        .iter()
-        .rev()
-        .copied()
-        .reduce(|right, left| node_hash(&left, &right))
-        .unwrap_or(Hash::EMPTY_TREE)
+    peaks.iter().rev().copied().reduce(|right, left| node_hash(&left, &right)).unwrap_or(Hash::EMPTY_TREE)
 }
 
 /// Whoever can tell the nodes of a tree: a store, a folder of tiles, a slice of leaves.
@@ -141,11 +133,7 @@ pub fn prove_inclusion<N: Nodes + ?Sized>(nodes: &N, index: u64, size: u64) -> R
 
 /// Checks that `path` leads from `leaf` at `index` to `root`, the root of a tree of `size` (RFC 9162, 2.1.3.2).
 pub fn check_inclusion(index: u64, size: u64, leaf: &Hash, path: &[Hash], root: &Hash) -> Result<(), Error> {
-    if inclusion_root(index, size, leaf, path)? == *root {
-        Ok(())
-    } else {
-        Err(Error::InclusionRoot)
-    }
+    if inclusion_root(index, size, leaf, path)? == *root { Ok(()) } else { Err(Error::InclusionRoot) }
 }
 
 /// The root that `path` leads to from `leaf` at `index` of a tree of `size`.
@@ -217,11 +205,7 @@ pub fn check_consistency(old: u64, new: u64, old_root: &Hash, new_root: &Hash, p
         _ => {}
     }
     let mut siblings = path.iter();
-    let seed = if old.is_power_of_two() {
-        old_root
-    } else {
-        siblings.next().ok_or(Error::ProofTooShort)?
-    };
+    let seed = if old.is_power_of_two() { old_root } else { siblings.next().ok_or(Error::ProofTooShort)? };
     let (mut fn_, mut sn) = (old - 1, new - 1);
     while fn_ & 1 == 1 {
         (fn_, sn) = (fn_ >> 1, sn >> 1);
@@ -245,11 +229,7 @@ pub fn check_consistency(old: u64, new: u64, old_root: &Hash, new_root: &Hash, p
     if sn != 0 {
         return Err(Error::ProofTooShort);
     }
-    if old_hash == *old_root && new_hash == *new_root {
-        Ok(())
-    } else {
-        Err(Error::ConsistencyRoots)
-    }
+    if old_hash == *old_root && new_hash == *new_root { Ok(()) } else { Err(Error::ConsistencyRoots) }
 }
 
 /// The leaf hashes of entries, in order.

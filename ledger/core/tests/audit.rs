@@ -22,28 +22,16 @@ fn check(world: &World, grant: Grant, scope: Scope) {
     let log = &sealed.logs(grant)[1];
     let files = log.export();
     let mut told = Vec::new();
-    let report = audit_log(&files, key(log.id).verifier(), Options::default(), &mut |done, of| {
-        told.push((done, of))
-    })
-    .unwrap_or_else(|failure| panic!("{} entries, {scope:?}: {failure}", world.entries.len()));
+    let report = audit_log(&files, key(log.id).verifier(), Options::default(), &mut |done, of| told.push((done, of)))
+        .unwrap_or_else(|failure| panic!("{} entries, {scope:?}: {failure}", world.entries.len()));
     assert_eq!(report.scope, scope);
     assert_eq!(known(world), of(&report));
-    assert_eq!(
-        report.manifest_files,
-        files.0.len() as u64 - 1,
-        "all but the manifest itself"
-    );
-    let tiles = files
-        .0
-        .keys()
-        .filter(|path| path.starts_with("tile/") && !path.contains("entries"));
+    assert_eq!(report.manifest_files, files.0.len() as u64 - 1, "all but the manifest itself");
+    let tiles = files.0.keys().filter(|path| path.starts_with("tile/") && !path.contains("entries"));
     assert_eq!(report.tiles, tiles.count() as u64);
     let older = files.0.keys().filter(|path| path.starts_with("checkpoints/"));
     assert_eq!(report.checkpoints, older.count() as u64 + 1);
-    assert!(
-        told.is_sorted() && told.iter().all(|(_, of)| *of == report.size),
-        "{told:?}"
-    );
+    assert!(told.is_sorted() && told.iter().all(|(_, of)| *of == report.size), "{told:?}");
     assert_eq!(told.last().map_or(0, |(done, _)| *done), report.size);
 }
 
@@ -129,10 +117,7 @@ fn audit_all(files: &Files, options: Options<'_>) -> Result<LedgerReport, Failur
 /// Audits one shard as if there were no others.
 fn audit_alone(files: &Files, shard: u32, options: Options<'_>) -> Result<LogReport, Failure> {
     let log = LogId::Usage(shard);
-    let folder = Folder {
-        files,
-        path: log.to_string(),
-    };
+    let folder = Folder { files, path: log.to_string() };
     audit_log(&folder, key(log).verifier(), options, &mut |_, _| ())
 }
 
@@ -152,18 +137,10 @@ fn an_honest_ledger_passes_whole() {
     let (world, sealed) = three_shards();
     for (grant, scope) in [(Grant::All, Scope::All), (Grant::Nothing, Scope::Public)] {
         let report = audit_all(&sealed.export(grant), Options::default()).unwrap();
-        let logs: Vec<(LogId, u64, u64)> = report
-            .logs
-            .iter()
-            .map(|(id, log)| (*id, log.size, log.recorded_heads))
-            .collect();
+        let logs: Vec<(LogId, u64, u64)> =
+            report.logs.iter().map(|(id, log)| (*id, log.size, log.recorded_heads)).collect();
         let (records, shards) = (LogId::Records, LogId::Usage);
-        let sizes = [
-            (records, 9, 0),
-            (shards(1), 311, 2),
-            (shards(2), 289, 2),
-            (shards(3), 300, 2),
-        ];
+        let sizes = [(records, 9, 0), (shards(1), 311, 2), (shards(2), 289, 2), (shards(3), 300, 2)];
         assert_eq!(logs, sizes);
         let usage = || report.logs[1..].iter().map(|(_, log)| log);
         assert!(usage().all(|log| log.scope == scope));
@@ -191,18 +168,8 @@ fn each_shard_passes_alone() {
         let report = audit_alone(&files, shard, Options::default()).unwrap();
         assert_eq!(report.scope, Scope::All);
         assert!(says(&report.unchecked, "the other logs"));
-        assert_eq!(
-            says(&report.unchecked, "chains before this shard"),
-            shard > 1,
-            "{:?}",
-            report.unchecked
-        );
-        assert_eq!(
-            says(&report.unchecked, "completions that began before"),
-            shard > 1,
-            "{:?}",
-            report.unchecked
-        );
+        assert_eq!(says(&report.unchecked, "chains before this shard"), shard > 1, "{:?}", report.unchecked);
+        assert_eq!(says(&report.unchecked, "completions that began before"), shard > 1, "{:?}", report.unchecked);
     }
     // Every cut is honest, wherever it falls.
     let world = World::new(120);
@@ -219,16 +186,11 @@ fn a_ledger_without_one_of_its_shards_passes() {
     let (_, sealed) = three_shards();
     for missing in 1..=3 {
         let mut files = sealed.export(Grant::All);
-        files
-            .0
-            .retain(|path, _| !path.starts_with(&format!("usage/{missing}/")));
+        files.0.retain(|path, _| !path.starts_with(&format!("usage/{missing}/")));
         let report =
             audit_all(&files, Options::default()).unwrap_or_else(|failure| panic!("without {missing}: {failure}"));
         assert_eq!(report.logs.len(), 3);
-        assert!(says(
-            &report.logs[0].1.unchecked,
-            &format!("usage/{missing}: it is not in this export")
-        ));
+        assert!(says(&report.logs[0].1.unchecked, &format!("usage/{missing}: it is not in this export")));
     }
 }
 
@@ -239,27 +201,15 @@ fn completions_of_an_earlier_boot_are_not_passed_over() {
     let completion = world.a_completion();
     world.completion(completion).first.boot = [7; 16];
     let report = audit_all(&world.seal().export(Grant::All), Options::default()).unwrap();
-    assert!(
-        says(&report.logs[1].1.unchecked, "sums of 1 completions"),
-        "{:?}",
-        report.logs[1].1.unchecked
-    );
+    assert!(says(&report.logs[1].1.unchecked, "sums of 1 completions"), "{:?}", report.logs[1].1.unchecked);
 }
 
 #[test]
 fn erased_rows_pass_below_one_in_a_hundred_or_where_allowed() {
     let world = World::new(700);
-    let (few, many): (Vec<Hash>, Vec<Hash>) = (
-        vec![world.requests[10].id()],
-        world.requests.iter().take(20).map(|request| request.id()).collect(),
-    );
-    let (strict, lenient) = (
-        Options::default(),
-        Options {
-            allow_erased: true,
-            ..Options::default()
-        },
-    );
+    let (few, many): (Vec<Hash>, Vec<Hash>) =
+        (vec![world.requests[10].id()], world.requests.iter().take(20).map(|request| request.id()).collect());
+    let (strict, lenient) = (Options::default(), Options { allow_erased: true, ..Options::default() });
     for (erased, options, passes) in [(&few, strict, true), (&many, strict, false), (&many, lenient, true)] {
         let erased: BTreeSet<Hash> = erased.iter().copied().collect();
         let rows = world.rows_where(|row| erased.contains(&row.request())).len() as u64;
@@ -290,10 +240,7 @@ fn witnesses_are_asked_for_by_the_policy_alone() {
         two.verifier()
     );
     let policy = Policy::parse(&policy).unwrap();
-    let options = Options {
-        policy: Some(&policy),
-        ..Options::default()
-    };
+    let options = Options { policy: Some(&policy), ..Options::default() };
     let mut files = sealed.export(Grant::Nothing);
     files.0.remove("records/MANIFEST.sha256");
     let plain = files.file("records/checkpoint").clone();
@@ -306,10 +253,7 @@ fn witnesses_are_asked_for_by_the_policy_alone() {
     let report = audit_all(&files, options).unwrap();
     assert!(!says(&report.logs[0].1.unchecked, "witness"), "{report:?}");
     // Without a policy nobody asks, and cosignatures of strangers do not disturb.
-    assert!(says(
-        &audit_all(&files, Options::default()).unwrap().logs[0].1.unchecked,
-        "witness"
-    ));
+    assert!(says(&audit_all(&files, Options::default()).unwrap().logs[0].1.unchecked, "witness"));
 }
 
 #[test]
@@ -317,10 +261,7 @@ fn a_log_of_anything_passes_where_its_entries_do_not_matter() {
     let mut log = World::new(10).seal().logs(Grant::Nothing).remove(1);
     log.entries = (0..300u32).map(|n| format!("anything {n}").into_bytes()).collect();
     let files = log.export();
-    let opaque = Options {
-        opaque: true,
-        ..Options::default()
-    };
+    let opaque = Options { opaque: true, ..Options::default() };
     let report = audit_log(&files, key(log.id).verifier(), opaque, &mut |_, _| ()).unwrap();
     assert_eq!((report.size, report.tiles), (300, 3));
     assert!(says(&report.unchecked, "what the entries say"));
@@ -351,24 +292,13 @@ fn what_cannot_be_read_is_said_apart_from_what_is_wrong() {
     let files = sealed.export(Grant::All);
     let key = key(LogId::Records);
     let folders = ["usage", "usage/2/checkpoints"].map(str::to_owned);
-    for path in files
-        .0
-        .keys()
-        .filter(|path| !path.ends_with("policy.txt"))
-        .chain(&folders)
-    {
+    for path in files.0.keys().filter(|path| !path.ends_with("policy.txt")).chain(&folders) {
         let broken = Broken(&files, path);
         let failure = audit_ledger(&broken, key.verifier(), Options::default(), &mut |_, _, _| ()).unwrap_err();
-        assert!(
-            matches!(&failure, Failure::Unreadable { path: at, .. } if at == path),
-            "{path}: {failure}"
-        );
+        assert!(matches!(&failure, Failure::Unreadable { path: at, .. } if at == path), "{path}: {failure}");
     }
     let nothing = audit_all(&Files::default(), Options::default()).unwrap_err();
-    assert!(
-        matches!(&nothing, Failure::Unreadable { path, .. } if path == "records/checkpoint"),
-        "{nothing}"
-    );
+    assert!(matches!(&nothing, Failure::Unreadable { path, .. } if path == "records/checkpoint"), "{nothing}");
 }
 
 #[test]
@@ -378,9 +308,6 @@ fn a_ledger_is_audited_with_the_key_of_its_records_log() {
     let elsewhere = SigningKey::from_seed("no.loam.test/log", &[1; 32]).unwrap();
     for key in [key(LogId::Usage(1)), elsewhere] {
         let failure = audit_ledger(&files, key.verifier(), Options::default(), &mut |_, _, _| ()).unwrap_err();
-        assert!(
-            matches!(&failure, Failure::Invalid(f) if f.class == Class::Signature),
-            "{failure}"
-        );
+        assert!(matches!(&failure, Failure::Invalid(f) if f.class == Class::Signature), "{failure}");
     }
 }

@@ -59,11 +59,7 @@ fn examples(file: &str) -> Examples {
         let Some(name) = line.strip_prefix(FIELDS).or_else(|| line.strip_prefix(TEXT)) else {
             continue;
         };
-        let body: String = lines
-            .by_ref()
-            .take_while(|line| *line != "```")
-            .map(|l| format!("{l}\n"))
-            .collect();
+        let body: String = lines.by_ref().take_while(|line| *line != "```").map(|l| format!("{l}\n")).collect();
         let before = found.insert(name.to_owned(), body);
         assert!(before.is_none(), "the example {name} stands twice");
     }
@@ -72,9 +68,7 @@ fn examples(file: &str) -> Examples {
 
 /// One example's fields, as they stand in the file.
 fn fields(examples: &Examples, name: &str) -> BTreeMap<String, String> {
-    let body = examples
-        .get(name)
-        .unwrap_or_else(|| panic!("the example {name} is missing"));
+    let body = examples.get(name).unwrap_or_else(|| panic!("the example {name} is missing"));
     body.lines()
         .map(|line| {
             let (key, value) = line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""));
@@ -95,10 +89,7 @@ fn hash(fields: &BTreeMap<String, String>, key: &str) -> Hash {
 fn hashes(fields: &BTreeMap<String, String>, key: &str) -> Vec<Hash> {
     let bytes = bytes(fields, key);
     assert!(bytes.len().is_multiple_of(32), "{key} is not whole hashes");
-    bytes
-        .chunks(32)
-        .map(|chunk| Hash::from_slice(chunk).expect("32 bytes"))
-        .collect()
+    bytes.chunks(32).map(|chunk| Hash::from_slice(chunk).expect("32 bytes")).collect()
 }
 
 fn number(fields: &BTreeMap<String, String>, key: &str) -> u64 {
@@ -162,13 +153,7 @@ fn fresh() -> Fresh {
 }
 
 fn fresh_entries_and_rows(fresh: &mut Fresh) {
-    let names = [
-        "entry-boot-first",
-        "entry-batch-1",
-        "entry-batch-2",
-        "entry-batch-3",
-        "entry-boot-next",
-    ];
+    let names = ["entry-boot-first", "entry-batch-1", "entry-batch-2", "entry-batch-3", "entry-boot-next"];
     let usage = names.into_iter().zip(story::usage_entries());
     for (name, entry) in usage.chain(story::records_entries()) {
         let bytes = entry.encode();
@@ -179,20 +164,13 @@ fn fresh_entries_and_rows(fresh: &mut Fresh) {
     for ((name, row), salt) in names.into_iter().zip(story::rows()).zip(story::SALTS) {
         let bytes = row.encode();
         let leaf = row_leaf_hash(&salt, &bytes).to_hex();
-        let fields = [
-            ("bytes", hex_encode(&bytes)),
-            ("salt", hex_encode(&salt)),
-            ("leaf", leaf),
-        ];
+        let fields = [("bytes", hex_encode(&bytes)), ("salt", hex_encode(&salt)), ("leaf", leaf)];
         fresh.fields(name, &fields);
     }
 }
 
 fn fresh_commitments(fresh: &mut Fresh) {
-    for (name, seed) in ["request-with-nonce", "request-without-nonce"]
-        .into_iter()
-        .zip(story::SEEDS)
-    {
+    for (name, seed) in ["request-with-nonce", "request-without-nonce"].into_iter().zip(story::SEEDS) {
         let mut fields = vec![("name", hex_encode(story::NAME.as_bytes()))];
         fields.extend(seed.client_nonce.map(|nonce| ("nonce", hex_encode(&nonce))));
         fields.push(("random", hex_encode(&seed.server_random)));
@@ -209,16 +187,7 @@ fn fresh_commitments(fresh: &mut Fresh) {
         fresh.fields(&format!("commitment-{}", what.word()), &fields);
     }
     let (secret, boot) = ([0x5e; 32], [0xb1; 16]);
-    let of_row = |label: &str| {
-        [
-            label.as_bytes(),
-            b"\0",
-            &boot,
-            &2_u64.to_be_bytes(),
-            &1_u32.to_be_bytes(),
-        ]
-        .concat()
-    };
+    let of_row = |label: &str| [label.as_bytes(), b"\0", &boot, &2_u64.to_be_bytes(), &1_u32.to_be_bytes()].concat();
     let of_choice = |what: What| [b"loam/key/", what.word().as_bytes(), b"/v1\0", &0_u32.to_be_bytes()].concat();
     let fields = [
         ("secret", hex_encode(&secret)),
@@ -287,10 +256,7 @@ fn fresh_bundles(fresh: &mut Fresh) {
         writeln!(paths, "{entries}\n{rows}").expect("a string takes everything");
     }
     fresh.text("paths", paths.as_bytes());
-    fresh.text(
-        "extra-of-receipt",
-        format!("{}\n", hex_encode(&story::opening().encode())).as_bytes(),
-    );
+    fresh.text("extra-of-receipt", format!("{}\n", hex_encode(&story::opening().encode())).as_bytes());
 }
 
 /// The file with the body of each known example replaced.
@@ -302,11 +268,7 @@ fn rewritten(file: &str, fresh: &Examples) -> String {
         let Some(name) = line.strip_prefix(FIELDS).or_else(|| line.strip_prefix(TEXT)) else {
             continue;
         };
-        let old: String = lines
-            .by_ref()
-            .take_while(|line| *line != "```")
-            .map(|l| format!("{l}\n"))
-            .collect();
+        let old: String = lines.by_ref().take_while(|line| *line != "```").map(|l| format!("{l}\n")).collect();
         out += fresh.get(name).unwrap_or(&old);
         out += "```\n";
     }
@@ -318,9 +280,7 @@ fn every_example_is_there_and_right() {
     let fresh = fresh().examples;
     let found = examples(read());
     for (name, body) in &found {
-        let right = fresh
-            .get(name)
-            .unwrap_or_else(|| panic!("nothing is known of an example {name}"));
+        let right = fresh.get(name).unwrap_or_else(|| panic!("nothing is known of an example {name}"));
         assert_eq!(body, right, "the example {name}");
     }
     let missing: Vec<&String> = fresh.keys().filter(|name| !found.contains_key(*name)).collect();
@@ -330,10 +290,8 @@ fn every_example_is_there_and_right() {
 #[test]
 fn entries_read_back() {
     let examples = examples(read());
-    let names: Vec<&String> = examples
-        .keys()
-        .filter(|name| name.starts_with("entry-") && *name != "entry-bundle")
-        .collect();
+    let names: Vec<&String> =
+        examples.keys().filter(|name| name.starts_with("entry-") && *name != "entry-bundle").collect();
     assert_eq!(names.len(), 10, "{names:?}");
     for name in names {
         let fields = fields(&examples, name);
@@ -350,11 +308,7 @@ fn rows_read_back() {
         let fields = fields(&examples, name);
         let (bytes, salt) = (bytes(&fields, "bytes"), bytes(&fields, "salt"));
         assert_eq!(Row::decode(&bytes).unwrap().encode(), bytes, "{name}");
-        assert_eq!(
-            row_leaf_hash(&salt.try_into().unwrap(), &bytes),
-            hash(&fields, "leaf"),
-            "{name}"
-        );
+        assert_eq!(row_leaf_hash(&salt.try_into().unwrap(), &bytes), hash(&fields, "leaf"), "{name}");
     }
 }
 
@@ -403,11 +357,7 @@ fn signed_files_verify() {
     let leaves = hashes(&fields(&examples, "tree"), "leaves");
     for name in ["checkpoint", "checkpoint-cosigned"] {
         let checkpoint = Checkpoint::open(examples[name].as_bytes(), &key).unwrap();
-        assert_eq!(
-            (checkpoint.size, checkpoint.root),
-            (5, root_of_leaves(&leaves)),
-            "{name}"
-        );
+        assert_eq!((checkpoint.size, checkpoint.root), (5, root_of_leaves(&leaves)), "{name}");
     }
     let policy = Policy::parse(&examples["policy"]).unwrap();
     let cosigned = Note::parse(examples["checkpoint-cosigned"].as_bytes()).unwrap();

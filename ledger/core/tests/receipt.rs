@@ -41,12 +41,7 @@ fn log_key() -> VerifierKey {
 fn received() -> Received {
     let world = World::new(300);
     let with_all = |request: &&Request| request.pairs.len() == 2 && request.seed.client_nonce.is_some();
-    let request = world
-        .requests
-        .iter()
-        .skip(20)
-        .find(with_all)
-        .expect("some request has all");
+    let request = world.requests.iter().skip(20).find(with_all).expect("some request has all");
     let completions = world.rows_where(|row| row.request() == request.id() && matches!(row, Row::Completion(_)));
     world.receipt(completions[0])
 }
@@ -59,18 +54,11 @@ fn check(checked: &Checked, refused: &[(&str, Error)]) {
         _ => None,
     });
     assert_eq!(found.collect::<Vec<_>>(), refused, "{checked:?}");
-    assert_eq!(
-        checked.refused(),
-        refused.first().map(|(subject, error)| (*subject, error))
-    );
+    assert_eq!(checked.refused(), refused.first().map(|(subject, error)| (*subject, error)));
     let subjects: Vec<&str> = checked.lines.iter().map(|line| line.subject).collect();
-    let unplaced = refused
-        .first()
-        .and_then(|(subject, _)| SUBJECTS[..PLACE].iter().position(|s| s == subject));
+    let unplaced = refused.first().and_then(|(subject, _)| SUBJECTS[..PLACE].iter().position(|s| s == subject));
     // Where the row does not lie in the log, there is nothing to hold the rest against.
-    let last = unplaced
-        .filter(|&at| SUBJECTS[at] != "witnesses")
-        .map_or(SUBJECTS.len(), |at| at + 1);
+    let last = unplaced.filter(|&at| SUBJECTS[at] != "witnesses").map_or(SUBJECTS.len(), |at| at + 1);
     assert_eq!(subjects, SUBJECTS[..last]);
     assert_eq!(checked.found.is_some(), last == SUBJECTS.len());
 }
@@ -87,10 +75,7 @@ fn an_honest_receipt_holds_on_every_line() {
     let checked = received.receipt.check(&log_key(), &received.held());
     check(&checked, &[]);
     assert!(checked.bound());
-    let open = checked
-        .lines
-        .iter()
-        .filter(|line| matches!(line.verdict, Verdict::NotHeld(_)));
+    let open = checked.lines.iter().filter(|line| matches!(line.verdict, Verdict::NotHeld(_)));
     assert_eq!(open.map(|line| line.subject).collect::<Vec<_>>(), ["witnesses"]);
     let found = checked.found.expect("the receipt lies in its log");
     assert_eq!(found.row.request, received.request.id());
@@ -102,10 +87,7 @@ fn a_receipt_held_against_nothing_is_valid_but_bound_to_nothing() {
     let checked = received().receipt.check(&log_key(), &Held::default());
     check(&checked, &[]);
     assert!(!checked.bound());
-    let open = checked
-        .lines
-        .iter()
-        .filter(|line| matches!(line.verdict, Verdict::NotHeld(_)));
+    let open = checked.lines.iter().filter(|line| matches!(line.verdict, Verdict::NotHeld(_)));
     assert_eq!(open.count(), 6);
 }
 
@@ -115,11 +97,7 @@ fn receipts_are_under_4_kb_at_any_number_of_adapters() {
         let world = World::crowd(adapters);
         let completions = world.rows_where(|row| matches!(row, Row::Completion(_)));
         assert_eq!(completions.len() as u64, adapters);
-        for at in [
-            completions[0],
-            completions[completions.len() / 2],
-            completions[completions.len() - 1],
-        ] {
+        for at in [completions[0], completions[completions.len() / 2], completions[completions.len() - 1]] {
             let received = world.receipt(at);
             check(&received.receipt.check(&log_key(), &received.held()), &[]);
             // A log of 2^40 entries has paths of 40 hashes, each a line of 45 bytes.
@@ -135,51 +113,13 @@ fn what_the_client_holds_is_refused_on_its_own_line() {
     let (held, nonce, generation) = (received.held(), [6; 32], Hash([6; 32]));
     let other = World::new(300).receipt(World::new(300).a_completion());
     let table: [(Held<'_>, &str, Error); 6] = [
+        (Held { nonce: Some(&nonce), ..held }, "nonce", not_committed("this nonce")),
+        (Held { request: Some(&other.bytes), ..held }, "request bytes", not_committed("this request")),
+        (Held { request: Some(b""), ..held }, "request bytes", not_committed("this request")),
+        (Held { output: Some(&other.text), ..held }, "output", not_committed("this output")),
+        (Held { adapter: Some(&generation), ..held }, "adapter", not_committed("this adapter")),
         (
-            Held {
-                nonce: Some(&nonce),
-                ..held
-            },
-            "nonce",
-            not_committed("this nonce"),
-        ),
-        (
-            Held {
-                request: Some(&other.bytes),
-                ..held
-            },
-            "request bytes",
-            not_committed("this request"),
-        ),
-        (
-            Held {
-                request: Some(b""),
-                ..held
-            },
-            "request bytes",
-            not_committed("this request"),
-        ),
-        (
-            Held {
-                output: Some(&other.text),
-                ..held
-            },
-            "output",
-            not_committed("this output"),
-        ),
-        (
-            Held {
-                adapter: Some(&generation),
-                ..held
-            },
-            "adapter",
-            not_committed("this adapter"),
-        ),
-        (
-            Held {
-                tokens: Some(received.tokens + 1),
-                ..held
-            },
+            Held { tokens: Some(received.tokens + 1), ..held },
             "tokens",
             not_committed("this number of delivered tokens"),
         ),
@@ -200,29 +140,18 @@ fn a_receipt_of_another_client_is_refused_on_every_line_of_ones_own() {
         ("output", not_committed("this output")),
         ("tokens", not_committed("this number of delivered tokens")),
     ];
-    let held = Held {
-        adapter: None,
-        tokens: Some(1_000),
-        ..mine.held()
-    };
+    let held = Held { adapter: None, tokens: Some(1_000), ..mine.held() };
     check(&theirs.receipt.check(&log_key(), &held), &refused);
 }
 
 #[test]
 fn a_nonce_that_the_request_did_not_carry_is_refused() {
     let world = World::new(300);
-    let without = world
-        .requests
-        .iter()
-        .find(|r| r.seed.client_nonce.is_none())
-        .expect("every fourth has none");
+    let without = world.requests.iter().find(|r| r.seed.client_nonce.is_none()).expect("every fourth has none");
     let at = world.rows_where(|row| row.request() == without.id() && matches!(row, Row::Completion(_)));
     let received = world.receipt(at[0]);
     check(&received.receipt.check(&log_key(), &received.held()), &[]);
-    let held = Held {
-        nonce: Some(&[0; 32]),
-        ..received.held()
-    };
+    let held = Held { nonce: Some(&[0; 32]), ..received.held() };
     let refused = [("nonce", not_committed("this nonce"))];
     check(&received.receipt.check(&log_key(), &held), &refused);
 }
@@ -231,33 +160,19 @@ fn a_nonce_that_the_request_did_not_carry_is_refused() {
 fn another_key_or_policy_is_refused_on_its_own_line() {
     let received = received();
     let records = key(LogId::Records).verifier().clone();
-    let impostor = SigningKey::from_seed(log_key().name(), &[9; 32])
-        .unwrap()
-        .verifier()
-        .clone();
+    let impostor = SigningKey::from_seed(log_key().name(), &[9; 32]).unwrap().verifier().clone();
     for other in [records, impostor] {
         let refused = Error::NotSignedBy { key: other.to_string() };
-        check(
-            &received.receipt.check(&other, &received.held()),
-            &[("checkpoint", refused)],
-        );
+        check(&received.receipt.check(&other, &received.held()), &[("checkpoint", refused)]);
     }
     let cosigner = VerifierKey::new(log_key().name(), KeyKind::CosignatureV1, *log_key().public()).unwrap();
     let refused = Error::KeyKind { kind: 4 };
-    check(
-        &received.receipt.check(&cosigner, &received.held()),
-        &[("checkpoint", refused)],
-    );
+    check(&received.receipt.check(&cosigner, &received.held()), &[("checkpoint", refused)]);
 
     let witness = Witness::new("witness.test/one");
     let policy = Policy::parse(&format!("witness one {}\nquorum one\n", witness.verifier())).unwrap();
-    let held = Held {
-        policy: Some(&policy),
-        ..received.held()
-    };
-    let refused = Error::Quorum {
-        quorum: "one".to_owned(),
-    };
+    let held = Held { policy: Some(&policy), ..received.held() };
+    let refused = Error::Quorum { quorum: "one".to_owned() };
     check(&received.receipt.check(&log_key(), &held), &[("witnesses", refused)]);
     let mut cosigned = received.receipt.clone();
     cosigned.proof.checkpoint = witness.cosign(&cosigned.proof.checkpoint, 1_700_000_000);
@@ -271,38 +186,20 @@ fn a_forged_receipt_is_refused_on_the_line_that_says_so() {
     let randomness = || not_committed("this request's nonce and randomness");
     let table: [(Forge, &[(&str, Error)]); 12] = [
         (|r| r.receipt.proof.index ^= 1, &[("entry", Error::InclusionRoot)]),
-        (
-            |r| r.receipt.proof.index = 300,
-            &[("entry", Error::IndexBeyondSize { index: 300, size: 300 })],
-        ),
-        (
-            |r| r.receipt.proof.path[0].0[0] ^= 1,
-            &[("entry", Error::InclusionRoot)],
-        ),
+        (|r| r.receipt.proof.index = 300, &[("entry", Error::IndexBeyondSize { index: 300, size: 300 })]),
+        (|r| r.receipt.proof.path[0].0[0] ^= 1, &[("entry", Error::InclusionRoot)]),
         (|r| r.receipt.proof.path.truncate(5), &[("entry", Error::ProofTooShort)]),
-        (
-            |r| r.receipt.proof.path.push(Hash::ZERO),
-            &[("entry", Error::ProofTooLong)],
-        ),
+        (|r| r.receipt.proof.path.push(Hash::ZERO), &[("entry", Error::ProofTooLong)]),
         (|r| r.receipt.opening.entry[20] ^= 1, &[("entry", Error::InclusionRoot)]),
         (|r| r.receipt.opening.row[50] ^= 1, &[("row", Error::RowRoot)]),
         (|r| r.receipt.opening.salt[0] ^= 1, &[("row", Error::RowRoot)]),
-        (
-            |r| r.receipt.opening.seed.server_random[0] ^= 1,
-            &[("request", randomness())],
-        ),
+        (|r| r.receipt.opening.seed.server_random[0] ^= 1, &[("request", randomness())]),
         (
             |r| r.receipt.opening.seed.client_nonce = None,
             &[("request", randomness()), ("nonce", not_committed("this nonce"))],
         ),
-        (
-            |r| r.receipt.opening.keys[1][0] ^= 1,
-            &[("request bytes", not_committed("this request"))],
-        ),
-        (
-            |r| r.receipt.opening.keys[3][0] ^= 1,
-            &[("output", not_committed("this output"))],
-        ),
+        (|r| r.receipt.opening.keys[1][0] ^= 1, &[("request bytes", not_committed("this request"))]),
+        (|r| r.receipt.opening.keys[3][0] ^= 1, &[("output", not_committed("this output"))]),
     ];
     for (forge, refused) in table {
         let honest = received();
@@ -323,11 +220,7 @@ fn a_receipt_of_something_else_is_refused() {
     let at = completions.into_iter().rfind(with_usage).unwrap();
     let honest = world.receipt(at);
     // A boot entry has no rows at all.
-    let boot = world
-        .entries
-        .iter()
-        .position(|drafted| matches!(drafted.entry, Entry::Boot(_)))
-        .unwrap();
+    let boot = world.entries.iter().position(|drafted| matches!(drafted.entry, Entry::Boot(_))).unwrap();
     let mut of_boot = honest.clone();
     let sealed = world.seal();
     of_boot.receipt.opening.entry = sealed.shards[0][boot].bytes.clone();
@@ -335,10 +228,7 @@ fn a_receipt_of_something_else_is_refused() {
     let leaves = sealed.logs(world::Grant::Nothing)[1].leaves();
     let Ok(path) = loam_ledger_core::tree::prove_inclusion(&leaves[..], boot as u64, 300);
     of_boot.receipt.proof.path = path;
-    check(
-        &of_boot.receipt.check(&log_key(), &honest.held()),
-        &[("batch", Error::ReceiptEntry)],
-    );
+    check(&of_boot.receipt.check(&log_key(), &honest.held()), &[("batch", Error::ReceiptEntry)]);
     // A usage row of the same entry, with its own path and salt.
     let mut of_usage = honest.clone();
     let (rows, usage) = (&world.entries[at.0].rows, at.1 - 1);
@@ -347,10 +237,7 @@ fn a_receipt_of_something_else_is_refused() {
     let opening = &mut of_usage.receipt.opening;
     (opening.row_index, opening.row_path) = (u32::try_from(usage).unwrap(), path);
     (opening.row, opening.salt) = (rows[usage].row.encode(), rows[usage].salt);
-    check(
-        &of_usage.receipt.check(&log_key(), &honest.held()),
-        &[("row", Error::ReceiptRow)],
-    );
+    check(&of_usage.receipt.check(&log_key(), &honest.held()), &[("row", Error::ReceiptRow)]);
 }
 
 /// Whichever byte of the file is changed: it is no receipt any more, or a line refuses it.
@@ -362,11 +249,7 @@ fn any_changed_byte_is_refused() {
     let places = (0..file.len()).flat_map(|place| std::iter::repeat_n(place, times(1).min(8)));
     for (nth, place) in places.enumerate() {
         let mut changed = file.clone();
-        changed[place] ^= if times(1) == 1 {
-            1 << chance.below(8)
-        } else {
-            1 << (nth % 8)
-        };
+        changed[place] ^= if times(1) == 1 { 1 << chance.below(8) } else { 1 << (nth % 8) };
         let Ok(receipt) = Receipt::parse(&changed) else {
             continue;
         };

@@ -28,11 +28,7 @@ fn rebuilt() -> (BTreeMap<String, Vec<u8>>, Vec<Hash>) {
     let (mut files, mut roots) = (BTreeMap::new(), Vec::new());
     let (mut edge, mut tile, mut bundle) = (Edge::default(), Vec::new(), Vec::new());
     let mut sign = |edge: &Edge| {
-        let checkpoint = Checkpoint {
-            origin: key.verifier().name().to_owned(),
-            size: edge.size(),
-            root: edge.root(),
-        };
+        let checkpoint = Checkpoint { origin: key.verifier().name().to_owned(), size: edge.size(), root: edge.root() };
         roots.push(edge.root());
         checkpoint.sign(&key).expect("the key has the log's name")
     };
@@ -42,11 +38,7 @@ fn rebuilt() -> (BTreeMap<String, Vec<u8>>, Vec<Hash>) {
         edge.append(leaf, |_, _, _| ());
         tile.extend_from_slice(&leaf.0);
         push_to_bundle(&mut bundle, word.as_bytes()).expect("a word fits a bundle");
-        let place = Tile {
-            level: 0,
-            index: 0,
-            width,
-        };
+        let place = Tile { level: 0, index: 0, width };
         files.insert(place.path(), tile.clone());
         files.insert(bundle_path(0, width), bundle.clone());
         files.insert(format!("checkpoint.{width}"), sign(&edge));
@@ -89,16 +81,11 @@ fn rebuilt_log_passes_the_audit() {
     let (mut files, _) = rebuilt();
     // Tessera's own layout has older checkpoints beside the newest; an export of ours has them in a folder.
     for size in 0..=15 {
-        let note = files
-            .remove(&format!("checkpoint.{size}"))
-            .expect("there is one for each size");
+        let note = files.remove(&format!("checkpoint.{size}")).expect("there is one for each size");
         files.insert(format!("checkpoints/{size}"), note);
     }
     let key = SigningKey::parse(PRIVATE).expect("the published key is a key");
-    let options = Options {
-        opaque: true,
-        ..Options::default()
-    };
+    let options = Options { opaque: true, ..Options::default() };
     let report = audit_log(&Log(files), key.verifier(), options, &mut |_, _| ()).unwrap();
     assert_eq!((report.size, report.checkpoints, report.tiles), (15, 17, 1));
 }
@@ -112,10 +99,7 @@ impl audit::Files for Log {
     }
 
     fn list(&self, folder: &str) -> Result<Vec<String>, ReadError> {
-        let names = self
-            .0
-            .keys()
-            .filter_map(|path| path.strip_prefix(folder)?.strip_prefix('/'));
+        let names = self.0.keys().filter_map(|path| path.strip_prefix(folder)?.strip_prefix('/'));
         Ok(names.filter(|name| !name.contains('/')).map(str::to_owned).collect())
     }
 }
@@ -124,18 +108,11 @@ fn files_below(folder: &Path, prefix: &str) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder).expect("the log's folder can be listed") {
         let path: PathBuf = entry.expect("the log's folder can be read").path();
-        let name = path
-            .file_name()
-            .expect("a listed file has a name")
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().expect("a listed file has a name").to_string_lossy().into_owned();
         if path.is_dir() {
             files.extend(files_below(&path, &format!("{prefix}{name}/")));
         } else {
-            files.insert(
-                format!("{prefix}{name}"),
-                fs::read(&path).expect("the log's file can be read"),
-            );
+            files.insert(format!("{prefix}{name}"), fs::read(&path).expect("the log's file can be read"));
         }
     }
     files

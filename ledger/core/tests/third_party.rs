@@ -115,11 +115,7 @@ fn known(key: &SigningKey) -> VerifierList {
 }
 
 fn checkpoint(size: u64) -> Checkpoint {
-    Checkpoint {
-        origin: key().verifier().name().to_owned(),
-        size,
-        root: root_of_leaves(&leaves(size)),
-    }
+    Checkpoint { origin: key().verifier().name().to_owned(), size, root: root_of_leaves(&leaves(size)) }
 }
 
 #[test]
@@ -136,10 +132,7 @@ fn keys_and_notes_are_the_same_in_both() {
         assert_eq!(ours.text(), text);
         assert_eq!(ours.signed_by(key.verifier()), Ok(()));
         assert_eq!(u32::from_be_bytes(key.verifier().id()), signer.key_id());
-        let (verified, unknown) = signed_note::Note::from_bytes(&theirs)
-            .unwrap()
-            .verify(&known(&key))
-            .unwrap();
+        let (verified, unknown) = signed_note::Note::from_bytes(&theirs).unwrap().verify(&known(&key)).unwrap();
         assert_eq!((verified.len(), unknown.len()), (1, 0));
     }
 }
@@ -153,10 +146,7 @@ fn checkpoints_are_the_same_in_both() {
         let opened = signed_note::Note::from_bytes(&note).unwrap();
         opened.verify(&known(&key)).unwrap();
         let theirs = tlog_tiles::Checkpoint::from_bytes(opened.text()).unwrap();
-        assert_eq!(
-            (theirs.origin(), theirs.size(), theirs.extension()),
-            (&ours.origin[..], size, "")
-        );
+        assert_eq!((theirs.origin(), theirs.size(), theirs.extension()), (&ours.origin[..], size, ""));
         assert_eq!(theirs::ours(*theirs.hash()), ours.root);
         assert_eq!(theirs.to_bytes(), ours.to_text().as_bytes());
 

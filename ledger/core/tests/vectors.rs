@@ -43,11 +43,7 @@ impl Claim {
 
     fn line(&self, word: &str) -> String {
         let path: Vec<String> = self.path.iter().map(|hash| base64_encode(&hash.0)).collect();
-        let path = if path.is_empty() {
-            "-".to_owned()
-        } else {
-            path.join(",")
-        };
+        let path = if path.is_empty() { "-".to_owned() } else { path.join(",") };
         let ([a, b], [x, y]) = (self.numbers, self.hashes.map(|hash| base64_encode(&hash.0)));
         format!("{} {word} {a} {b} {x} {y} {path}\n", self.kind)
     }
@@ -104,12 +100,7 @@ fn generated() -> Vec<(Claim, bool)> {
     let pairs = sizes.iter().flat_map(|&old| sizes.iter().map(move |&new| (old, new)));
     rights.extend(pairs.filter(|(old, new)| old <= new).map(|(old, new)| {
         let Ok(path) = prove_consistency(&leaves[..], old, new);
-        Claim {
-            kind: "consistency",
-            numbers: [old, new],
-            hashes: [root(old), root(new)],
-            path,
-        }
+        Claim { kind: "consistency", numbers: [old, new], hashes: [root(old), root(new)], path }
     }));
     let mut all = Vec::new();
     for (nth, right) in rights.into_iter().enumerate() {

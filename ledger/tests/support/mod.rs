@@ -26,12 +26,7 @@ pub(crate) fn options() -> Options {
 }
 
 pub(crate) fn boot_info(engine: u8) -> BootInfo {
-    BootInfo {
-        engine: [engine; 16],
-        base: digest(b"base"),
-        build: digest(b"build"),
-        config: digest(b"config"),
-    }
+    BootInfo { engine: [engine; 16], base: digest(b"base"), build: digest(b"build"), config: digest(b"config") }
 }
 
 /// One request of one answer.
@@ -44,16 +39,8 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn begin(ledger: &Ledger, adapter: &str, nonce: Option<[u8; 32]>) -> Result<Self, Error> {
-        let pairs = vec![Pair {
-            generation: digest(adapter.as_bytes()),
-            weight_millionths: 1_000_000,
-        }];
-        Ok(Self {
-            request: ledger.begin_request(nonce)?,
-            pairs,
-            tokens: Tokens::default(),
-            steps: None,
-        })
+        let pairs = vec![Pair { generation: digest(adapter.as_bytes()), weight_millionths: 1_000_000 }];
+        Ok(Self { request: ledger.begin_request(nonce)?, pairs, tokens: Tokens::default(), steps: None })
     }
 
     pub(crate) fn name(&self) -> Hash {
@@ -99,13 +86,7 @@ impl Running {
     }
 }
 
-pub(crate) const TOKENS: Tokens = Tokens {
-    prefilled: 3,
-    reused: 1,
-    recomputed: 0,
-    discarded: 0,
-    emitted: 5,
-};
+pub(crate) const TOKENS: Tokens = Tokens { prefilled: 3, reused: 1, recomputed: 0, discarded: 0, emitted: 5 };
 
 /// A step in which one request uses [`TOKENS`].
 pub(crate) fn usage_step(running: &mut Running, sequence: u64) -> StepRecord {
@@ -123,9 +104,7 @@ pub(crate) fn append(writer: &Writer, level: Level, step: impl FnOnce(u64) -> St
     let ticket = writer.ticket();
     let step = step(ticket.sequence());
     ticket.append(step, level, Some(Box::new(move |result| drop(sender.send(result)))))?;
-    outcome
-        .recv()
-        .expect("an append that was taken is acknowledged or refused")
+    outcome.recv().expect("an append that was taken is acknowledged or refused")
 }
 
 /// A request that uses two steps and completes in the second.

@@ -60,20 +60,10 @@ struct Work<'a> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let given = arguments
-        .completions
-        .as_deref()
-        .map(completions::read)
-        .transpose()?
-        .unwrap_or_default();
-    ensure!(
-        given.is_empty() || arguments.entries >= 2,
-        "--completions needs two entries: a boot's and one for rows"
-    );
-    let options = Options {
-        observe: arguments.acks.as_ref().map(ack_writer).transpose()?,
-        ..arguments.place.options()
-    };
+    let given = arguments.completions.as_deref().map(completions::read).transpose()?.unwrap_or_default();
+    ensure!(given.is_empty() || arguments.entries >= 2, "--completions needs two entries: a boot's and one for rows");
+    let options =
+        Options { observe: arguments.acks.as_ref().map(ack_writer).transpose()?, ..arguments.place.options() };
     let home = arguments.place.home();
     let ledger = if home.holds_ledger() {
         let ledger = Ledger::open(&home, options)?;
@@ -95,13 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         };
         let writer = ledger.boot(info)?;
         let left = AtomicU64::new(arguments.entries - 1);
-        let work = Work {
-            ledger: &ledger,
-            writer: &writer,
-            rows: arguments.rows,
-            left,
-            rows_written: 0.into(),
-        };
+        let work = Work { ledger: &ledger, writer: &writer, rows: arguments.rows, left, rows_written: 0.into() };
         let request = work.run(arguments.writers, &given)?;
         rows = work.rows_written.load(Ordering::Relaxed);
         writer.stop()?;
@@ -127,9 +111,8 @@ impl Work<'_> {
     fn run(&self, writers: u16, given: &[GivenCompletion]) -> anyhow::Result<Option<Hash>> {
         let of_given = self.append_given(given)?;
         let of_lanes = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..writers)
-                .map(|number| scope.spawn(move || self.append_lanes(u64::from(number))))
-                .collect();
+            let threads: Vec<_> =
+                (0..writers).map(|number| scope.spawn(move || self.append_lanes(u64::from(number)))).collect();
             let mut request = None;
             for thread in threads {
                 request = thread.join().expect("a writer does not panic")?.or(request);
@@ -141,34 +124,24 @@ impl Work<'_> {
 
     /// Takes the right to append one batch entry.
     fn take(&self) -> bool {
-        self.left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
-            .is_ok()
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     /// The given completions first, many to an entry; the last entry that is left takes all that remain.
     fn append_given(&self, given: &[GivenCompletion]) -> anyhow::Result<Option<Hash>> {
         let (mut rest, mut request) = (given, None);
         while !rest.is_empty() {
-            ensure!(
-                self.take(),
-                "--completions: {} are left over; append more entries",
-                rest.len()
-            );
+            ensure!(self.take(), "--completions: {} are left over; append more entries", rest.len());
             let (now, later) = rest.split_at(rest.len().min(GIVEN_PER_ENTRY));
             let ticket = self.writer.ticket();
             let mut step = StepRecord::default();
             for each in now {
                 let mut synthetic = Synthetic::given(self.ledger, each)?;
-                let tokens = Tokens {
-                    emitted: each.tokens,
-                    ..Tokens::default()
-                };
+                let tokens = Tokens { emitted: each.tokens, ..Tokens::default() };
                 step.emitted_tokens += each.tokens;
                 step.rows.push(synthetic.usage(ticket.sequence(), tokens));
                 request = Some(synthetic.name());
-                step.rows
-                    .push(synthetic.completion(self.writer.boot_id(), ticket.sequence()));
+                step.rows.push(synthetic.completion(self.writer.boot_id(), ticket.sequence()));
             }
             self.rows_written.fetch_add(step.rows.len() as u64, Ordering::Relaxed);
             ticket.append(step, Level::Durable, None)?;
@@ -201,11 +174,7 @@ impl Work<'_> {
                     completed = Some(synthetic.name());
                     step.rows.push(synthetic.completion(self.writer.boot_id(), sequence));
                 } else {
-                    let tokens = Tokens {
-                        prefilled: 16,
-                        emitted: 64,
-                        ..Tokens::default()
-                    };
+                    let tokens = Tokens { prefilled: 16, emitted: 64, ..Tokens::default() };
                     step.prefilled_tokens += tokens.prefilled;
                     step.emitted_tokens += tokens.emitted;
                     step.rows.push(synthetic.usage(sequence, tokens));

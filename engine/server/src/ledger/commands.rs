@@ -42,11 +42,7 @@ pub(crate) fn init(place: &Place, origin: Option<&str>) -> anyhow::Result<()> {
 pub(crate) fn export(place: &Place, out: &Path, log: Option<&str>, scope: &RowScope) -> anyhow::Result<()> {
     let ledger = place.open()?;
     let logs = match log {
-        Some("all") => ledger
-            .logs()
-            .into_iter()
-            .map(|log| (log, out.join(log.to_string())))
-            .collect(),
+        Some("all") => ledger.logs().into_iter().map(|log| (log, out.join(log.to_string()))).collect(),
         Some(log) => vec![(log.parse::<LogId>()?, out.to_owned())],
         None => vec![(ledger.newest_shard(), out.to_owned())],
     };
@@ -87,20 +83,14 @@ pub(crate) fn freeze(place: &Place) -> anyhow::Result<()> {
     let ledger = place.open()?;
     let frozen = ledger.newest_shard();
     let opened = ledger.freeze_shard()?;
-    println!(
-        "{frozen} is frozen at {} entries; {opened} is open",
-        ledger.size(frozen)?
-    );
+    println!("{frozen} is frozen at {} entries; {opened} is open", ledger.size(frozen)?);
     Ok(ledger.close()?)
 }
 
 pub(crate) fn snapshot(place: &Place, out: &Path) -> anyhow::Result<()> {
     let ledger = place.open()?;
     ledger.snapshot(out)?;
-    println!(
-        "the store is copied to {}; secrets, keys and floor have backups of their own",
-        out.display()
-    );
+    println!("the store is copied to {}; secrets, keys and floor have backups of their own", out.display());
     Ok(ledger.close()?)
 }
 
@@ -130,17 +120,10 @@ pub(crate) fn status(place: &Place, as_json: bool) -> anyhow::Result<()> {
     println!("{}", ledger.name());
     for (log, size, signed, root, frozen) in logs {
         let signed = signed.map_or("never signed".to_owned(), |signed| format!("signed at {signed}"));
-        println!(
-            "  {log}: {size} entries, {signed}{}, root {root}",
-            if frozen { ", frozen" } else { "" }
-        );
+        println!("  {log}: {size} entries, {signed}{}, root {root}", if frozen { ", frozen" } else { "" });
     }
     println!("  erased requests: {}", ledger.erased_requests()?);
-    println!(
-        "  free: {} MiB, reserve {} MiB",
-        ledger.free_bytes()? >> 20,
-        place.reserve_bytes >> 20
-    );
+    println!("  free: {} MiB, reserve {} MiB", ledger.free_bytes()? >> 20, place.reserve_bytes >> 20);
     if !secrets {
         println!("  the file of secrets is missing: proofs of entries work, no row can be opened");
     }
@@ -162,22 +145,11 @@ pub(crate) fn fsck(place: &Place, acks: Option<&Path>) -> ExitCode {
                 println!("{} acknowledgements looked up", examined.acks);
             }
             const SHOWN: usize = 20;
-            examined
-                .wrong
-                .iter()
-                .take(SHOWN)
-                .for_each(|wrong| eprintln!("WRONG: {wrong}"));
+            examined.wrong.iter().take(SHOWN).for_each(|wrong| eprintln!("WRONG: {wrong}"));
             if examined.wrong.len() > SHOWN {
                 eprintln!("and {} more", examined.wrong.len() - SHOWN);
             }
-            println!(
-                "{}",
-                if examined.wrong.is_empty() {
-                    "whole"
-                } else {
-                    "not whole"
-                }
-            );
+            println!("{}", if examined.wrong.is_empty() { "whole" } else { "not whole" });
             ExitCode::from(u8::from(!examined.wrong.is_empty()))
         }
     }
@@ -190,12 +162,9 @@ fn read_acks(path: Option<&Path>) -> anyhow::Result<Vec<Acked>> {
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let text = std::str::from_utf8(&text[..whole]).with_context(|| path.display().to_string())?;
     let line = |(number, line): (usize, &str)| {
-        let parsed = line.split_once(' ').and_then(|(index, leaf)| {
-            Some(Acked {
-                index: index.parse().ok()?,
-                leaf: Hash::from_hex(leaf).ok()?,
-            })
-        });
+        let parsed = line
+            .split_once(' ')
+            .and_then(|(index, leaf)| Some(Acked { index: index.parse().ok()?, leaf: Hash::from_hex(leaf).ok()? }));
         parsed.with_context(|| format!("{} line {}: expected `index leafhash-hex`", path.display(), number + 1))
     };
     text.lines().enumerate().map(line).collect()
@@ -203,9 +172,6 @@ fn read_acks(path: Option<&Path>) -> anyhow::Result<Vec<Acked>> {
 
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let mut file = std::fs::File::create(path).with_context(|| path.display().to_string())?;
-    file.write_all(bytes).map_err(|e| Error::Io {
-        path: path.display().to_string(),
-        why: e.to_string(),
-    })?;
+    file.write_all(bytes).map_err(|e| Error::Io { path: path.display().to_string(), why: e.to_string() })?;
     Ok(())
 }

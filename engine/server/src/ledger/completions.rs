@@ -23,9 +23,7 @@ pub(crate) struct GivenCompletion {
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<GivenCompletion>> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(number, line)| parse(line).with_context(|| format!("{} line {}", path.display(), number + 1)))
-        .collect()
+    lines.map(|(number, line)| parse(line).with_context(|| format!("{} line {}", path.display(), number + 1))).collect()
 }
 
 fn parse(line: &str) -> anyhow::Result<GivenCompletion> {
@@ -35,54 +33,25 @@ fn parse(line: &str) -> anyhow::Result<GivenCompletion> {
     if let Some(unknown) = object.keys().find(|key| !KNOWN.contains(&key.as_str())) {
         bail!("unknown field {unknown}: known are {}", KNOWN.join(", "));
     }
-    let list = |name: &str| {
-        object
-            .get(name)
-            .and_then(Value::as_array)
-            .with_context(|| format!("{name}: a list"))
-    };
+    let list = |name: &str| object.get(name).and_then(Value::as_array).with_context(|| format!("{name}: a list"));
     let generations = list("generations")?.iter().map(|each| {
         let hash = each.as_str().and_then(|text| Hash::from_hex(text).ok());
         hash.context("generations: each is 64 hexadecimal digits")
     });
-    let weights = list("weights")?
-        .iter()
-        .map(|each| each.as_i64().context("weights: each is in whole millionths"));
-    let (generations, weights) = (
-        generations.collect::<Result<Vec<_>, _>>()?,
-        weights.collect::<Result<Vec<_>, _>>()?,
-    );
-    ensure!(
-        generations.len() == weights.len(),
-        "generations and weights: as many of each"
-    );
+    let weights = list("weights")?.iter().map(|each| each.as_i64().context("weights: each is in whole millionths"));
+    let (generations, weights) = (generations.collect::<Result<Vec<_>, _>>()?, weights.collect::<Result<Vec<_>, _>>()?);
+    ensure!(generations.len() == weights.len(), "generations and weights: as many of each");
     ensure!(generations.len() <= PAIRS_MAX, "generations: {PAIRS_MAX} are the most");
-    let pair = |(generation, weight_millionths)| Pair {
-        generation,
-        weight_millionths,
-    };
+    let pair = |(generation, weight_millionths)| Pair { generation, weight_millionths };
     let mut pairs: Vec<Pair> = generations.into_iter().zip(weights).map(pair).collect();
     pairs.sort_by_key(|pair| pair.generation);
-    ensure!(
-        pairs.windows(2).all(|two| two[0].generation != two[1].generation),
-        "generations: each once"
-    );
-    let number = |name: &str| {
-        object
-            .get(name)
-            .map(|v| v.as_u64().with_context(|| format!("{name}: a whole number")))
-    };
-    let policy = object
-        .get("price_policy")
-        .map(|v| v.as_str().and_then(|text| Hash::from_hex(text).ok()));
+    ensure!(pairs.windows(2).all(|two| two[0].generation != two[1].generation), "generations: each once");
+    let number = |name: &str| object.get(name).map(|v| v.as_u64().with_context(|| format!("{name}: a whole number")));
+    let policy = object.get("price_policy").map(|v| v.as_str().and_then(|text| Hash::from_hex(text).ok()));
     Ok(GivenCompletion {
         pairs,
         fee_nano: number("fee").context("fee: it is missing")??,
-        tenant: object
-            .get("tenant")
-            .and_then(Value::as_str)
-            .context("tenant: a name")?
-            .to_owned(),
+        tenant: object.get("tenant").and_then(Value::as_str).context("tenant: a name")?.to_owned(),
         tokens: number("tokens").transpose()?.unwrap_or(1),
         price_policy: policy.map_or(Ok(Hash::ZERO), |p| p.context("price_policy: 64 hexadecimal digits"))?,
     })

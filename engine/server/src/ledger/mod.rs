@@ -148,19 +148,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Export { place, out, log, scope } => commands::export(place, out, log.as_deref(), scope),
         Command::Prove(arguments) => commands::prove(arguments),
         Command::Entry(arguments) => commands::entry(arguments),
-        Command::Receipt {
-            place,
-            request,
-            choice,
-            out,
-        } => commands::receipt(place, request, *choice, out),
+        Command::Receipt { place, request, choice, out } => commands::receipt(place, request, *choice, out),
         Command::Fsck { place, acks } => return Ok(commands::fsck(place, acks.as_deref())),
         Command::Erase { place, request, reason } => commands::erase(place, request, *reason),
         Command::Freeze { place } => commands::freeze(place),
         Command::Snapshot { place, out } => commands::snapshot(place, out),
-        Command::Key {
-            command: KeyCommand::Show { place, log },
-        } => commands::key(place, *log),
+        Command::Key { command: KeyCommand::Show { place, log } } => commands::key(place, *log),
         Command::Status { place, json } => commands::status(place, *json),
     }?;
     Ok(ExitCode::SUCCESS)
@@ -172,10 +165,7 @@ impl Place {
     }
 
     fn options(&self) -> Options {
-        Options {
-            reserve_bytes: self.reserve_bytes,
-            ..Options::default()
-        }
+        Options { reserve_bytes: self.reserve_bytes, ..Options::default() }
     }
 
     /// Opens the ledger; where it can only be read, says why, and goes on.

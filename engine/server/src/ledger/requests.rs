@@ -31,21 +31,10 @@ impl Synthetic {
     /// Begins a request that uses one of a few adapters.
     pub(crate) fn begin(ledger: &Ledger, number: u64) -> Result<Self, loam_ledger::Error> {
         let generation = digest(format!("synthetic adapter {}", number % ADAPTERS).as_bytes());
-        let pairs = vec![Pair {
-            generation,
-            weight_millionths: WEIGHT_ONE,
-        }];
+        let pairs = vec![Pair { generation, weight_millionths: WEIGHT_ONE }];
         let (tenant, price_policy) = ("a synthetic tenant".to_owned(), Hash::ZERO);
         let request = ledger.begin_request(None)?;
-        Ok(Self {
-            request,
-            pairs,
-            fee_nano: 0,
-            tenant,
-            price_policy,
-            tokens: Tokens::default(),
-            steps: None,
-        })
+        Ok(Self { request, pairs, fee_nano: 0, tenant, price_policy, tokens: Tokens::default(), steps: None })
     }
 
     /// Begins a request whose account is given.

@@ -14,15 +14,9 @@ fn init_signs_an_empty_shard() {
     let top = tempfile::tempdir().expect("a temporary folder");
     let data = top.path().join("data");
     let said = run(&["init", "--data", text(&data), "--origin", "test.example/first"]);
-    assert!(
-        said.contains("records: 1 entries") && said.contains("usage/1: 0 entries"),
-        "{said}"
-    );
+    assert!(said.contains("records: 1 entries") && said.contains("usage/1: 0 entries"), "{said}");
     let key = run(&["key", "show", "--data", text(&data)]);
-    assert!(
-        key.starts_with("test.example/first/usage/1+") && key.lines().count() == 1,
-        "{key}"
-    );
+    assert!(key.starts_with("test.example/first/usage/1+") && key.lines().count() == 1, "{key}");
     let records = run(&["key", "show", "--data", text(&data), "--log", "records"]);
     assert!(records.starts_with("test.example/first/records+"), "{records}");
     run(&["export", "--data", text(&data), "--out", text(&top.path().join("out"))]);
@@ -36,16 +30,9 @@ fn init_signs_an_empty_shard() {
 fn init_draws_a_name_of_its_own() {
     let top = tempfile::tempdir().expect("a temporary folder");
     let said = run(&["init", "--data", text(&top.path().join("data"))]);
-    let name = said
-        .lines()
-        .next()
-        .and_then(|line| line.split(' ').nth(1))
-        .expect("a name");
+    let name = said.lines().next().and_then(|line| line.split(' ').nth(1)).expect("a name");
     let digits = name.strip_prefix("loam.local/").expect("a local name");
-    assert!(
-        digits.len() == 8 && digits.chars().all(|c| c.is_ascii_hexdigit()),
-        "{name}"
-    );
+    assert!(digits.len() == 8 && digits.chars().all(|c| c.is_ascii_hexdigit()), "{name}");
 }
 
 #[test]
@@ -56,17 +43,7 @@ fn bench_appends_exactly_what_it_is_asked() {
     for entries in [0, 1, 2, 17, 256] {
         for writers in ["1", "3"] {
             let count = entries.to_string();
-            run(&[
-                "bench",
-                "--data",
-                text(&data),
-                "--entries",
-                &count,
-                "--rows",
-                "2",
-                "--writers",
-                writers,
-            ]);
+            run(&["bench", "--data", text(&data), "--entries", &count, "--rows", "2", "--writers", writers]);
             expected += entries;
             let status = run(&["status", "--data", text(&data), "--json"]);
             let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
@@ -86,11 +63,7 @@ fn a_receipt_says_what_was_served() {
     assert!(bytes.len() < 4000, "{} bytes", bytes.len());
     let key = run(&["key", "show", "--data", text(&data)]);
     let key = VerifierKey::parse(key.trim_end()).expect("a key");
-    let held = Held {
-        request: Some(b"a synthetic request"),
-        output: Some(b"a synthetic answer"),
-        ..Held::default()
-    };
+    let held = Held { request: Some(b"a synthetic request"), output: Some(b"a synthetic answer"), ..Held::default() };
     let checked = Receipt::parse(&bytes).expect("a receipt").check(&key, &held);
     assert_eq!(checked.refused(), None);
     assert!(checked.bound());
@@ -114,63 +87,19 @@ fn given_completions_come_out_as_given() {
         format!(r#"{{"generations": ["{clay}"], "weights": [1000000], "fee": 5, "tenant": "bob", "tokens": 9}}"#),
     ];
     fs::write(&given, lines.join("\n")).expect("a file");
-    run(&[
-        "bench",
-        "--data",
-        text(&data),
-        "--entries",
-        "5",
-        "--rows",
-        "0",
-        "--completions",
-        text(&given),
-    ]);
+    run(&["bench", "--data", text(&data), "--entries", "5", "--rows", "0", "--completions", text(&given)]);
     let out = top.path().join("out");
-    run(&[
-        "export",
-        "--data",
-        text(&data),
-        "--out",
-        text(&out),
-        "--log",
-        "all",
-        "--scope",
-        "settlement",
-    ]);
+    run(&["export", "--data", text(&data), "--out", text(&out), "--log", "all", "--scope", "settlement"]);
     let key = run(&["key", "show", "--data", text(&data), "--log", "records"]);
     let key = VerifierKey::parse(key.trim_end()).expect("a key");
     let report =
         audit_ledger(&Exported(out.clone()), &key, Options::default(), &mut |_, _, _| ()).expect("it is whole");
     let usage = &report.logs[1].1;
-    assert_eq!(
-        (usage.size, usage.rows_open, usage.completions, usage.emitted_tokens),
-        (5, 4, 2, 10)
-    );
-    assert!(
-        Folder {
-            files: &Exported(out),
-            path: "usage/1".to_owned()
-        }
-        .path
-            == "usage/1"
-    );
+    assert_eq!((usage.size, usage.rows_open, usage.completions, usage.emitted_tokens), (5, 4, 2, 10));
+    assert!(Folder { files: &Exported(out), path: "usage/1".to_owned() }.path == "usage/1");
 
-    fs::write(
-        &given,
-        r#"{"generations": ["11"], "weights": [1], "fee": 1, "tenant": "ann"}"#,
-    )
-    .expect("a file");
-    let arguments = [
-        "bench",
-        "--data",
-        text(&data),
-        "--entries",
-        "5",
-        "--rows",
-        "0",
-        "--completions",
-        text(&given),
-    ];
+    fs::write(&given, r#"{"generations": ["11"], "weights": [1], "fee": 1, "tenant": "ann"}"#).expect("a file");
+    let arguments = ["bench", "--data", text(&data), "--entries", "5", "--rows", "0", "--completions", text(&given)];
     let (_, why) = refused(&arguments);
     assert!(why.contains("line 1") && why.contains("generations"), "{why}");
 }
@@ -179,17 +108,7 @@ fn given_completions_come_out_as_given() {
 fn fsck_tells_whole_from_missing_from_unreadable() {
     let top = tempfile::tempdir().expect("a temporary folder");
     let (data, acks) = (top.path().join("data"), top.path().join("acks"));
-    run(&[
-        "bench",
-        "--data",
-        text(&data),
-        "--entries",
-        "40",
-        "--rows",
-        "1",
-        "--acks",
-        text(&acks),
-    ]);
+    run(&["bench", "--data", text(&data), "--entries", "40", "--rows", "1", "--acks", text(&acks)]);
     let whole = fs::read_to_string(&acks).expect("acknowledgements");
     assert_eq!(whole.lines().count(), 40);
     let fsck = ["fsck", "--data", text(&data), "--acks", text(&acks)];
@@ -237,17 +156,7 @@ fn a_full_disk_refuses_before_a_write_fails() {
     let top = tempfile::tempdir().expect("a temporary folder");
     let (data, _) = benched(top.path(), 10, 0);
     let most = u64::MAX.to_string();
-    let arguments = [
-        "bench",
-        "--data",
-        text(&data),
-        "--entries",
-        "5",
-        "--rows",
-        "0",
-        "--reserve-bytes",
-        &most,
-    ];
+    let arguments = ["bench", "--data", text(&data), "--entries", "5", "--rows", "0", "--reserve-bytes", &most];
     let (_, why) = refused(&arguments);
     assert!(why.contains("below the reserve"), "{why}");
     assert!(run(&["fsck", "--data", text(&data)]).contains("usage/1: 10 entries"));
@@ -260,17 +169,7 @@ fn a_frozen_shard_is_followed_by_the_next() {
     assert!(run(&["freeze", "--data", text(&data)]).contains("usage/1 is frozen at 10 entries; usage/2 is open"));
     run(&["bench", "--data", text(&data), "--entries", "7", "--rows", "1"]);
     let out = top.path().join("out");
-    run(&[
-        "export",
-        "--data",
-        text(&data),
-        "--out",
-        text(&out),
-        "--log",
-        "all",
-        "--scope",
-        "settlement",
-    ]);
+    run(&["export", "--data", text(&data), "--out", text(&out), "--log", "all", "--scope", "settlement"]);
     let key = run(&["key", "show", "--data", text(&data), "--log", "records"]);
     let key = VerifierKey::parse(key.trim_end()).expect("a key");
     let report = audit_ledger(&Exported(out), &key, Options::default(), &mut |_, _, _| ()).expect("it is whole");

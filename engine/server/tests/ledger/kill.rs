@@ -16,10 +16,7 @@ struct Numbers(u64);
 
 impl Numbers {
     fn below(&mut self, end: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % end
     }
 }
@@ -28,36 +25,16 @@ impl Numbers {
 fn round(folder: &Path, number: u64, numbers: &mut Numbers, earlier: &mut Vec<PathBuf>) {
     let (data, acks) = (folder.join("data"), folder.join("acks"));
     let rows = ["0", "1", "16", "256"][usize::try_from(numbers.below(4)).expect("a small number")];
-    let arguments = [
-        "--entries",
-        "100000000",
-        "--rows",
-        rows,
-        "--writers",
-        "2",
-        "--acks",
-        text(&acks),
-    ];
+    let arguments = ["--entries", "100000000", "--rows", rows, "--writers", "2", "--acks", text(&acks)];
     let mut command = loam(&["bench", "--data", text(&data), "--reserve-bytes", "1000000"]);
-    let mut writer = command
-        .args(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("it starts");
+    let mut writer = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
     // Some die while they open, most while they write.
     std::thread::sleep(Duration::from_millis(5 + numbers.below(120)));
     writer.kill().expect("it can be killed");
-    assert_eq!(
-        writer.wait().expect("it ends").code(),
-        None,
-        "it was killed, and did not end by itself"
-    );
+    assert_eq!(writer.wait().expect("it ends").code(), None, "it was killed, and did not end by itself");
     if !data.join("store").join("CURRENT").exists() {
         // Killed before the folder was a ledger: there is nothing to keep.
-        fs::remove_dir_all(&data)
-            .or_else(|e| if data.exists() { Err(e) } else { Ok(()) })
-            .expect("it can be removed");
+        fs::remove_dir_all(&data).or_else(|e| if data.exists() { Err(e) } else { Ok(()) }).expect("it can be removed");
         return;
     }
     let mut fsck = vec!["fsck", "--data", text(&data)];
@@ -93,7 +70,7 @@ fn nothing_acknowledged_is_lost_by_killing() {
     let rounds = if long_tier() { 200 } else { 10 };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
     let seed = now.as_secs() ^ u64::from(now.subsec_nanos());
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     let mut numbers = Numbers(seed);
     let mut acknowledged = 0;
     for _ in 0..rounds / ROUNDS_PER_FOLDER {
@@ -105,9 +82,6 @@ fn nothing_acknowledged_is_lost_by_killing() {
         acknowledged +=
             fs::read(folder.path().join("acks")).map_or(0, |acks| acks.iter().filter(|b| **b == b'\n').count());
     }
-    println!("{rounds} rounds, {acknowledged} entries acknowledged and found");
-    assert!(
-        acknowledged > 100,
-        "seed {seed}: only {acknowledged} entries were acknowledged before the kills"
-    );
+    eprintln!("{rounds} rounds, {acknowledged} entries acknowledged and found");
+    assert!(acknowledged > 100, "seed {seed}: only {acknowledged} entries were acknowledged before the kills");
 }

@@ -31,23 +31,12 @@ fn run(arguments: &[&str]) -> String {
 /// Runs `loam ledger` to its end, which must be a refusal, and returns the exit code and what it said.
 fn refused(arguments: &[&str]) -> (i32, String) {
     let output = loam(arguments).output().expect("the program starts");
-    assert!(
-        !output.status.success(),
-        "loam ledger {arguments:?} was not refused: {}",
-        said(&output)
-    );
-    (
-        output.status.code().expect("it was not killed"),
-        String::from_utf8_lossy(&output.stderr).into_owned(),
-    )
+    assert!(!output.status.success(), "loam ledger {arguments:?} was not refused: {}", said(&output));
+    (output.status.code().expect("it was not killed"), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 fn said(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// A path as an argument.

@@ -19,42 +19,14 @@ fn check(entries: u64) {
     let (out, key) = exported(top.path(), &data);
     all_say(&out, &key, true, &format!("{entries} entries"));
     assert_eq!(audit(&out, &key).expect("it is valid").size, entries);
-    let indexes = if entries == 0 {
-        vec![]
-    } else {
-        vec![0, entries / 2, entries - 1]
-    };
+    let indexes = if entries == 0 { vec![] } else { vec![0, entries / 2, entries - 1] };
     let mut more = Vec::new();
     for index in indexes {
-        let (proof, entry) = (
-            top.path().join(format!("proof{index}")),
-            top.path().join(format!("entry{index}")),
-        );
+        let (proof, entry) = (top.path().join(format!("proof{index}")), top.path().join(format!("entry{index}")));
         let number = index.to_string();
-        run(&[
-            "prove",
-            "--data",
-            text(&data),
-            "--index",
-            &number,
-            "--out",
-            text(&proof),
-        ]);
-        run(&[
-            "entry",
-            "--data",
-            text(&data),
-            "--index",
-            &number,
-            "--out",
-            text(&entry),
-        ]);
-        more.extend([
-            "--proof".to_owned(),
-            text(&proof).to_owned(),
-            "--entry".to_owned(),
-            text(&entry).to_owned(),
-        ]);
+        run(&["prove", "--data", text(&data), "--index", &number, "--out", text(&proof)]);
+        run(&["entry", "--data", text(&data), "--index", &number, "--out", text(&entry)]);
+        more.extend(["--proof".to_owned(), text(&proof).to_owned(), "--entry".to_owned(), text(&entry).to_owned()]);
     }
     let more: Vec<&str> = more.iter().map(String::as_str).collect();
     if let Some(valid) = independent(&out, &key, &more) {
@@ -98,15 +70,10 @@ fn and_some_more() {
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let mut entries: Vec<_> = fs::read_dir(folder)
-        .expect("a folder")
-        .map(|each| each.expect("an entry").path())
-        .collect();
+    let mut entries: Vec<_> =
+        fs::read_dir(folder).expect("a folder").map(|each| each.expect("an entry").path()).collect();
     entries.sort();
-    entries
-        .into_iter()
-        .flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] })
-        .collect()
+    entries.into_iter().flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
 /// One changed byte in any bundle, any tile or the checkpoint, and every reader says so.

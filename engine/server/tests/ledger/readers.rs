@@ -20,9 +20,7 @@ impl Files for Exported {
         let Ok(folder) = std::fs::read_dir(self.0.join(folder)) else {
             return Ok(Vec::new());
         };
-        Ok(folder
-            .map(|each| each.expect("a file").file_name().into_string().expect("a name"))
-            .collect())
+        Ok(folder.map(|each| each.expect("a file").file_name().into_string().expect("a name")).collect())
     }
 }
 
@@ -37,9 +35,8 @@ pub(crate) fn loam_audit(export: &Path, key: &str) -> Option<i32> {
         eprintln!("skipped: loam-audit is not asked (run through `make test`)");
         return None;
     };
-    let output = Command::new(Path::new(&folder).join("loam-audit"))
-        .args(["log", text(export), "--vkey", key])
-        .output();
+    let output =
+        Command::new(Path::new(&folder).join("loam-audit")).args(["log", text(export), "--vkey", key]).output();
     output.expect("loam-audit starts").status.code()
 }
 
@@ -47,20 +44,12 @@ pub(crate) fn loam_audit(export: &Path, key: &str) -> Option<i32> {
 /// does not lie beside the checkout, or Python lacks `cryptography`, it is not asked.
 pub(crate) fn independent(export: &Path, key: &str, more: &[&str]) -> Option<bool> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/accept/tlog.py");
-    let able = Command::new("python3")
-        .args(["-c", "import cryptography"])
-        .output()
-        .is_ok_and(|o| o.status.success());
+    let able = Command::new("python3").args(["-c", "import cryptography"]).output().is_ok_and(|o| o.status.success());
     if !script.exists() || !able {
         eprintln!("skipped: the independent reader is not at hand");
         return None;
     }
-    let output = Command::new("python3")
-        .arg(script)
-        .arg(export)
-        .args(["--vkey", key])
-        .args(more)
-        .output();
+    let output = Command::new("python3").arg(script).arg(export).args(["--vkey", key]).args(more).output();
     let output = output.expect("python starts");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     match output.status.code() {

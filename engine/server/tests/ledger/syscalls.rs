@@ -24,25 +24,10 @@ fn parse(line: &str) -> Option<(&str, &str, &str)> {
 #[test]
 fn an_acknowledgement_comes_after_its_sync() {
     let top = tempfile::tempdir().expect("a temporary folder");
-    let (data, acks, trace) = (
-        top.path().join("data"),
-        top.path().join("acks"),
-        top.path().join("trace"),
-    );
+    let (data, acks, trace) = (top.path().join("data"), top.path().join("acks"), top.path().join("trace"));
     let mut command = Command::new("strace");
-    command.args([
-        "-f",
-        "-y",
-        "-s",
-        "0",
-        "-e",
-        "trace=write,writev,pwrite64,fdatasync,fsync",
-        "-o",
-        text(&trace),
-    ]);
-    command
-        .arg(env!("CARGO_BIN_EXE_loam"))
-        .args(["ledger", "bench", "--data", text(&data), "--entries", "300"]);
+    command.args(["-f", "-y", "-s", "0", "-e", "trace=write,writev,pwrite64,fdatasync,fsync", "-o", text(&trace)]);
+    command.arg(env!("CARGO_BIN_EXE_loam")).args(["ledger", "bench", "--data", text(&data), "--entries", "300"]);
     command.args(["--rows", "2", "--writers", "2", "--acks", text(&acks)]);
     match command.output() {
         Ok(output) if output.status.success() => {}
@@ -76,29 +61,17 @@ fn an_acknowledgement_comes_after_its_sync() {
             _ if about.contains("/floor>") => unsynced.floor = true,
             _ if about.contains("/acks>") => {
                 assert!(!unsynced.log, "an acknowledgement before its log was synced: {line}");
-                assert!(
-                    !unsynced.floor,
-                    "an acknowledgement before the floor was synced: {line}"
-                );
+                assert!(!unsynced.floor, "an acknowledgement before the floor was synced: {line}");
                 // And it was not acknowledged on the strength of the group before.
-                assert!(
-                    unsynced.log_synced,
-                    "an acknowledgement without a sync of the log: {line}"
-                );
-                assert!(
-                    unsynced.floor_synced,
-                    "an acknowledgement without a sync of the floor: {line}"
-                );
+                assert!(unsynced.log_synced, "an acknowledgement without a sync of the log: {line}");
+                assert!(unsynced.floor_synced, "an acknowledgement without a sync of the floor: {line}");
                 *unsynced = Unsynced::default();
                 acknowledgements += 1;
             }
             _ => {}
         }
     }
-    assert!(
-        acknowledgements > 1 && log_syncs >= acknowledgements,
-        "{acknowledgements} groups, {log_syncs} syncs"
-    );
+    assert!(acknowledgements > 1 && log_syncs >= acknowledgements, "{acknowledgements} groups, {log_syncs} syncs");
 }
 
 fn synced(unsynced: &mut Unsynced, file: &str, log_syncs: &mut usize) {

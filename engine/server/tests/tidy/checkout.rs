@@ -12,13 +12,7 @@ pub(crate) struct Source {
 
 /// The text files with one of these extensions.
 pub(crate) fn sources(extensions: &[&str]) -> impl Iterator<Item = Source> {
-    let extension = |path: &str| {
-        Path::new(path)
-            .extension()
-            .and_then(|end| end.to_str())
-            .unwrap_or("")
-            .to_owned()
-    };
+    let extension = |path: &str| Path::new(path).extension().and_then(|end| end.to_str()).unwrap_or("").to_owned();
     let mut files = files();
     files.retain(|path| extensions.contains(&extension(path).as_str()));
     files.into_iter().filter_map(Source::read)
@@ -26,18 +20,10 @@ pub(crate) fn sources(extensions: &[&str]) -> impl Iterator<Item = Source> {
 
 /// What git has, or would after `git add`. Where there is no git, as in an unpacked archive: all but what is built.
 pub(crate) fn files() -> Vec<String> {
-    let mut files = if top().join(".git").exists() {
-        listed_by_git()
-    } else {
-        found_below(&top(), "")
-    };
+    let mut files = if top().join(".git").exists() { listed_by_git() } else { found_below(&top(), "") };
     // git lists what was removed, until that is committed.
     files.retain(|path| top().join(path).is_file());
-    assert!(
-        files.iter().any(|path| path == "Cargo.toml"),
-        "the repository's files are found from {:?}",
-        top()
-    );
+    assert!(files.iter().any(|path| path == "Cargo.toml"), "the repository's files are found from {:?}", top());
     files
 }
 
@@ -47,20 +33,9 @@ pub(crate) fn top() -> PathBuf {
 
 fn listed_by_git() -> Vec<String> {
     let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
-    let output = Command::new("git")
-        .current_dir(top())
-        .args(list)
-        .output()
-        .expect("a checkout with .git has git");
-    assert!(
-        output.status.success(),
-        "git ls-files: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout)
-        .split_terminator('\0')
-        .map(str::to_owned)
-        .collect()
+    let output = Command::new("git").current_dir(top()).args(list).output().expect("a checkout with .git has git");
+    assert!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).split_terminator('\0').map(str::to_owned).collect()
 }
 
 fn found_below(folder: &Path, prefix: &str) -> Vec<String> {
@@ -87,9 +62,7 @@ impl Source {
     /// Lines that offend, each as `path:number: line`.
     pub(crate) fn lines_where(&self, offends: impl Fn(&str) -> bool) -> Vec<String> {
         let lines = (1..).zip(self.text.lines()).filter(|(_, line)| offends(line));
-        lines
-            .map(|(number, line)| format!("{}:{number}: {}", self.path, line.trim()))
-            .collect()
+        lines.map(|(number, line)| format!("{}:{number}: {}", self.path, line.trim())).collect()
     }
 
     /// Functions as rustfmt writes them, (line, lines): from `fn` to the brace below the line's first letter. This is not
@@ -100,9 +73,7 @@ impl Source {
         let starts = lines.iter().enumerate().filter(|(_, line)| opens(line));
         let lengths = starts.map(|(start, first)| {
             let indent = &first[..first.len() - first.trim_start().len()];
-            let last = lines[start..]
-                .iter()
-                .position(|line| line.strip_prefix(indent).is_some_and(ends_function));
+            let last = lines[start..].iter().position(|line| line.strip_prefix(indent).is_some_and(ends_function));
             (start + 1, last.map_or(lines.len() - start, |last| last + 1))
         });
         lengths.collect()
@@ -128,8 +99,7 @@ pub(crate) fn is_code(line: &str) -> bool {
 /// The word, not a part of a longer one.
 pub(crate) fn has_word(line: &str, word: &str) -> bool {
     let joins = |c: char| c.is_alphanumeric() || c == '_';
-    line.match_indices(word)
-        .any(|(at, _)| !line[..at].ends_with(joins) && !line[at + word.len()..].starts_with(joins))
+    line.match_indices(word).any(|(at, _)| !line[..at].ends_with(joins) && !line[at + word.len()..].starts_with(joins))
 }
 
 #[test]
@@ -151,9 +121,6 @@ trait T {
     ) -> u8;
 }
 ";
-    let source = Source {
-        path: String::new(),
-        text: text.to_owned(),
-    };
+    let source = Source { path: String::new(), text: text.to_owned() };
     assert_eq!(source.functions(), [(2, 14), (7, 5), (12, 3)]);
 }

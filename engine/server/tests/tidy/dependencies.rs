@@ -11,27 +11,15 @@ use super::checkout::{Source, top};
 /// For each of our crates, what it must never reach, through whatever other. `name*` stands for all that begin so.
 const NEVER_REACHES: &[(&str, &str)] = &[
     // No I/O, no clock, no chance: the same bytes in give the same bytes out, on every machine, for ever.
-    (
-        "loam-ledger-core",
-        "loam* rocksdb librocksdb-sys tokio mio socket2 rustix rand rand_core getrandom chrono time",
-    ),
+    ("loam-ledger-core", "loam* rocksdb librocksdb-sys tokio mio socket2 rustix rand rand_core getrandom chrono time"),
     // An auditor builds it in a minute, on a machine that never saw a server, a database or a GPU.
     (
         "loam-audit",
         "loam loam-ledger loam-engine loam-kernels rocksdb librocksdb-sys bindgen cudarc tokio prost* tonic*",
     ),
-    (
-        "loam-ledger",
-        "loam loam-engine loam-kernels loam-proto cudarc tokio prost* tonic* clap",
-    ),
-    (
-        "loam-engine",
-        "loam loam-ledger loam-proto rocksdb librocksdb-sys prost* tonic* clap",
-    ),
-    (
-        "loam-kernels",
-        "loam* rocksdb librocksdb-sys tokenizers tokio prost* tonic* clap",
-    ),
+    ("loam-ledger", "loam loam-engine loam-kernels loam-proto cudarc tokio prost* tonic* clap"),
+    ("loam-engine", "loam loam-ledger loam-proto rocksdb librocksdb-sys prost* tonic* clap"),
+    ("loam-kernels", "loam* rocksdb librocksdb-sys tokenizers tokio prost* tonic* clap"),
     ("loam-proto", "loam* rocksdb librocksdb-sys cudarc"),
 ];
 
@@ -51,24 +39,15 @@ fn dependencies_point_one_way() {
 }
 
 fn covers(rule: &str, package: &str) -> bool {
-    rule.strip_suffix('*')
-        .map_or(rule == package, |prefix| package.starts_with(prefix))
+    rule.strip_suffix('*').map_or(rule == package, |prefix| package.starts_with(prefix))
 }
 
 #[test]
 fn rocksdb_is_used_by_loam_ledger_alone() {
-    let uses = |dependencies: &BTreeSet<String>| {
-        ["rocksdb", "librocksdb-sys"]
-            .iter()
-            .any(|it| dependencies.contains(*it))
-    };
-    let found = members()
-        .into_iter()
-        .filter(|(name, dependencies)| name != "loam-ledger" && uses(dependencies));
-    check(
-        "RocksDB is in loam-ledger and nowhere else; others ask for its Store",
-        found.map(|(name, _)| name),
-    );
+    let uses =
+        |dependencies: &BTreeSet<String>| ["rocksdb", "librocksdb-sys"].iter().any(|it| dependencies.contains(*it));
+    let found = members().into_iter().filter(|(name, dependencies)| name != "loam-ledger" && uses(dependencies));
+    check("RocksDB is in loam-ledger and nowhere else; others ask for its Store", found.map(|(name, _)| name));
 }
 
 #[test]
@@ -91,17 +70,12 @@ fn auditor_depends_on_what_is_listed() {
 #[test]
 fn rocksdb_is_built_once() {
     let first = "-p loam-ledger -e normal,build";
-    let others = [
-        "-p loam-ledger -e normal,build,dev",
-        "--workspace -e normal,build",
-        "--workspace -e normal,build,dev",
-    ];
+    let others =
+        ["-p loam-ledger -e normal,build,dev", "--workspace -e normal,build", "--workspace -e normal,build,dev"];
     let expected = rocksdb_subtree(first);
     let found = others.into_iter().flat_map(|selection| {
         let subtree = rocksdb_subtree(selection);
-        let differ = subtree
-            .symmetric_difference(&expected)
-            .map(|package| format!("{selection}: {package}"));
+        let differ = subtree.symmetric_difference(&expected).map(|package| format!("{selection}: {package}"));
         differ.collect::<Vec<_>>()
     });
     let rule = format!(
@@ -114,32 +88,22 @@ fn rocksdb_is_built_once() {
 
 /// RocksDB's binding and all it is built from, each with its version and features.
 fn rocksdb_subtree(selection: &str) -> BTreeSet<String> {
-    let arguments = ["--no-dedupe", "--prefix", "depth", "-f", "{p} {f}"]
-        .into_iter()
-        .chain(selection.split(' '));
+    let arguments = ["--no-dedupe", "--prefix", "depth", "-f", "{p} {f}"].into_iter().chain(selection.split(' '));
     let tree = tree(&arguments.collect::<Vec<_>>());
     let mut packages = tree.lines().filter_map(|line| {
         let package = line.trim_start_matches(|c: char| c.is_ascii_digit());
         let depth: usize = line[..line.len() - package.len()].parse().ok()?;
         Some((depth, package.trim_end().to_owned()))
     });
-    let (depth, top) = packages
-        .find(|(_, package)| package.starts_with("librocksdb-sys "))
-        .expect("loam-ledger reaches RocksDB");
-    packages
-        .take_while(|(below, _)| *below > depth)
-        .map(|(_, package)| package)
-        .chain([top])
-        .collect()
+    let (depth, top) =
+        packages.find(|(_, package)| package.starts_with("librocksdb-sys ")).expect("loam-ledger reaches RocksDB");
+    packages.take_while(|(below, _)| *below > depth).map(|(_, package)| package).chain([top]).collect()
 }
 
 /// The names of all packages in a tree.
 fn names(selection: &[&str]) -> BTreeSet<String> {
     let tree = tree(&[&["--prefix", "none", "-f", "{p}"], selection].concat());
-    tree.lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .map(str::to_owned)
-        .collect()
+    tree.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
 
 fn tree(arguments: &[&str]) -> String {
@@ -152,36 +116,18 @@ fn members() -> BTreeMap<String, BTreeSet<String>> {
     let metadata = metadata(&["--no-deps"]);
     let list = |value: &Value| value.as_array().expect("cargo lists packages and dependencies").clone();
     let packages = list(&metadata["packages"]);
-    packages
-        .iter()
-        .map(|package| (name(package), list(&package["dependencies"]).iter().map(name).collect()))
-        .collect()
+    packages.iter().map(|package| (name(package), list(&package["dependencies"]).iter().map(name).collect())).collect()
 }
 
 pub(crate) fn metadata(arguments: &[&str]) -> Value {
-    let output = cargo(
-        &[
-            &["metadata", "--locked", "--offline", "--format-version", "1"],
-            arguments,
-        ]
-        .concat(),
-    );
+    let output = cargo(&[&["metadata", "--locked", "--offline", "--format-version", "1"], arguments].concat());
     serde_json::from_str(&output).expect("cargo metadata writes JSON")
 }
 
 /// The cargo that runs this test. It never goes to the network for us: to build this test it has fetched all we ask for.
 pub(crate) fn cargo(arguments: &[&str]) -> String {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .current_dir(top())
-        .args(arguments)
-        .output()
-        .expect("cargo can be started");
-    assert!(
-        output.status.success(),
-        "cargo {}: {}",
-        arguments.join(" "),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = Command::new(cargo).current_dir(top()).args(arguments).output().expect("cargo can be started");
+    assert!(output.status.success(), "cargo {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("cargo writes UTF-8")
 }

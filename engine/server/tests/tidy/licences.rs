@@ -26,25 +26,14 @@ const ALLOWED: &[&str] = &[
 fn licences_are_allowed() {
     // What other platforms need was never fetched here, so cargo could not read it offline.
     let version = cargo(&["-vV"]);
-    let host = version
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .expect("cargo -vV names its host");
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).expect("cargo -vV names its host");
     let metadata = metadata(&["--filter-platform", host]);
-    let packages = metadata["packages"]
-        .as_array()
-        .expect("cargo metadata lists packages")
-        .iter();
-    let found = packages
-        .filter(|package| !package["source"].is_null())
-        .filter_map(|package| {
-            let licence = package["license"].as_str().unwrap_or("none stated");
-            (!allowed(licence)).then(|| format!("{} {}: {licence}", package["name"], package["version"]))
-        });
-    check(
-        "a dependency's licence is in ALLOWED: one alternative of OR, each part of AND",
-        found,
-    );
+    let packages = metadata["packages"].as_array().expect("cargo metadata lists packages").iter();
+    let found = packages.filter(|package| !package["source"].is_null()).filter_map(|package| {
+        let licence = package["license"].as_str().unwrap_or("none stated");
+        (!allowed(licence)).then(|| format!("{} {}: {licence}", package["name"], package["version"]))
+    });
+    check("a dependency's licence is in ALLOWED: one alternative of OR, each part of AND", found);
 }
 
 /// Reads an SPDX expression, and the old form that writes OR as a slash. AND binds closer than OR.
@@ -76,11 +65,7 @@ fn one_allowed(rest: &mut &[&str]) -> bool {
         return any_allowed(rest) & take(rest, ")");
     }
     let licence = next(rest).to_owned();
-    let whole = if take(rest, "WITH") {
-        format!("{licence} WITH {}", next(rest))
-    } else {
-        licence
-    };
+    let whole = if take(rest, "WITH") { format!("{licence} WITH {}", next(rest)) } else { licence };
     ALLOWED.contains(&whole.as_str())
 }
 

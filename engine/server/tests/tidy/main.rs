@@ -32,36 +32,22 @@ fn files_are_short() {
         let lines = source.text.lines().count();
         (lines > FILE_LINES_MAX).then(|| format!("{}: {lines} lines", source.path))
     });
-    check(
-        &format!("a file has at most {FILE_LINES_MAX} lines: one noun a file"),
-        long,
-    );
+    check(&format!("a file has at most {FILE_LINES_MAX} lines: one noun a file"), long);
 }
 
 #[test]
 fn functions_are_short() {
     let long = sources(&["rs"]).flat_map(|source| {
-        let functions = source
-            .functions()
-            .into_iter()
-            .filter(|(_, lines)| *lines > FUNCTION_LINES_MAX);
-        functions
-            .map(|(at, lines)| format!("{}:{at}: {lines} lines", source.path))
-            .collect::<Vec<_>>()
+        let functions = source.functions().into_iter().filter(|(_, lines)| *lines > FUNCTION_LINES_MAX);
+        functions.map(|(at, lines)| format!("{}:{at}: {lines} lines", source.path)).collect::<Vec<_>>()
     });
-    check(
-        &format!("a function has at most {FUNCTION_LINES_MAX} lines: it fits on a screen"),
-        long,
-    );
+    check(&format!("a function has at most {FUNCTION_LINES_MAX} lines: it fits on a screen"), long);
 }
 
 #[test]
 fn modules_say_what_they_are() {
     let silent = sources(&["rs"]).filter(|source| !source.text.starts_with("//!"));
-    check(
-        "a module's first line is its `//!` sentence",
-        silent.map(|source| source.path),
-    );
+    check("a module's first line is its `//!` sentence", silent.map(|source| source.path));
 }
 
 #[test]
@@ -75,18 +61,10 @@ fn dangerous_code_is_in_kernels_only() {
 
 #[test]
 fn nothing_is_left_unfinished() {
-    let marks = [
-        concat!("to", "do!("),
-        concat!("unimpl", "emented!("),
-        concat!("FIX", "ME"),
-        concat!("#[ig", "nore"),
-    ];
+    let marks = [concat!("to", "do!("), concat!("unimpl", "emented!("), concat!("FIX", "ME"), concat!("#[ig", "nore")];
     let found = sources(&["rs", "cu", "cuh", "h"])
         .flat_map(|source| source.lines_where(|line| marks.iter().any(|mark| line.contains(mark))));
-    check(
-        "what is not finished is not committed, and a test that is skipped proves nothing",
-        found,
-    );
+    check("what is not finished is not committed, and a test that is skipped proves nothing", found);
 }
 
 #[test]
@@ -124,20 +102,12 @@ fn sources_are_ascii() {
     let settings = sources(&[""]).filter(|source| !source.path.contains('/') || source.path.starts_with('.'));
     let code = sources(&["rs", "cu", "cuh", "h", "proto", "toml", "sh", "py", "yml"]).chain(settings);
     let found = code.flat_map(|source| source.lines_where(|line| !line.is_ascii()));
-    check(
-        "source is ASCII; another character is written as its escape, such as \\u{2014}",
-        found,
-    );
+    check("source is ASCII; another character is written as its escape, such as \\u{2014}", found);
 }
 
 #[test]
 fn no_machine_and_no_registry_is_named() {
-    let paths = [
-        concat!("/ho", "me/"),
-        concat!("/ro", "ot/"),
-        concat!("/Us", "ers/"),
-        concat!("/wo", "rk/"),
-    ];
+    let paths = [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/Us", "ers/"), concat!("/wo", "rk/")];
     let hosts = [
         concat!("crates", ".io"),
         concat!("py", "pi.org"),
@@ -149,15 +119,9 @@ fn no_machine_and_no_registry_is_named() {
     ];
     let offends =
         |line: &str| paths.iter().any(|path| begins_path(line, path)) || hosts.iter().any(|host| line.contains(host));
-    let texts = files()
-        .into_iter()
-        .filter(|path| !path.ends_with("Cargo.lock"))
-        .filter_map(Source::read);
+    let texts = files().into_iter().filter(|path| !path.ends_with("Cargo.lock")).filter_map(Source::read);
     let found = texts.flat_map(|source| source.lines_where(offends));
-    check(
-        "no path of somebody's machine and no registry's host: both are true in one place only",
-        found,
-    );
+    check("no path of somebody's machine and no registry's host: both are true in one place only", found);
 }
 
 /// At its beginning: in the middle of a longer path, or of an address, the same letters mean something else.
@@ -169,12 +133,7 @@ fn begins_path(line: &str, path: &str) -> bool {
 #[test]
 fn top_shows_the_design() {
     let visible: BTreeSet<&str> = VISIBLE.split_whitespace().collect();
-    let top = files()
-        .into_iter()
-        .filter_map(|path| path.split('/').next().map(str::to_owned));
+    let top = files().into_iter().filter_map(|path| path.split('/').next().map(str::to_owned));
     let strange = top.filter(|name| !name.starts_with('.') && !visible.contains(name.as_str()));
-    check(
-        "the visible top is the design's, and settings are hidden files",
-        strange.collect::<BTreeSet<_>>(),
-    );
+    check("the visible top is the design's, and settings are hidden files", strange.collect::<BTreeSet<_>>());
 }

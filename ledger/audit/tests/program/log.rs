@@ -97,25 +97,19 @@ fn a_policy_without_witnesses() {
 #[test]
 fn one_byte_of_an_entry() {
     let world = World::new();
-    world
-        .change("all/usage/1/tile/entries/000", 5_000)
-        .check("log-entry-changed", SHARD);
+    world.change("all/usage/1/tile/entries/000", 5_000).check("log-entry-changed", SHARD);
 }
 
 #[test]
 fn one_byte_of_a_tile() {
     let world = World::new();
-    world
-        .change("all/usage/1/tile/0/001.p/56", 40)
-        .check("log-tile-changed", SHARD);
+    world.change("all/usage/1/tile/0/001.p/57", 40).check("log-tile-changed", SHARD);
 }
 
 #[test]
 fn one_byte_of_an_upper_tile() {
     let world = World::new();
-    world
-        .change("all/usage/1/tile/1/000.p/1", 31)
-        .check("log-upper-tile-changed", SHARD);
+    world.change("all/usage/1/tile/1/000.p/1", 31).check("log-upper-tile-changed", SHARD);
 }
 
 #[test]
@@ -133,9 +127,7 @@ fn any_byte_of_the_checkpoint() {
 #[test]
 fn the_checkpoint_changed() {
     let world = World::new();
-    world
-        .change("all/usage/1/checkpoint", 26)
-        .check("log-checkpoint-changed", SHARD);
+    world.change("all/usage/1/checkpoint", 26).check("log-checkpoint-changed", SHARD);
 }
 
 #[test]
@@ -147,9 +139,7 @@ fn a_tile_that_is_missing() {
 #[test]
 fn a_bundle_that_is_missing() {
     let world = World::new();
-    world
-        .remove("all/usage/1/tile/entries/001.p/56")
-        .check("log-bundle-missing", SHARD);
+    world.remove("all/usage/1/tile/entries/001.p/57").check("log-bundle-missing", SHARD);
 }
 
 #[test]
@@ -225,10 +215,7 @@ fn the_key_of_a_shard_for_a_whole_ledger() {
 
 #[test]
 fn the_key_of_the_records_for_a_shard() {
-    World::new().check(
-        "log-records-key-for-shard",
-        &["log", "all/usage/1", "--vkey", "records.vkey"],
-    );
+    World::new().check("log-records-key-for-shard", &["log", "all/usage/1", "--vkey", "records.vkey"]);
 }
 
 #[test]
@@ -238,10 +225,7 @@ fn no_folder() {
 
 #[test]
 fn no_folder_for_programs() {
-    World::new().check(
-        "log-no-folder-json",
-        &["log", "nowhere", "--vkey", "usage-1.vkey", "--json"],
-    );
+    World::new().check("log-no-folder-json", &["log", "nowhere", "--vkey", "usage-1.vkey", "--json"]);
 }
 
 #[test]
@@ -304,9 +288,7 @@ fn a_reader_who_has_read_enough() {
     let world = World::new();
     let script = "\"$1\" log all/usage/1 --vkey usage-1.vkey | true; exit \"${PIPESTATUS[0]}\"";
     let mut shell = Command::new("bash");
-    shell
-        .args(["-c", script, "-", env!("CARGO_BIN_EXE_loam-audit")])
-        .current_dir(world.path("."));
+    shell.args(["-c", script, "-", env!("CARGO_BIN_EXE_loam-audit")]).current_dir(world.path("."));
     let output = shell.output().unwrap();
     assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
 }

@@ -53,12 +53,7 @@ pub(crate) struct Log {
 impl Log {
     fn new(id: LogId) -> Self {
         let (entries, rows, signed) = (Vec::new(), Vec::new(), Vec::new());
-        Self {
-            id,
-            entries,
-            rows,
-            signed,
-        }
+        Self { id, entries, rows, signed }
     }
 
     fn push(&mut self, entry: &Entry, rows: Vec<GrantedRow>) -> Hash {
@@ -84,22 +79,13 @@ impl Log {
     }
 
     pub(crate) fn checkpoint(&self, size: usize) -> Vec<u8> {
-        let checkpoint = Checkpoint {
-            origin: self.name(),
-            size: size as u64,
-            root: self.root(size),
-        };
+        let checkpoint = Checkpoint { origin: self.name(), size: size as u64, root: self.root(size) };
         checkpoint.sign(&self.key()).expect("the key is the log's")
     }
 
     pub(crate) fn proof(&self, index: usize, size: usize) -> Proof {
         let Ok(path) = prove_inclusion(&self.leaves()[..size], index as u64, size as u64);
-        Proof {
-            extra: None,
-            index: index as u64,
-            path,
-            checkpoint: self.checkpoint(size),
-        }
+        Proof { extra: None, index: index as u64, path, checkpoint: self.checkpoint(size) }
     }
 }
 
@@ -121,11 +107,7 @@ impl Engine {
             clean: unrowed == Unrowed::default(),
             unrowed,
         });
-        self.place = Place {
-            engine: ENGINE,
-            boot: [number; 16],
-            sequence: 0,
-        };
+        self.place = Place { engine: ENGINE, boot: [number; 16], sequence: 0 };
         self.open = 0;
         let boot = Boot {
             engine: ENGINE,
@@ -205,25 +187,11 @@ fn commitment(what: What) -> Hash {
 
 fn rows_of(number: u64, boot: [u8; 16], last: u64) -> [Row; 2] {
     let request = seed_of(number).commitment(NAME);
-    let pairs = vec![Pair {
-        generation: GENERATION,
-        weight_millionths: 750_000,
-    }];
-    let tokens = Tokens {
-        prefilled: 7,
-        reused: 2,
-        emitted: 3,
-        ..Tokens::default()
-    };
+    let pairs = vec![Pair { generation: GENERATION, weight_millionths: 750_000 }];
+    let tokens = Tokens { prefilled: 7, reused: 2, emitted: 3, ..Tokens::default() };
     let step = |sequence| Step { boot, sequence };
-    let usage = Usage {
-        request,
-        choice: 0,
-        pairs: pairs.clone(),
-        first_sequence: last - 2,
-        last_sequence: last,
-        tokens,
-    };
+    let usage =
+        Usage { request, choice: 0, pairs: pairs.clone(), first_sequence: last - 2, last_sequence: last, tokens };
     let completion = Completion {
         request,
         choice: 0,
@@ -263,26 +231,14 @@ pub(crate) fn receipt(log: &Log, number: u64, index: usize, size: usize) -> Rece
         seed: seed_of(number),
         keys: keys(),
     };
-    Receipt {
-        proof: log.proof(index, size),
-        opening,
-    }
+    Receipt { proof: log.proof(index, size), opening }
 }
 
 /// The ledger's logs: records, shard 1, shard 2.
 pub(crate) fn ledger(lie: Lie) -> [Log; 3] {
     let [mut first, mut second] = [1, 2].map(|shard| Log::new(LogId::Usage(shard)));
-    let place = Place {
-        engine: ENGINE,
-        boot: [0; 16],
-        sequence: 0,
-    };
-    let mut engine = Engine {
-        place,
-        leaf: Hash::ZERO,
-        time_ms: MONDAY_MS,
-        open: 0,
-    };
+    let place = Place { engine: ENGINE, boot: [0; 16], sequence: 0 };
+    let mut engine = Engine { place, leaf: Hash::ZERO, time_ms: MONDAY_MS, open: 0 };
     engine.boot(&mut first, 0xb1, None);
     for number in 0..100 {
         engine.request(&mut first, number);
@@ -291,11 +247,7 @@ pub(crate) fn ledger(lie: Lie) -> [Log; 3] {
         engine.place.sequence += 1;
     }
     engine.step(&mut first, [7, 1], &[], 1);
-    let unrowed = Unrowed {
-        requests: 1,
-        prefilled_tokens: 7,
-        emitted_tokens: 1,
-    };
+    let unrowed = Unrowed { requests: 1, prefilled_tokens: 7, emitted_tokens: 1 };
     engine.boot(&mut first, 0xb2, Some(unrowed));
     if lie == Lie::Totals {
         engine.step(&mut first, [0, 1], &[], 1);
@@ -344,11 +296,7 @@ fn record(records: &mut Log, shards: &[&Log; 2], lie: Lie) {
         records.push(&entry(time_ms), Vec::new());
     };
     let opened = |time_ms, shard: &Log, number| {
-        Entry::ShardOpened(ShardOpened {
-            time_ms,
-            shard: number,
-            public_key: *shard.key().verifier().public(),
-        })
+        Entry::ShardOpened(ShardOpened { time_ms, shard: number, public_key: *shard.key().verifier().public() })
     };
     let head = |time_ms, number, size: usize| ShardHead {
         time_ms,
@@ -368,14 +316,7 @@ fn record(records: &mut Log, shards: &[&Log; 2], lie: Lie) {
         Lie::ErasedMany => 4,
         _ => 2,
     };
-    let redaction = |time_ms| Redaction {
-        time_ms,
-        shard: 1,
-        first_index: 6,
-        last_index: 9,
-        row_count,
-        reason: 1,
-    };
+    let redaction = |time_ms| Redaction { time_ms, shard: 1, first_index: 6, last_index: 9, row_count, reason: 1 };
     if lie != Lie::ErasedQuietly {
         push(&|time_ms| Entry::Redaction(redaction(time_ms)));
     }

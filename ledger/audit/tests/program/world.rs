@@ -25,18 +25,13 @@ pub(crate) struct World {
 impl World {
     /// The ledger as it is, with everything that a session can need.
     pub(crate) fn new() -> Self {
-        let world = Self {
-            folder: tempfile::tempdir().expect("a folder can be made"),
-        };
+        let world = Self { folder: tempfile::tempdir().expect("a folder can be made") };
         let logs = ledger(Lie::None);
         world.write_ledger("all", &logs, true);
         world.write_ledger("public", &logs, false);
         let [records, first, second] = &logs;
         for (name, log) in [("records", records), ("usage-1", first), ("usage-2", second)] {
-            world.write(
-                &format!("{name}.vkey"),
-                format!("{}\n", log.key().verifier()).as_bytes(),
-            );
+            world.write(&format!("{name}.vkey"), format!("{}\n", log.key().verifier()).as_bytes());
         }
         world.write("request", REQUEST);
         world.write("output", OUTPUT);
@@ -103,14 +98,7 @@ impl World {
             for index in entries {
                 push_to_bundle(&mut bundle, &log.entries[index]).expect("the entry is short");
                 let rows = &log.rows[index];
-                push_to_row_bundle(
-                    &mut granted,
-                    &if rows.is_empty() {
-                        Vec::new()
-                    } else {
-                        encode_granted(rows)
-                    },
-                );
+                push_to_row_bundle(&mut granted, &if rows.is_empty() { Vec::new() } else { encode_granted(rows) });
             }
             self.write(&format!("{folder}/{}", bundle_path(number, width)), &bundle);
             if rows && log.id != loam_ledger_core::origin::LogId::Records {
@@ -122,19 +110,15 @@ impl World {
             let below = 256_usize.pow(tile.level.into());
             let first = usize::try_from(tile.index).expect("the log is small") * 256;
             let slots = first..first + usize::try_from(tile.width).expect("at most 256");
-            let hashes: Vec<u8> = slots
-                .flat_map(|slot| root_of_leaves(&leaves[slot * below..(slot + 1) * below]).0)
-                .collect();
+            let hashes: Vec<u8> =
+                slots.flat_map(|slot| root_of_leaves(&leaves[slot * below..(slot + 1) * below]).0).collect();
             self.write(&format!("{folder}/{}", tile.path()), &hashes);
         }
         for signed in &log.signed {
             self.write(&format!("{folder}/checkpoints/{signed}"), &log.checkpoint(*signed));
         }
         self.write(&format!("{folder}/checkpoint"), &log.checkpoint(log.entries.len()));
-        self.write(
-            &format!("{folder}/policy.txt"),
-            format!("log {}\nquorum none\n", log.key().verifier()).as_bytes(),
-        );
+        self.write(&format!("{folder}/policy.txt"), format!("log {}\nquorum none\n", log.key().verifier()).as_bytes());
         self.write_manifest(folder);
     }
 
@@ -146,11 +130,7 @@ impl World {
         paths.sort_unstable();
         let mut manifest = String::new();
         for path in paths {
-            let name = path
-                .strip_prefix(&top)
-                .expect("it lies below")
-                .to_string_lossy()
-                .into_owned();
+            let name = path.strip_prefix(&top).expect("it lies below").to_string_lossy().into_owned();
             if name != "MANIFEST.sha256" {
                 manifest += &format!("{}  {name}\n", digest(&fs::read(&path).expect("it can be read")));
             }
@@ -161,11 +141,7 @@ impl World {
     /// Runs the program in the folder.
     pub(crate) fn run(&self, arguments: &[&str]) -> std::process::Output {
         let mut program = Command::new(env!("CARGO_BIN_EXE_loam-audit"));
-        program
-            .args(arguments)
-            .current_dir(&self.folder)
-            .output()
-            .expect("the program runs")
+        program.args(arguments).current_dir(&self.folder).output().expect("the program runs")
     }
 
     /// Runs the program, and holds all that it says against the session of this name.
@@ -183,10 +159,7 @@ impl World {
             fs::write(&path, &text).expect("the checkout can be written");
         }
         let known = fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(
-            text, known,
-            "the session {session}; LOAM_WRITE_SESSIONS=1 writes it anew"
-        );
+        assert_eq!(text, known, "the session {session}; LOAM_WRITE_SESSIONS=1 writes it anew");
     }
 }
 

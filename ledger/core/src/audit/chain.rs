@@ -51,9 +51,7 @@ pub(super) enum Followed<'a> {
 
 impl Chains {
     pub(super) fn engine(&mut self, id: &Id16) -> &mut Engine {
-        self.engines
-            .get_mut(id)
-            .expect("an engine is followed before its rows are read")
+        self.engines.get_mut(id).expect("an engine is followed before its rows are read")
     }
 
     /// Engines that were met.
@@ -65,14 +63,8 @@ impl Chains {
     pub(super) fn follow<'e>(&mut self, index: u64, entry: &'e Entry, leaf: Hash) -> Result<Followed<'e>, Failure> {
         let wrong = |why: String| fault(Class::Sequence, format_args!("entry {index}"), why);
         match entry {
-            Entry::Boot(boot) => self
-                .follow_boot(boot, leaf)
-                .map(|old| Followed::Boot(boot, old))
-                .map_err(wrong),
-            Entry::Batch(batch) => self
-                .follow_batch(batch, leaf)
-                .map(|()| Followed::Batch(batch))
-                .map_err(wrong),
+            Entry::Boot(boot) => self.follow_boot(boot, leaf).map(|old| Followed::Boot(boot, old)).map_err(wrong),
+            Entry::Batch(batch) => self.follow_batch(batch, leaf).map(|()| Followed::Batch(batch)).map_err(wrong),
             _ => Ok(Followed::Other),
         }
     }
@@ -99,14 +91,10 @@ impl Chains {
                     return Err(format!("engine {name} boots after another entry than its last"));
                 }
                 if previous.unrowed.requests != engine.open_requests {
-                    return Err(format!(
-                        "engine {name} forgets requests that its previous boot left open"
-                    ));
+                    return Err(format!("engine {name} forgets requests that its previous boot left open"));
                 }
                 if previous.clean && previous.unrowed != Unrowed::default() {
-                    return Err(format!(
-                        "engine {name} calls a boot clean that left tokens without rows"
-                    ));
+                    return Err(format!("engine {name} calls a boot clean that left tokens without rows"));
                 }
                 if boot.time_ms < engine.time_ms {
                     return Err(format!("engine {name} turns back in time"));
@@ -116,23 +104,10 @@ impl Chains {
                 }
             }
         }
-        let mut boots = old
-            .as_mut()
-            .map(|engine| core::mem::take(&mut engine.boots))
-            .unwrap_or_default();
+        let mut boots = old.as_mut().map(|engine| core::mem::take(&mut engine.boots)).unwrap_or_default();
         boots.insert(boot.boot);
-        let place = Place {
-            engine: boot.engine,
-            boot: boot.boot,
-            sequence: 0,
-        };
-        self.engines.insert(
-            boot.engine,
-            Engine {
-                boots,
-                ..Engine::at(place, leaf, boot.time_ms)
-            },
-        );
+        let place = Place { engine: boot.engine, boot: boot.boot, sequence: 0 };
+        self.engines.insert(boot.engine, Engine { boots, ..Engine::at(place, leaf, boot.time_ms) });
         Ok(old)
     }
 
@@ -143,21 +118,14 @@ impl Chains {
             if self.from_the_beginning {
                 return Err(format!("engine {} runs without a boot entry", name()));
             }
-            let engine = Engine {
-                first_seen: place.sequence,
-                rows_unseen: true,
-                ..Engine::at(place, leaf, batch.time_ms)
-            };
+            let engine =
+                Engine { first_seen: place.sequence, rows_unseen: true, ..Engine::at(place, leaf, batch.time_ms) };
             self.engines.insert(place.engine, engine);
             self.engine(&place.engine).count(batch, leaf);
             return Ok(());
         };
         if place.boot != engine.place.boot {
-            return Err(format!(
-                "engine {} runs as boot {} without a boot entry",
-                name(),
-                hex_encode(&place.boot)
-            ));
+            return Err(format!("engine {} runs as boot {} without a boot entry", name(), hex_encode(&place.boot)));
         }
         if engine.place.sequence.checked_add(1) != Some(place.sequence) {
             return Err(format!(

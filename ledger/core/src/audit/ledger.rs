@@ -23,47 +23,30 @@ pub fn audit_ledger(
     }
     let mut state = State::default();
     state.chains.from_the_beginning = true;
-    let records = Folder {
-        files,
-        path: LogId::Records.to_string(),
-    };
+    let records = Folder { files, path: LogId::Records.to_string() };
     let mut tell = |done, of| progress(LogId::Records, done, of);
     let walk = Walk::new(&records, key, options).map_err(|f| f.within(LogId::Records))?;
-    let mut report = walk
-        .run(&mut state, &[], &mut tell)
-        .map_err(|f| f.within(LogId::Records))?;
+    let mut report = walk.run(&mut state, &[], &mut tell).map_err(|f| f.within(LogId::Records))?;
     report.unchecked.extend(unasked_witnesses(options));
     check_known(files, &state.records)?;
     let mut logs = vec![(LogId::Records, report)];
     for (number, shard) in core::mem::take(&mut state.records.shards) {
         let id = LogId::Usage(number);
-        let folder = Folder {
-            files,
-            path: id.to_string(),
-        };
+        let folder = Folder { files, path: id.to_string() };
         if folder.read("checkpoint") == Err(ReadError::Missing) {
             logs[0].1.unchecked.push(format!("{id}: it is not in this export"));
             // Nobody knows where engines and requests stand after it.
             (state.chains, state.answers) = Default::default();
             continue;
         }
-        let origin = LogName {
-            ledger: name.ledger.clone(),
-            log: id,
-        }
-        .to_string();
+        let origin = LogName { ledger: name.ledger.clone(), log: id }.to_string();
         let key = VerifierKey::new(&origin, KeyKind::Ed25519, shard.public_key);
         let key = key.map_err(|e| fault(Class::Records, format_args!("the key of {id}"), e))?;
         // A shard's witnesses are those of the records log, which holds the shard's heads.
-        let options = Options {
-            policy: None,
-            ..options
-        };
+        let options = Options { policy: None, ..options };
         let walk = Walk::new(&folder, &key, options).map_err(|f| f.within(id))?;
         let mut tell = |done, of| progress(id, done, of);
-        let mut report = walk
-            .run(&mut state, &heads_of(id, &shard), &mut tell)
-            .map_err(|f| f.within(id))?;
+        let mut report = walk.run(&mut state, &heads_of(id, &shard), &mut tell).map_err(|f| f.within(id))?;
         report.rows_announced_erased = shard.rows_announced_erased();
         check_frozen(id, &shard, report.size)?;
         let erased = core::mem::take(&mut state.erased);
@@ -78,10 +61,7 @@ fn check_known(files: &dyn Files, records: &Records) -> Result<(), Failure> {
     let mut names = files.list("usage").map_err(|why| Failure::unreadable("usage", why))?;
     names.sort_unstable();
     let opened = |number| u32::try_from(number).is_ok_and(|shard| records.shards.contains_key(&shard));
-    match names
-        .iter()
-        .find(|name| decimal(name).is_ok_and(|number| !opened(number)))
-    {
+    match names.iter().find(|name| decimal(name).is_ok_and(|number| !opened(number))) {
         Some(name) => {
             let why = "it is in the export, but the records log never opened such a shard";
             Err(fault(Class::Records, format_args!("usage/{name}"), why))
@@ -91,12 +71,8 @@ fn check_known(files: &dyn Files, records: &Records) -> Result<(), Failure> {
 }
 
 fn heads_of(id: LogId, shard: &Shard) -> Vec<Head> {
-    let head = |&(size, root)| Head {
-        size,
-        root,
-        whose: format!("the head of {id} in the records log"),
-        class: Class::Fork,
-    };
+    let head =
+        |&(size, root)| Head { size, root, whose: format!("the head of {id} in the records log"), class: Class::Fork };
     shard.heads.iter().map(head).collect()
 }
 
@@ -123,25 +99,14 @@ fn check_redactions(
     let announced = shard.rows_announced_erased();
     let found: u64 = erased.iter().map(|(_, count)| count).sum();
     if rows_granted && found > announced {
-        return Err(wrong(format!(
-            "{found} rows are erased, but the records log announces {announced}"
-        )));
+        return Err(wrong(format!("{found} rows are erased, but the records log announces {announced}")));
     }
-    let covered = |index| {
-        shard
-            .redactions
-            .iter()
-            .any(|r| (r.first_index..=r.last_index).contains(&index))
-    };
+    let covered = |index| shard.redactions.iter().any(|r| (r.first_index..=r.last_index).contains(&index));
     if let Some((index, _)) = erased.iter().find(|(index, _)| !covered(*index)) {
-        return Err(wrong(format!(
-            "rows of entry {index} are erased without a word in the records log"
-        )));
+        return Err(wrong(format!("rows of entry {index} are erased without a word in the records log")));
     }
     if !options.allow_erased && announced.saturating_mul(ERASED_ONE_IN) > rows {
-        return Err(wrong(format!(
-            "{announced} of {rows} rows are erased, more than one in {ERASED_ONE_IN}"
-        )));
+        return Err(wrong(format!("{announced} of {rows} rows are erased, more than one in {ERASED_ONE_IN}")));
     }
     Ok(())
 }

@@ -25,20 +25,12 @@ pub fn audit_log(
     options: Options<'_>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<LogReport, Failure> {
-    let first_shard = matches!(
-        LogName::parse(key.name()),
-        Ok(LogName {
-            log: LogId::Usage(1),
-            ..
-        })
-    );
+    let first_shard = matches!(LogName::parse(key.name()), Ok(LogName { log: LogId::Usage(1), .. }));
     let mut state = State::default();
     state.chains.from_the_beginning = first_shard;
     let mut report = Walk::new(files, key, options)?.run(&mut state, &[], progress)?;
     if !options.opaque {
-        report
-            .unchecked
-            .push("the other logs of this ledger: an export of all of them shows more".to_owned());
+        report.unchecked.push("the other logs of this ledger: an export of all of them shows more".to_owned());
     }
     report.unchecked.extend(unasked_witnesses(options));
     Ok(report)
@@ -84,14 +76,9 @@ struct Filling {
 impl<'a> Walk<'a> {
     /// Opens the newest checkpoint and gathers the older ones.
     pub(super) fn new(files: &'a dyn Files, key: &VerifierKey, options: Options<'a>) -> Result<Self, Failure> {
-        let bytes = files
-            .read("checkpoint")
-            .map_err(|why| Failure::unreadable("checkpoint", why))?;
-        let newest = if options.unsigned_head {
-            own_head(&bytes)?
-        } else {
-            open_checkpoint(&bytes, key, "checkpoint")?
-        };
+        let bytes = files.read("checkpoint").map_err(|why| Failure::unreadable("checkpoint", why))?;
+        let newest =
+            if options.unsigned_head { own_head(&bytes)? } else { open_checkpoint(&bytes, key, "checkpoint")? };
         if let Some(policy) = options.policy {
             let quorum = Note::parse(&bytes).and_then(|note| policy.check_quorum(&note));
             quorum.map_err(|e| fault(Class::Quorum, "checkpoint", e))?;
@@ -102,23 +89,10 @@ impl<'a> Walk<'a> {
             Err(e) => return Err(fault(Class::Malformed, "checkpoint", e)),
         };
         let mut heads = older_checkpoints(files, key, &newest)?;
-        heads.push(Head {
-            size: newest.size,
-            root: newest.root,
-            whose: "checkpoint".to_owned(),
-            class: Class::Tree,
-        });
+        heads.push(Head { size: newest.size, root: newest.root, whose: "checkpoint".to_owned(), class: Class::Tree });
         let mut report = LogReport::new(newest.origin, newest.size, newest.root);
         report.checkpoints = heads.len() as u64;
-        Ok(Self {
-            files,
-            options,
-            log,
-            heads,
-            edge: Edge::default(),
-            upper: Vec::new(),
-            report,
-        })
+        Ok(Self { files, options, log, heads, edge: Edge::default(), upper: Vec::new(), report })
     }
 
     /// Walks the whole log. `recorded` are heads that another log holds of this one.
@@ -129,18 +103,14 @@ impl<'a> Walk<'a> {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<LogReport, Failure> {
         if let Some(beyond) = recorded.iter().find(|head| head.size > self.report.size) {
-            let why = format!(
-                "it covers {} entries, but the export ends at {}",
-                beyond.size, self.report.size
-            );
+            let why = format!("it covers {} entries, but the export ends at {}", beyond.size, self.report.size);
             return Err(fault(beyond.class, &beyond.whose, why));
         }
         self.report.recorded_heads = recorded.len() as u64;
         self.heads.extend_from_slice(recorded);
         // From the last to the first, so that the next one to meet is at the end. Among equals the newest checkpoint,
         // whose mismatch is a plain fault of the tree, is met first.
-        self.heads
-            .sort_by_key(|head| core::cmp::Reverse((head.size, head.class != Class::Tree)));
+        self.heads.sort_by_key(|head| core::cmp::Reverse((head.size, head.class != Class::Tree)));
         self.meet_heads()?;
         let (size, mut rows_granted) = (self.report.size, None);
         for (number, width) in bundles_of(size) {
@@ -154,13 +124,7 @@ impl<'a> Walk<'a> {
                 let granted = granted.map_err(|e| fault(Class::Malformed, row_bundle_path(number, width), e))?;
                 for (place, (entry, leaf)) in entries.iter().zip(&leaves).enumerate() {
                     let index = number * crate::tile::TILE_WIDTH + place as u64;
-                    self.read_entry(
-                        index,
-                        entry,
-                        *leaf,
-                        granted.get(place).copied().unwrap_or_default(),
-                        state,
-                    )?;
+                    self.read_entry(index, entry, *leaf, granted.get(place).copied().unwrap_or_default(), state)?;
                 }
             }
             progress(self.edge.size(), size);
@@ -189,11 +153,7 @@ impl<'a> Walk<'a> {
                 Ok(Vec::new())
             }
             (Err(why @ ReadError::Failed(_)), _) => Err(Failure::unreadable(&path, why)),
-            _ => Err(fault(
-                Class::Missing,
-                path,
-                "rows are granted for a part of the entries only",
-            )),
+            _ => Err(fault(Class::Missing, path, "rows are granted for a part of the entries only")),
         }
     }
 
@@ -252,24 +212,12 @@ impl<'a> Walk<'a> {
 
     fn check_tile(&mut self, level: usize, index: u64, hashes: &[Hash]) -> Result<(), Failure> {
         let level = u8::try_from(level).expect("a tree has at most eight tile levels");
-        let path = Tile {
-            level,
-            index,
-            width: hashes.len() as u64,
-        }
-        .path();
+        let path = Tile { level, index, width: hashes.len() as u64 }.path();
         let bytes = self.must_read(&path)?;
         let same = bytes.len() == hashes.len() * Hash::LEN
-            && bytes
-                .chunks_exact(Hash::LEN)
-                .zip(hashes)
-                .all(|(chunk, hash)| chunk == hash.0);
+            && bytes.chunks_exact(Hash::LEN).zip(hashes).all(|(chunk, hash)| chunk == hash.0);
         self.report.tiles += 1;
-        if same {
-            Ok(())
-        } else {
-            Err(fault(Class::Tree, path, "it is not what the entries give"))
-        }
+        if same { Ok(()) } else { Err(fault(Class::Tree, path, "it is not what the entries give")) }
     }
 
     fn read_entry(
@@ -283,10 +231,7 @@ impl<'a> Walk<'a> {
         let at = |class, why: &dyn core::fmt::Display| fault(class, format_args!("entry {index}"), why);
         let entry = Entry::decode(bytes).map_err(|e| at(Class::Malformed, &e))?;
         if !granted.is_empty() && !matches!(entry, Entry::Batch(_)) {
-            return Err(at(
-                Class::Malformed,
-                &"rows are granted of it, and only batch entries have rows",
-            ));
+            return Err(at(Class::Malformed, &"rows are granted of it, and only batch entries have rows"));
         }
         if self.log == Some(LogId::Records) {
             return state.records.follow(&entry).map_err(|why| at(Class::Records, &why));
@@ -302,14 +247,9 @@ impl<'a> Walk<'a> {
                 let overflow = || at(Class::Totals, &"the log's tokens overflow");
                 let report = &mut self.report;
                 report.rows += u64::from(batch.row_count);
-                report.prefilled_tokens = report
-                    .prefilled_tokens
-                    .checked_add(batch.prefilled_tokens)
-                    .ok_or_else(overflow)?;
-                report.emitted_tokens = report
-                    .emitted_tokens
-                    .checked_add(batch.emitted_tokens)
-                    .ok_or_else(overflow)?;
+                report.prefilled_tokens =
+                    report.prefilled_tokens.checked_add(batch.prefilled_tokens).ok_or_else(overflow)?;
+                report.emitted_tokens = report.emitted_tokens.checked_add(batch.emitted_tokens).ok_or_else(overflow)?;
                 let seen = state.answers.batch(index, batch, granted, &mut state.chains, report)?;
                 report.rows_erased += seen.erased;
                 if seen.erased > 0 {
@@ -331,10 +271,8 @@ impl<'a> Walk<'a> {
             (true, false) => Scope::Part,
         };
         if !self.options.allow_erased && report.rows_erased.saturating_mul(ERASED_ONE_IN) > report.rows {
-            let why = format!(
-                "{} of {} rows are erased, more than one in {ERASED_ONE_IN}",
-                report.rows_erased, report.rows
-            );
+            let why =
+                format!("{} of {} rows are erased, more than one in {ERASED_ONE_IN}", report.rows_erased, report.rows);
             return Err(fault(Class::Erased, "rows", why));
         }
         if self.options.opaque {
@@ -383,11 +321,7 @@ impl<'a> Walk<'a> {
                 return Err(malformed());
             }
             if digest(&self.must_read(path)?) != hash {
-                return Err(fault(
-                    Class::Manifest,
-                    path,
-                    "it is not the file that the manifest lists",
-                ));
+                return Err(fault(Class::Manifest, path, "it is not the file that the manifest lists"));
             }
             self.report.manifest_files += 1;
         }
@@ -420,9 +354,7 @@ fn open_checkpoint(bytes: &[u8], key: &VerifierKey, path: &str) -> Result<Checkp
 
 /// The older checkpoints beside the log, each named by its size.
 fn older_checkpoints(files: &dyn Files, key: &VerifierKey, newest: &Checkpoint) -> Result<Vec<Head>, Failure> {
-    let mut names = files
-        .list("checkpoints")
-        .map_err(|why| Failure::unreadable("checkpoints", why))?;
+    let mut names = files.list("checkpoints").map_err(|why| Failure::unreadable("checkpoints", why))?;
     // The first thing wrong is the same wherever the export lies.
     names.sort_unstable();
     let mut heads = Vec::with_capacity(names.len() + 1);
@@ -437,12 +369,7 @@ fn older_checkpoints(files: &dyn Files, key: &VerifierKey, newest: &Checkpoint) 
         if size > newest.size {
             return Err(fault(Class::Fork, path, "it is beyond the newest checkpoint"));
         }
-        heads.push(Head {
-            size,
-            root,
-            whose: path,
-            class: Class::Fork,
-        });
+        heads.push(Head { size, root, whose: path, class: Class::Fork });
     }
     Ok(heads)
 }

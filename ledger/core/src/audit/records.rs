@@ -57,30 +57,19 @@ impl Records {
         if opened.shard != next {
             return Err(format!("shard {} is opened where {next} is next", opened.shard));
         }
-        let shard = Shard {
-            public_key: opened.public_key,
-            heads: Vec::new(),
-            frozen: false,
-            redactions: Vec::new(),
-        };
+        let shard = Shard { public_key: opened.public_key, heads: Vec::new(), frozen: false, redactions: Vec::new() };
         self.shards.insert(opened.shard, shard);
         Ok(())
     }
 
     fn head(&mut self, head: &ShardHead) -> Result<&mut Shard, String> {
-        let shard = self
-            .shards
-            .get_mut(&head.shard)
-            .ok_or_else(|| format!("shard {} was never opened", head.shard))?;
+        let shard = self.shards.get_mut(&head.shard).ok_or_else(|| format!("shard {} was never opened", head.shard))?;
         if shard.frozen {
             return Err(format!("shard {} is frozen already", head.shard));
         }
         let (size, root) = shard.heads.last().copied().unwrap_or((0, Hash::EMPTY_TREE));
         if head.size < size || (head.size == size && head.root != root) {
-            return Err(format!(
-                "shard {} turns back from {size} entries to {}",
-                head.shard, head.size
-            ));
+            return Err(format!("shard {} turns back from {size} entries to {}", head.shard, head.size));
         }
         shard.heads.push((head.size, head.root));
         Ok(shard)
@@ -88,10 +77,7 @@ impl Records {
 
     fn redact(&mut self, redaction: &Redaction) -> Result<(), String> {
         let shard = self.shards.get_mut(&redaction.shard);
-        shard
-            .ok_or_else(|| format!("shard {} was never opened", redaction.shard))?
-            .redactions
-            .push(redaction.clone());
+        shard.ok_or_else(|| format!("shard {} was never opened", redaction.shard))?.redactions.push(redaction.clone());
         Ok(())
     }
 }

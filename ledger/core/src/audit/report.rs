@@ -93,15 +93,10 @@ impl Failure {
     /// The same, with the log named in which it lies.
     pub(super) fn within(self, log: LogId) -> Self {
         match self {
-            Self::Unreadable { path, why } => Self::Unreadable {
-                path: format!("{log}/{path}"),
-                why,
-            },
-            Self::Invalid(Fault { class, place, why }) => Self::Invalid(Fault {
-                class,
-                place: format!("{log}: {place}"),
-                why,
-            }),
+            Self::Unreadable { path, why } => Self::Unreadable { path: format!("{log}/{path}"), why },
+            Self::Invalid(Fault { class, place, why }) => {
+                Self::Invalid(Fault { class, place: format!("{log}: {place}"), why })
+            }
         }
     }
 
@@ -110,20 +105,13 @@ impl Failure {
             ReadError::Missing => "it is not there".to_owned(),
             ReadError::Failed(why) => why,
         };
-        Self::Unreadable {
-            path: path.to_owned(),
-            why,
-        }
+        Self::Unreadable { path: path.to_owned(), why }
     }
 }
 
 /// Makes a failure of a fault.
 pub(super) fn fault(class: Class, place: impl fmt::Display, why: impl fmt::Display) -> Failure {
-    Failure::Invalid(Fault {
-        class,
-        place: place.to_string(),
-        why: why.to_string(),
-    })
+    Failure::Invalid(Fault { class, place: place.to_string(), why: why.to_string() })
 }
 
 /// How much of the rows an export shows.

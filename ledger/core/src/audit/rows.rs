@@ -59,8 +59,7 @@ impl Answers {
                     GrantedRow::Erased(_) => seen.erased += 1,
                     GrantedRow::Open { row, .. } => {
                         let row = Row::decode(row).map_err(|e| at(Class::Malformed, e.to_string()))?;
-                        self.row(&row, batch.place, engine, report)
-                            .map_err(|why| at(Class::Totals, why))?;
+                        self.row(&row, batch.place, engine, report).map_err(|why| at(Class::Totals, why))?;
                         report.rows_open += 1;
                     }
                 }
@@ -81,10 +80,7 @@ impl Answers {
             // What it left may be of steps before the export's first.
             return Ok(());
         }
-        let declared = (
-            u128::from(previous.unrowed.prefilled_tokens),
-            u128::from(previous.unrowed.emitted_tokens),
-        );
+        let declared = (u128::from(previous.unrowed.prefilled_tokens), u128::from(previous.unrowed.emitted_tokens));
         let prefilled = old.counted.prefilled.checked_sub(old.rowed.prefilled);
         let emitted = old.counted.emitted.checked_sub(old.rowed.emitted);
         let left = prefilled.zip(emitted);
@@ -114,20 +110,14 @@ impl Answers {
         if usage.last_sequence > place.sequence {
             return Err("it counts steps that lie after its entry".to_owned());
         }
-        let step = |sequence| Step {
-            boot: place.boot,
-            sequence,
-        };
-        let answer = self
-            .open
-            .entry((usage.request, usage.choice))
-            .or_insert_with(|| Answer {
-                engine: place.engine,
-                first: step(usage.first_sequence),
-                last: step(usage.first_sequence - 1),
-                pairs: usage.pairs.clone(),
-                tokens: Tokens::default(),
-            });
+        let step = |sequence| Step { boot: place.boot, sequence };
+        let answer = self.open.entry((usage.request, usage.choice)).or_insert_with(|| Answer {
+            engine: place.engine,
+            first: step(usage.first_sequence),
+            last: step(usage.first_sequence - 1),
+            pairs: usage.pairs.clone(),
+            tokens: Tokens::default(),
+        });
         if answer.engine != place.engine || answer.last.boot != place.boot {
             return Err("its request ran on another engine or boot before".to_owned());
         }
@@ -138,10 +128,7 @@ impl Answers {
             return Err("its request's adapters changed on the way".to_owned());
         }
         answer.last = step(usage.last_sequence);
-        answer.tokens = answer
-            .tokens
-            .checked_add(&usage.tokens)
-            .ok_or("its request's tokens overflow")?;
+        answer.tokens = answer.tokens.checked_add(&usage.tokens).ok_or("its request's tokens overflow")?;
         // Steps before the export's first are not in `counted` either; what is rowed stays a lower bound.
         if usage.first_sequence >= engine.first_seen {
             engine.rowed.prefilled += u128::from(usage.tokens.prefilled);
@@ -182,18 +169,10 @@ impl Answers {
 
 fn check_root(batch: &Batch, rows: &[GrantedRow]) -> Result<(), String> {
     if rows.len() as u64 != u64::from(batch.row_count) {
-        return Err(format!(
-            "there are {} where the entry has {}",
-            rows.len(),
-            batch.row_count
-        ));
+        return Err(format!("there are {} where the entry has {}", rows.len(), batch.row_count));
     }
     let leaves: Vec<Hash> = rows.iter().map(GrantedRow::leaf).collect();
-    if root_of_leaves(&leaves) == batch.rows_root {
-        Ok(())
-    } else {
-        Err("they are not those of the entry".to_owned())
-    }
+    if root_of_leaves(&leaves) == batch.rows_root { Ok(()) } else { Err("they are not those of the entry".to_owned()) }
 }
 
 /// Rows never count more than entries do, and exactly as much wherever no request is open.

@@ -28,14 +28,8 @@ const MONDAY_MS: u64 = 1_767_571_200_000;
 
 /// Who sent the first request gave a nonce; who sent the second did not.
 pub(crate) const SEEDS: [RequestSeed; 2] = [
-    RequestSeed {
-        client_nonce: Some([0x4e; 32]),
-        server_random: [0x51; 16],
-    },
-    RequestSeed {
-        client_nonce: None,
-        server_random: [0x52; 16],
-    },
+    RequestSeed { client_nonce: Some([0x4e; 32]), server_random: [0x51; 16] },
+    RequestSeed { client_nonce: None, server_random: [0x52; 16] },
 ];
 pub(crate) const SALTS: [Key16; 3] = [[0x50; 16], [0x5a; 16], [0x5c; 16]];
 pub(crate) const KEYS: [Key16; 6] = [[0x71; 16], [0x72; 16], [0x73; 16], [0x74; 16], [0x75; 16], [0x76; 16]];
@@ -54,11 +48,7 @@ pub(crate) fn committed(what: What) -> Vec<u8> {
 
 fn batch(sequence: u64, previous: Hash, counted: [u64; 2], rows: &[Hash], open_requests: u64) -> Batch {
     Batch {
-        place: Place {
-            engine: ENGINE,
-            boot: FIRST_BOOT,
-            sequence,
-        },
+        place: Place { engine: ENGINE, boot: FIRST_BOOT, sequence },
         previous,
         time_ms: MONDAY_MS + 16 * sequence,
         base: BASE,
@@ -72,48 +62,20 @@ fn batch(sequence: u64, previous: Hash, counted: [u64; 2], rows: &[Hash], open_r
 }
 
 fn boot(boot: [u8; 16], previous: Option<PreviousBoot>, time_ms: u64) -> Boot {
-    Boot {
-        engine: ENGINE,
-        boot,
-        previous,
-        time_ms,
-        base: BASE,
-        build: BUILD,
-        config: Hash([0xc0; 32]),
-    }
+    Boot { engine: ENGINE, boot, previous, time_ms, base: BASE, build: BUILD, config: Hash([0xc0; 32]) }
 }
 
 /// The rows of entry 2: what the first request used, what it came to, and what the second used so far.
 pub(crate) fn rows() -> [Row; 3] {
     let pairs = vec![
-        Pair {
-            generation: Hash([0x61; 32]),
-            weight_millionths: 750_000,
-        },
-        Pair {
-            generation: Hash([0x62; 32]),
-            weight_millionths: -250_000,
-        },
+        Pair { generation: Hash([0x61; 32]), weight_millionths: 750_000 },
+        Pair { generation: Hash([0x62; 32]), weight_millionths: -250_000 },
     ];
     let [one, two] = SEEDS.map(|seed| seed.commitment(NAME));
-    let tokens = Tokens {
-        prefilled: 5,
-        reused: 2,
-        recomputed: 0,
-        discarded: 1,
-        emitted: 3,
-    };
-    let step = |sequence| Step {
-        boot: FIRST_BOOT,
-        sequence,
-    };
-    let commitment = |what| {
-        commit(
-            what,
-            &KEYS[What::ALL.iter().position(|&w| w == what).expect("all")],
-            &committed(what),
-        )
-    };
+    let tokens = Tokens { prefilled: 5, reused: 2, recomputed: 0, discarded: 1, emitted: 3 };
+    let step = |sequence| Step { boot: FIRST_BOOT, sequence };
+    let commitment =
+        |what| commit(what, &KEYS[What::ALL.iter().position(|&w| w == what).expect("all")], &committed(what));
     let completion = Completion {
         request: one,
         choice: 0,
@@ -133,25 +95,10 @@ pub(crate) fn rows() -> [Row; 3] {
         sampling: commitment(What::Sampling),
     };
     let usage = |request, pairs, first_sequence, tokens| {
-        Row::Usage(Usage {
-            request,
-            choice: 0,
-            pairs,
-            first_sequence,
-            last_sequence: 2,
-            tokens,
-        })
+        Row::Usage(Usage { request, choice: 0, pairs, first_sequence, last_sequence: 2, tokens })
     };
-    let of_second = Tokens {
-        prefilled: 4,
-        emitted: 1,
-        ..Tokens::default()
-    };
-    [
-        usage(one, pairs, 1, tokens),
-        Row::Completion(Box::new(completion)),
-        usage(two, Vec::new(), 2, of_second),
-    ]
+    let of_second = Tokens { prefilled: 4, emitted: 1, ..Tokens::default() };
+    [usage(one, pairs, 1, tokens), Row::Completion(Box::new(completion)), usage(two, Vec::new(), 2, of_second)]
 }
 
 pub(crate) fn row_leaves() -> [Hash; 3] {
@@ -171,11 +118,7 @@ pub(crate) fn usage_entries() -> [Entry; 5] {
         sequence: 3,
         leaf: leaf(&third),
         clean: false,
-        unrowed: Unrowed {
-            requests: 1,
-            prefilled_tokens: 0,
-            emitted_tokens: 1,
-        },
+        unrowed: Unrowed { requests: 1, prefilled_tokens: 0, emitted_tokens: 1 },
     };
     let again = Entry::Boot(boot(SECOND_BOOT, Some(crashed), MONDAY_MS + 60_000));
     [start, first, second, third, again]
@@ -193,19 +136,9 @@ pub(crate) fn records_entries() -> [(&'static str, Entry); 5] {
         size: size as u64,
         root: root_of_leaves(&usage_leaves()[..size]),
     };
-    let opened = ShardOpened {
-        time_ms: MONDAY_MS,
-        shard: 1,
-        public_key: *log_key().verifier().public(),
-    };
-    let redaction = Redaction {
-        time_ms: MONDAY_MS + 180_000,
-        shard: 1,
-        first_index: 2,
-        last_index: 2,
-        row_count: 1,
-        reason: 1,
-    };
+    let opened = ShardOpened { time_ms: MONDAY_MS, shard: 1, public_key: *log_key().verifier().public() };
+    let redaction =
+        Redaction { time_ms: MONDAY_MS + 180_000, shard: 1, first_index: 2, last_index: 2, row_count: 1, reason: 1 };
     [
         ("entry-shard-opened", Entry::ShardOpened(opened)),
         ("entry-shard-stopped", Entry::ShardStopped(head(1, 5))),
@@ -225,11 +158,7 @@ pub(crate) fn witness_key() -> VerifierKey {
 }
 
 pub(crate) fn checkpoint() -> Checkpoint {
-    Checkpoint {
-        origin: USAGE.to_owned(),
-        size: 5,
-        root: root_of_leaves(&usage_leaves()),
-    }
+    Checkpoint { origin: USAGE.to_owned(), size: 5, root: root_of_leaves(&usage_leaves()) }
 }
 
 pub(crate) fn signed_checkpoint() -> Vec<u8> {
@@ -248,21 +177,13 @@ pub(crate) fn cosigned_checkpoint() -> Vec<u8> {
 
 pub(crate) fn policy() -> String {
     let (log, witness) = (log_key(), witness_key());
-    format!(
-        "# whom we trust\nlog {}\nwitness w1 {witness}\ngroup ours 1 w1\nquorum ours\n",
-        log.verifier()
-    )
+    format!("# whom we trust\nlog {}\nwitness w1 {witness}\ngroup ours 1 w1\nquorum ours\n", log.verifier())
 }
 
 /// The proof that entry 2 is in the shard.
 pub(crate) fn proof() -> Proof {
     let Ok(path) = prove_inclusion(&usage_leaves()[..], 2, 5);
-    Proof {
-        extra: None,
-        index: 2,
-        path,
-        checkpoint: cosigned_checkpoint(),
-    }
+    Proof { extra: None, index: 2, path, checkpoint: cosigned_checkpoint() }
 }
 
 pub(crate) fn opening() -> Opening {
@@ -279,18 +200,12 @@ pub(crate) fn opening() -> Opening {
 }
 
 pub(crate) fn receipt() -> Receipt {
-    Receipt {
-        proof: proof(),
-        opening: opening(),
-    }
+    Receipt { proof: proof(), opening: opening() }
 }
 
 /// Entry 2's rows as an export shows them: those of the first request in clear, that of the second as `other` has it.
 pub(crate) fn granted(other: fn(Hash) -> GrantedRow) -> Vec<GrantedRow> {
-    let open = |n: usize| GrantedRow::Open {
-        salt: SALTS[n],
-        row: rows()[n].encode(),
-    };
+    let open = |n: usize| GrantedRow::Open { salt: SALTS[n], row: rows()[n].encode() };
     vec![open(0), open(1), other(row_leaves()[2])]
 }
 
@@ -298,11 +213,7 @@ pub(crate) fn granted(other: fn(Hash) -> GrantedRow) -> Vec<GrantedRow> {
 pub(crate) fn row_bundle() -> Vec<u8> {
     let mut bundle = Vec::new();
     for index in 0..5 {
-        let rows = if index == 2 {
-            encode_granted(&granted(GrantedRow::Erased))
-        } else {
-            Vec::new()
-        };
+        let rows = if index == 2 { encode_granted(&granted(GrantedRow::Erased)) } else { Vec::new() };
         push_to_row_bundle(&mut bundle, &rows);
     }
     bundle

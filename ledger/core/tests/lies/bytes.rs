@@ -20,10 +20,7 @@ fn export(grant: fn(&World) -> Grant) -> Files {
 
 fn audit(files: &Files) -> Result<(), Failure> {
     let key = key(LogId::Records);
-    let options = Options {
-        allow_erased: true,
-        ..Options::default()
-    };
+    let options = Options { allow_erased: true, ..Options::default() };
     audit_ledger(files, key.verifier(), options, &mut |_, _, _| ()).map(|_| ())
 }
 
@@ -90,10 +87,7 @@ fn a_byte_that_only_a_manifest_knows() {
         let mut files = honest.clone();
         files.file(path)[3] ^= 1;
         let fault = audit(&files).unwrap_err();
-        assert!(
-            matches!(&fault, Failure::Invalid(f) if f.class == Class::Manifest),
-            "{path}: {fault}"
-        );
+        assert!(matches!(&fault, Failure::Invalid(f) if f.class == Class::Manifest), "{path}: {fault}");
     }
 }
 
@@ -107,9 +101,6 @@ fn a_missing_file() {
         let mut files = honest.clone();
         files.0.remove(path);
         let fault = audit(&files).unwrap_err();
-        assert!(
-            matches!(&fault, Failure::Invalid(f) if f.class == Class::Missing),
-            "{path}: {fault}"
-        );
+        assert!(matches!(&fault, Failure::Invalid(f) if f.class == Class::Missing), "{path}: {fault}");
     }
 }

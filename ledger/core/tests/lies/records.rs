@@ -99,9 +99,7 @@ lies! {
 
 /// The entry that opens the shard after so many.
 fn opened(records: &mut [Entry], after: usize) -> &mut Entry {
-    let mut opened = records
-        .iter_mut()
-        .filter(|entry| matches!(entry, Entry::ShardOpened(_)));
+    let mut opened = records.iter_mut().filter(|entry| matches!(entry, Entry::ShardOpened(_)));
     opened.nth(after).unwrap()
 }
 

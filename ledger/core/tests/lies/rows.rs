@@ -128,10 +128,7 @@ fn rows_of(shards: &mut [Vec<Leaf>], count: usize) -> &mut Vec<GrantedRow> {
 /// Puts these bytes in the place of an entry's first row, and says so in the entry.
 fn garbage(shards: &mut [Vec<Leaf>], bytes: &[u8]) {
     let leaf = shards[0].iter_mut().find(|leaf| leaf.rows.len() == 2).unwrap();
-    leaf.rows[0] = GrantedRow::Open {
-        salt: [0; 16],
-        row: bytes.to_vec(),
-    };
+    leaf.rows[0] = GrantedRow::Open { salt: [0; 16], row: bytes.to_vec() };
     let root = root_of_leaves(&[leaf.rows[0].leaf(), leaf.rows[1].leaf()]);
     leaf.edit(|entry| match entry {
         Entry::Batch(batch) => batch.rows_root = root,
@@ -142,9 +139,7 @@ fn garbage(shards: &mut [Vec<Leaf>], bytes: &[u8]) {
 /// A batch after which no request is open and whose boot has all its rows in clear.
 fn an_idle_end(world: &mut World) -> usize {
     let batches = world.batches().into_iter().filter(|&at| at > 20);
-    let idle = batches
-        .filter(|&at| world.batch(at).open_requests == 0)
-        .collect::<Vec<_>>();
+    let idle = batches.filter(|&at| world.batch(at).open_requests == 0).collect::<Vec<_>>();
     idle[0]
 }
 

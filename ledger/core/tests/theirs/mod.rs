@@ -14,11 +14,7 @@ pub(crate) struct Tree {
 impl HashReader for Tree {
     fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<tlog_tiles::Hash>, Error> {
         let stored = |&index: &u64| self.stored.get(usize::try_from(index).ok()?).copied();
-        indexes
-            .iter()
-            .map(stored)
-            .collect::<Option<_>>()
-            .ok_or(Error::IndexesNotInTree)
+        indexes.iter().map(stored).collect::<Option<_>>().ok_or(Error::IndexesNotInTree)
     }
 }
 
@@ -53,14 +49,7 @@ pub(crate) fn includes(index: u64, size: u64, leaf: &Hash, path: &[Hash], root: 
 }
 
 pub(crate) fn consistent(old: u64, new: u64, old_root: &Hash, new_root: &Hash, path: &[Hash]) -> bool {
-    check_tree(
-        &path.iter().map(hash).collect(),
-        new,
-        hash(new_root),
-        old,
-        hash(old_root),
-    )
-    .is_ok()
+    check_tree(&path.iter().map(hash).collect(), new, hash(new_root), old, hash(old_root)).is_ok()
 }
 
 pub(crate) fn hash(hash: &Hash) -> tlog_tiles::Hash {

@@ -70,17 +70,12 @@ impl World {
             let mut live = Live::new(number, 0, &mut chance);
             (live.prompt_left, live.output_left) = (3, 1);
             world.requests.push(Request {
-                pairs: vec![Pair {
-                    generation: Hash(bytes32("adapter", number)),
-                    weight_millionths: WEIGHT_ONE,
-                }],
+                pairs: vec![Pair { generation: Hash(bytes32("adapter", number)), weight_millionths: WEIGHT_ONE }],
                 ..Request::new(number)
             });
             engine.live.push(live);
         }
-        world
-            .entries
-            .push(engine.step(&world.requests, &mut Chance(requests), false));
+        world.entries.push(engine.step(&world.requests, &mut Chance(requests), false));
         world
     }
 
@@ -88,9 +83,7 @@ impl World {
     pub(crate) fn rows_where(&self, holds: impl Fn(&Row) -> bool) -> Vec<(usize, usize)> {
         let entries = self.entries.iter().enumerate();
         let rows = entries.flat_map(|(at, drafted)| drafted.rows.iter().enumerate().map(move |(row, r)| (at, row, r)));
-        rows.filter(|(_, _, salted)| holds(&salted.row))
-            .map(|(at, row, _)| (at, row))
-            .collect()
+        rows.filter(|(_, _, salted)| holds(&salted.row)).map(|(at, row, _)| (at, row)).collect()
     }
 
     /// A usage row, to be changed.
@@ -176,11 +169,7 @@ impl Engine {
         Self {
             id,
             boots: 0,
-            place: Place {
-                engine: id,
-                boot: [0; 16],
-                sequence: 0,
-            },
+            place: Place { engine: id, boot: [0; 16], sequence: 0 },
             time_ms: 1_700_000_000_000,
             live: Vec::new(),
             unrowed: Unrowed::default(),
@@ -211,10 +200,7 @@ impl Engine {
             build: Hash(bytes32("build", 0)),
             config: Hash(bytes32("config", self.boots)),
         });
-        Drafted {
-            entry,
-            rows: Vec::new(),
-        }
+        Drafted { entry, rows: Vec::new() }
     }
 
     fn batch(&mut self, requests: &mut Vec<Request>, chance: &mut Chance) -> Drafted {
@@ -222,8 +208,7 @@ impl Engine {
             let number = requests.len() as u64;
             requests.push(Request::new(number));
             let choices = 1 + u32::from(chance.once_in(8));
-            self.live
-                .extend((0..choices).map(|choice| Live::new(number, choice, chance)));
+            self.live.extend((0..choices).map(|choice| Live::new(number, choice, chance)));
         }
         self.step(requests, chance, true)
     }
@@ -254,10 +239,7 @@ impl Engine {
         }
         self.live.retain(|live| !live.ended);
         self.unrowed.requests = self.live.iter().filter(|l| l.pending != Tokens::default()).count() as u64;
-        let salted = |row| Salted {
-            salt: chance_salt(chance),
-            row,
-        };
+        let salted = |row| Salted { salt: chance_salt(chance), row };
         let entry = Entry::Batch(Batch {
             place,
             previous: Hash::ZERO,
@@ -270,10 +252,7 @@ impl Engine {
             rows_root: Hash::EMPTY_TREE,
             open_requests: self.unrowed.requests,
         });
-        Drafted {
-            entry,
-            rows: rows.into_iter().map(salted).collect(),
-        }
+        Drafted { entry, rows: rows.into_iter().map(salted).collect() }
     }
 }
 
@@ -323,10 +302,7 @@ impl Live {
         if self.is_over() {
             return (0, 0);
         }
-        let mut tokens = Tokens {
-            prefilled: self.prompt_left.min(16),
-            ..Tokens::default()
-        };
+        let mut tokens = Tokens { prefilled: self.prompt_left.min(16), ..Tokens::default() };
         self.prompt_left -= tokens.prefilled;
         if self.first == 0 {
             tokens.reused = chance.below(3) * 16;
@@ -361,10 +337,7 @@ impl Live {
     /// An answer that never began ends at the step at which its end was noticed.
     fn completion(&self, request: &Request, place: Place) -> Completion {
         let began = self.total != Tokens::default();
-        let step = |sequence| Step {
-            boot: place.boot,
-            sequence: if began { sequence } else { place.sequence },
-        };
+        let step = |sequence| Step { boot: place.boot, sequence: if began { sequence } else { place.sequence } };
         request.completion(self.choice, step(self.first), step(self.last), self.total)
     }
 }

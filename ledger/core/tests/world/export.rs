@@ -35,9 +35,7 @@ impl Sealed {
         let mut files = Files::default();
         for log in self.logs(grant) {
             let below = log.export().0.into_iter();
-            files
-                .0
-                .extend(below.map(|(path, bytes)| (format!("{}/{path}", log.id), bytes)));
+            files.0.extend(below.map(|(path, bytes)| (format!("{}/{path}", log.id), bytes)));
         }
         files
     }
@@ -71,11 +69,7 @@ fn granted(rows: &[GrantedRow], grant: Grant) -> Vec<u8> {
         }
         (row, _) => row.clone(),
     };
-    if rows.is_empty() {
-        Vec::new()
-    } else {
-        encode_granted(&rows.iter().map(shown).collect::<Vec<_>>())
-    }
+    if rows.is_empty() { Vec::new() } else { encode_granted(&rows.iter().map(shown).collect::<Vec<_>>()) }
 }
 
 impl Log {
@@ -116,18 +110,10 @@ impl Log {
                 put(row_bundle_path(number, width), rows);
             }
         }
-        put(
-            "policy.txt".to_owned(),
-            format!("log {}\nquorum none\n", key(self.id).verifier()).into_bytes(),
-        );
-        let manifest: Vec<String> = files
-            .0
-            .iter()
-            .map(|(path, bytes)| format!("{}  {path}\n", digest(bytes)))
-            .collect();
-        files
-            .0
-            .insert("MANIFEST.sha256".to_owned(), manifest.concat().into_bytes());
+        put("policy.txt".to_owned(), format!("log {}\nquorum none\n", key(self.id).verifier()).into_bytes());
+        let manifest: Vec<String> =
+            files.0.iter().map(|(path, bytes)| format!("{}  {path}\n", digest(bytes))).collect();
+        files.0.insert("MANIFEST.sha256".to_owned(), manifest.concat().into_bytes());
         files
     }
 
@@ -137,19 +123,14 @@ impl Log {
 
     /// The signed head over these leaves.
     pub(crate) fn checkpoint(&self, leaves: &[Hash]) -> Vec<u8> {
-        let checkpoint = Checkpoint {
-            origin: origin(self.id),
-            size: leaves.len() as u64,
-            root: root_of_leaves(leaves),
-        };
+        let checkpoint =
+            Checkpoint { origin: origin(self.id), size: leaves.len() as u64, root: root_of_leaves(leaves) };
         checkpoint.sign(&key(self.id)).expect("the key has the log's name")
     }
 }
 
 fn tile_bytes(tile: Tile, level: &[Hash]) -> Vec<u8> {
     let first = usize::try_from(tile.index * TILE_WIDTH).expect("few entries");
-    let hashes = level[first..]
-        .iter()
-        .take(usize::try_from(tile.width).expect("a width is at most 256"));
+    let hashes = level[first..].iter().take(usize::try_from(tile.width).expect("a width is at most 256"));
     hashes.flat_map(|hash| hash.0).collect()
 }

@@ -2,11 +2,7 @@
 //!
 //! It is made in three steps, and a lie can be told in each: [`World`] holds what engines say of their steps; sealed,
 //! it is entries and rows with all their hashes; exported, it is signed files.
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "each test uses the part of the world that it needs"
-)]
+#![allow(dead_code, unused_imports, reason = "each test uses the part of the world that it needs")]
 
 mod engines;
 mod export;
@@ -42,9 +38,7 @@ impl audit::Files for Files {
     fn list(&self, folder: &str) -> Result<Vec<String>, ReadError> {
         let prefix = format!("{folder}/");
         let below = self.0.keys().filter_map(|path| path.strip_prefix(&prefix));
-        let mut names: Vec<String> = below
-            .map(|path| path.split('/').next().unwrap_or_default().to_owned())
-            .collect();
+        let mut names: Vec<String> = below.map(|path| path.split('/').next().unwrap_or_default().to_owned()).collect();
         names.dedup();
         Ok(names)
     }
@@ -53,9 +47,7 @@ impl audit::Files for Files {
 impl Files {
     /// The file itself, to be changed.
     pub(crate) fn file(&mut self, path: &str) -> &mut Vec<u8> {
-        self.0
-            .get_mut(path)
-            .unwrap_or_else(|| panic!("the export has no {path}"))
+        self.0.get_mut(path).unwrap_or_else(|| panic!("the export has no {path}"))
     }
 
     /// The files of one folder, as if it were the top.
@@ -104,8 +96,5 @@ pub(crate) fn bytes32(what: &str, number: u64) -> [u8; 32] {
 
 /// Sixteen of them.
 pub(crate) fn bytes16(what: &str, number: u64) -> [u8; 16] {
-    bytes32(what, number)
-        .first_chunk()
-        .copied()
-        .expect("16 are fewer than 32")
+    bytes32(what, number).first_chunk().copied().expect("16 are fewer than 32")
 }

@@ -51,9 +51,7 @@ pub(crate) fn key(log: LogId) -> SigningKey {
 }
 
 pub(crate) fn origin(log: LogId) -> String {
-    LogName::new(NAME, log)
-        .expect("the world's name fits a log")
-        .to_string()
+    LogName::new(NAME, log).expect("the world's name fits a log").to_string()
 }
 
 fn log_number(log: LogId) -> u64 {
@@ -72,12 +70,8 @@ impl World {
     /// Draws all hashes. Shards end at these entries; the rows of these requests are erased, and announced to be.
     pub(crate) fn seal_in(&self, cuts: &[usize], erased: &BTreeSet<Hash>) -> Sealed {
         let mut leaves = self.leaves(erased);
-        let mut shards: Vec<Vec<Leaf>> = cuts
-            .iter()
-            .rev()
-            .map(|&cut| leaves.split_off(cut))
-            .chain([Vec::new()])
-            .collect();
+        let mut shards: Vec<Vec<Leaf>> =
+            cuts.iter().rev().map(|&cut| leaves.split_off(cut)).chain([Vec::new()]).collect();
         shards.pop();
         shards.push(leaves);
         shards.reverse();
@@ -91,10 +85,7 @@ impl World {
         for drafted in &self.entries {
             let mut entry = drafted.entry.clone();
             let engine = entry.place().map(|place| place.engine);
-            let previous = engine
-                .and_then(|engine| last.get(&engine))
-                .copied()
-                .unwrap_or(Hash::ZERO);
+            let previous = engine.and_then(|engine| last.get(&engine)).copied().unwrap_or(Hash::ZERO);
             match &mut entry {
                 Entry::Boot(boot) => {
                     if let Some(before) = &mut boot.previous {
@@ -117,16 +108,10 @@ impl World {
                 if erased.contains(&salted.row.request()) {
                     GrantedRow::Erased(salted.leaf())
                 } else {
-                    GrantedRow::Open {
-                        salt: salted.salt,
-                        row: salted.row.encode(),
-                    }
+                    GrantedRow::Open { salt: salted.salt, row: salted.row.encode() }
                 }
             });
-            leaves.push(Leaf {
-                bytes,
-                rows: rows.collect(),
-            });
+            leaves.push(Leaf { bytes, rows: rows.collect() });
         }
         leaves
     }
@@ -139,24 +124,14 @@ fn records_of(shards: &[Vec<Leaf>]) -> Vec<Entry> {
     for (shard, leaves) in (1..).zip(shards) {
         let time_ms = 1_700_000_000_000 + 1000 * u64::from(shard);
         let hashes: Vec<Hash> = leaves.iter().map(|leaf| leaf_hash(&leaf.bytes)).collect();
-        let head = |size: usize| ShardHead {
-            time_ms,
-            shard,
-            size: size as u64,
-            root: root_of_leaves(&hashes[..size]),
-        };
+        let head = |size: usize| ShardHead { time_ms, shard, size: size as u64, root: root_of_leaves(&hashes[..size]) };
         records.push(Entry::ShardOpened(ShardOpened {
             time_ms,
             shard,
             public_key: *key(LogId::Usage(shard)).verifier().public(),
         }));
         records.push(Entry::ShardClosed(head(leaves.len() / 2)));
-        let erased = |leaf: &Leaf| {
-            leaf.rows
-                .iter()
-                .filter(|row| matches!(row, GrantedRow::Erased(_)))
-                .count()
-        };
+        let erased = |leaf: &Leaf| leaf.rows.iter().filter(|row| matches!(row, GrantedRow::Erased(_))).count();
         let with_erased: Vec<usize> = (0..leaves.len()).filter(|&at| erased(&leaves[at]) > 0).collect();
         if let (Some(&first), Some(&last)) = (with_erased.first(), with_erased.last()) {
             records.push(Entry::Redaction(Redaction {

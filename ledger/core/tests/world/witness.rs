@@ -15,18 +15,12 @@ pub(crate) struct Witness {
 
 impl Witness {
     pub(crate) fn new(name: &str) -> Self {
-        Self {
-            key: SigningKey::from_bytes(&bytes32(name, 0)),
-            name: name.to_owned(),
-        }
+        Self { key: SigningKey::from_bytes(&bytes32(name, 0)), name: name.to_owned() }
     }
 
     /// The same key under another name.
     pub(crate) fn renamed(&self, name: &str) -> Self {
-        Self {
-            key: self.key.clone(),
-            name: name.to_owned(),
-        }
+        Self { key: self.key.clone(), name: name.to_owned() }
     }
 
     pub(crate) fn verifier(&self) -> VerifierKey {
