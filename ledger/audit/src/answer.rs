@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use loam_ledger_core::audit::{Failure, Fault};
 use serde_json::{Map, Value, json};
 
+use crate::text::printable;
+
 /// What a command found.
 pub(crate) struct Answer {
     /// For a person, on standard output.
@@ -93,11 +95,11 @@ impl Answer {
             }
             format!("{:#}\n", Value::Object(self.fields))
         } else {
-            self.text
+            printable(&self.text)
         };
         // Nobody is left to tell when these fail.
         let _ = std::io::stdout().write_all(text.as_bytes());
-        let _ = std::io::stderr().write_all(complaint.as_bytes());
+        let _ = std::io::stderr().write_all(printable(&complaint).as_bytes());
         ExitCode::from(status)
     }
 }

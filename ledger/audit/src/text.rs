@@ -46,6 +46,11 @@ pub(crate) fn utc(time_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02}.{:03} UTC", ms % 1_000)
 }
 
+/// A text without characters that a terminal would obey: what is shown was written by others.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// Lines of `label  text`, labels in a column of their own.
 #[derive(Default)]
 pub(crate) struct Lines {

@@ -194,16 +194,6 @@ fn a_ledger_without_one_of_its_shards_passes() {
     }
 }
 
-/// The audit cannot sum up what a request used in an earlier boot, and says so instead of passing it over.
-#[test]
-fn completions_of_an_earlier_boot_are_not_passed_over() {
-    let mut world = World::new(300);
-    let completion = world.a_completion();
-    world.completion(completion).first.boot = [7; 16];
-    let report = audit_all(&world.seal().export(Grant::All), Options::default()).unwrap();
-    assert!(says(&report.logs[1].1.unchecked, "sums of 1 completions"), "{:?}", report.logs[1].1.unchecked);
-}
-
 #[test]
 fn erased_rows_pass_below_one_in_a_hundred_or_where_allowed() {
     let world = World::new(700);

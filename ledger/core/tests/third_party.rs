@@ -106,7 +106,7 @@ proptest! {
 }
 
 fn key() -> SigningKey {
-    SigningKey::from_seed("loam.test/theirs/usage/1", &[42; 32]).unwrap()
+    SigningKey::from_seed("loam.test/theirs/usage/1", &[42; 32]).expect("the name fits a key")
 }
 
 fn known(key: &SigningKey) -> VerifierList {

@@ -96,6 +96,23 @@ fn files_are_shown() {
 }
 
 #[test]
+fn terminals_are_not_told_what_to_do() {
+    let world = World::new();
+    world.write("policy", b"log \x1b]0;owned\x07\nwitness \x1b[2J\nquorum none\n");
+    world.write("policy-of-words", b"# \x1b[2J\nquorum none\n");
+    world.write("all/usage/1/MANIFEST.sha256", &[&b"0".repeat(64)[..], b"  \x1b[2J\n"].concat());
+    for arguments in [
+        &["show", "policy"][..],
+        &["show", "policy-of-words"],
+        &["log", "all/usage/1", "--vkey", "usage-1.vkey"],
+        &["log", "all/\x1b[2J", "--vkey", "usage-1.vkey"],
+    ] {
+        let output = world.run(arguments);
+        assert!(!output.stdout.contains(&0x1b) && !output.stderr.contains(&0x1b), "{output:?}");
+    }
+}
+
+#[test]
 fn exports_are_shown() {
     let world = World::new();
     world.check("show-log", &["show", "all/usage/1"]);

@@ -289,9 +289,7 @@ impl<'a> Walk<'a> {
             }
             if state.answers.begun_before > 0 {
                 let count = core::mem::take(&mut state.answers.begun_before);
-                self.unchecked(&format!(
-                    "sums of {count} completions that began before this export, or in an earlier boot"
-                ));
+                self.unchecked(&format!("sums of {count} completions that began before this export"));
             }
         }
         Ok(self.report)

@@ -42,7 +42,8 @@ impl Records {
                 self.head(head)?.frozen = true;
                 Ok(())
             }
-            Entry::ShardStopped(head) | Entry::ShardClosed(head) => self.head(head).map(|_| ()),
+            Entry::ShardStopped(head) => self.head(head).map(|_| ()),
+            Entry::ShardClosed(head) => self.closed(head),
             Entry::Redaction(redaction) => self.redact(redaction),
             Entry::Boot(_) | Entry::Batch(_) => Err("it belongs to a usage log".to_owned()),
         }
@@ -60,6 +61,15 @@ impl Records {
         let shard = Shard { public_key: opened.public_key, heads: Vec::new(), frozen: false, redactions: Vec::new() };
         self.shards.insert(opened.shard, shard);
         Ok(())
+    }
+
+    /// An epoch can be closed after its shard was frozen, and then covers all of it.
+    fn closed(&mut self, head: &ShardHead) -> Result<(), String> {
+        let whole = Some(&(head.size, head.root));
+        match self.shards.get(&head.shard) {
+            Some(shard) if shard.frozen && shard.heads.last() == whole => Ok(()),
+            _ => self.head(head).map(|_| ()),
+        }
     }
 
     fn head(&mut self, head: &ShardHead) -> Result<&mut Shard, String> {

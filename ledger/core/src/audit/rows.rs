@@ -143,7 +143,10 @@ impl Answers {
             return Err("it ends at a step that is not of its boot, or lies after its entry".to_owned());
         }
         let answer = self.open.remove(&(row.request, row.choice));
-        if row.first.boot != place.boot || row.first.sequence < engine.first_seen {
+        if row.first.boot != place.boot {
+            return Err("it begins in another boot, and what a boot leaves open its successor closes".to_owned());
+        }
+        if row.first.sequence < engine.first_seen {
             self.begun_before += 1;
             return Ok(false);
         }

@@ -127,7 +127,7 @@ fn change_files(files: &mut Files, changes: &mut Changes<'_>) {
 }
 
 fn change_stored(sealed: &mut Sealed, changes: &mut Changes<'_>) {
-    if changes.byte() % 4 == 0 {
+    if changes.byte().is_multiple_of(4) {
         change_records(&mut sealed.records, changes);
         return;
     }

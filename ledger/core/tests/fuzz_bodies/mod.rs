@@ -1,6 +1,8 @@
 //! What each fuzz target does with its bytes, and what must hold whatever they are. The targets in `fuzz/` only call
 //! these; `tests/corpus.rs` calls them with the committed corpus, on stable Rust.
 
+#![allow(dead_code, reason = "a fuzz target calls one body")]
+
 mod export;
 
 use std::sync::OnceLock;
@@ -31,8 +33,20 @@ fn canonical<T, E>(data: &[u8], read: impl Fn(&[u8]) -> Result<T, E>, write: imp
     Some(value)
 }
 
-fn log_key() -> VerifierKey {
-    key(LogId::Usage(1)).verifier().clone()
+/// The key of the log that `seeds` are of.
+fn log_key() -> &'static VerifierKey {
+    static KEY: OnceLock<VerifierKey> = OnceLock::new();
+    KEY.get_or_init(|| key(LogId::Usage(1)).verifier().clone())
+}
+
+/// A witness, and a policy that asks for it.
+fn asked() -> &'static (VerifierKey, Policy) {
+    static ASKED: OnceLock<(VerifierKey, Policy)> = OnceLock::new();
+    ASKED.get_or_init(|| {
+        let witness = Witness::new("witness.test/a").verifier();
+        let policy = Policy::parse(&format!("witness a {witness}\nquorum a\n"));
+        (witness, policy.expect("this is a policy"))
+    })
 }
 
 /// Entries, and bundles of them.
@@ -67,16 +81,15 @@ pub(crate) fn row(data: &[u8]) {
 
 /// Notes, keys, policies and cosignatures.
 pub(crate) fn note(data: &[u8]) {
-    let witness = Witness::new("witness.test/a").verifier();
-    let asked = Policy::parse(&format!("witness a {witness}\nquorum a\n")).expect("this is a policy");
+    let (witness, asked) = asked();
     if let Ok(note) = Note::parse(data) {
         let text = note.text().as_bytes();
         assert!(text.ends_with(b"\n") && data.starts_with(text), "the text is what was signed");
         // Nobody but the log signs for it, and it signed only what `seeds` has of it.
-        if note.signed_by(&log_key()).is_ok() {
+        if note.signed_by(log_key()).is_ok() {
             assert!(signed().contains(&note.text().to_owned()), "{:?} was never signed", note.text());
         }
-        let cosigned = cosigned_at(&note, &witness);
+        let cosigned = cosigned_at(&note, witness);
         let quorum = asked.check_quorum(&note);
         assert_eq!(quorum.is_ok(), matches!(cosigned, Ok(Some(_))));
     }
@@ -94,7 +107,7 @@ pub(crate) fn note(data: &[u8]) {
 
 /// Checkpoints, and the small texts around them.
 pub(crate) fn checkpoint(data: &[u8]) {
-    if let Ok(opened) = Checkpoint::open(data, &log_key()) {
+    if let Ok(opened) = Checkpoint::open(data, log_key()) {
         assert!(signed().contains(&opened.to_text()), "{opened:?} was never signed");
     }
     let Ok(text) = core::str::from_utf8(data) else { return };
@@ -108,7 +121,7 @@ pub(crate) fn checkpoint(data: &[u8]) {
 pub(crate) fn proof(data: &[u8]) {
     if let Some(proof) = canonical(data, Proof::parse, Proof::to_bytes) {
         let leaf = honest().receipt.opening.entry.clone();
-        if let Ok(checkpoint) = proof.check(&loam_ledger_core::hash::leaf_hash(&leaf), &log_key()) {
+        if let Ok(checkpoint) = proof.check(&loam_ledger_core::hash::leaf_hash(&leaf), log_key()) {
             let real = &honest().receipt.proof;
             assert_eq!((proof.index, &proof.path), (real.index, &real.path), "at {}", checkpoint.size);
         }
@@ -133,7 +146,7 @@ pub(crate) fn proof(data: &[u8]) {
 pub(crate) fn receipt(data: &[u8]) {
     canonical(data, Opening::decode, Opening::encode);
     let Some(receipt) = canonical(data, Receipt::parse, Receipt::to_bytes) else { return };
-    let checked = receipt.check(&log_key(), &honest().held());
+    let checked = receipt.check(log_key(), &honest().held());
     if checked.refused().is_none() {
         assert!(checked.bound());
         // The keys of what the client does not hold open nothing here.
@@ -142,7 +155,7 @@ pub(crate) fn receipt(data: &[u8]) {
         assert_eq!(receipt.opening.row, real.opening.row);
         assert_eq!(receipt.opening.seed, real.opening.seed);
     }
-    let unheld = receipt.check(&log_key(), &Held::default());
+    let unheld = receipt.check(log_key(), &Held::default());
     assert!(!unheld.bound());
 }
 
@@ -170,7 +183,8 @@ pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let mut seed = |target: &'static str, name: &str, bytes: Vec<u8>| seeds.push((target, name.to_owned(), bytes));
     let sealed = world.seal_in(&[30], &[world.requests[2].id()].into());
     let restless = World::of(60, 2, 4);
-    for (name, at) in [("boot", 0), ("batch", 20), ("later-boot", restless.later_boots(|_| true)[0])] {
+    for (name, at) in [("boot", 0), ("batch", restless.batches()[3]), ("later-boot", restless.later_boots(|_| true)[0])]
+    {
         seed("entry", name, restless.seal().shards[0][at].bytes.clone());
     }
     for (name, entry) in ["opened", "closed", "redaction"].iter().zip(&sealed.records) {

@@ -78,14 +78,14 @@ lies! {
 /// A batch well within its boot and the first shard.
 fn a_batch(world: &World) -> usize {
     let within = |at: &usize| world.entries[*at].entry.place().is_some_and(|place| place.sequence > 5);
-    world.batches().into_iter().find(within).unwrap()
+    world.batches().into_iter().find(within).expect("some boot has more than five batches")
 }
 
 /// What the first boot after a crash that left tokens says of the boot before it. It lies in the first shard, and
 /// in a boot of which no row is erased, so that the audit knows exactly what was left.
 fn previous(world: &mut World) -> &mut PreviousBoot {
     let erased = world.rows_where(|row| row.request() == a_small_request(world))[0];
-    let boot = world.entries[erased.0].entry.place().unwrap().boot;
+    let boot = world.entries[erased.0].entry.place().expect("usage entries have a place").boot;
     let left = |p: &PreviousBoot| p.unrowed.emitted_tokens > 0 && p.sequence > 0 && p.boot != boot;
-    world.boot(world.later_boots(left)[0]).previous.as_mut().unwrap()
+    world.boot(world.later_boots(left)[0]).previous.as_mut().expect("a later boot has one before")
 }

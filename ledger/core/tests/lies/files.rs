@@ -123,7 +123,7 @@ lies! {
 fn signed(size: u64, root: Hash) -> Vec<u8> {
     let origin = origin(LogId::Usage(1));
     let checkpoint = Checkpoint { origin, size, root };
-    checkpoint.sign(&key(LogId::Usage(1))).unwrap()
+    checkpoint.sign(&key(LogId::Usage(1))).expect("the key has the log's name")
 }
 
 fn put(files: &mut Files, path: &str, bytes: &[u8]) {

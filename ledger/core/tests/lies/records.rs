@@ -100,16 +100,16 @@ lies! {
 /// The entry that opens the shard after so many.
 fn opened(records: &mut [Entry], after: usize) -> &mut Entry {
     let mut opened = records.iter_mut().filter(|entry| matches!(entry, Entry::ShardOpened(_)));
-    opened.nth(after).unwrap()
+    opened.nth(after).expect("the world has two shards")
 }
 
 /// The head of the shard after so many, at the close of an epoch.
 fn head(records: &mut [Entry], after: usize) -> &mut ShardHead {
-    let heads = records.iter_mut().filter_map(|entry| match entry {
+    let mut heads = records.iter_mut().filter_map(|entry| match entry {
         Entry::ShardClosed(head) => Some(head),
         _ => None,
     });
-    heads.skip(after).next().unwrap()
+    heads.nth(after).expect("each shard has a head")
 }
 
 fn redaction(records: &mut [Entry]) -> &mut Redaction {
@@ -117,5 +117,5 @@ fn redaction(records: &mut [Entry]) -> &mut Redaction {
         Entry::Redaction(redaction) => Some(redaction),
         _ => None,
     });
-    found.unwrap()
+    found.expect("a request is erased")
 }

@@ -73,6 +73,8 @@ lies! {
             let completion = world.completion(world.a_completion());
             (completion.first.boot, completion.last.boot) = ([7; 16], [7; 16]);
         });
+    completion_that_outlives_its_boot: Totals, "it begins in another boot",
+        Said(|world| world.completion(world.a_completion()).first.boot = [7; 16]);
     usage_counts_a_step_again: Totals, "once more",
         Said(|world| world.usage(world.a_later_usage()).first_sequence -= 1);
     usage_twice: Totals, "once more",
@@ -122,12 +124,12 @@ fn rows_of(shards: &mut [Vec<Leaf>], count: usize) -> &mut Vec<GrantedRow> {
     let open = |rows: &[GrantedRow]| rows.iter().all(|row| matches!(row, GrantedRow::Open { .. }));
     let mut leaves = shards[0].iter_mut();
     let leaf = leaves.find(|leaf| leaf.rows.len() == count && open(&leaf.rows));
-    &mut leaf.unwrap().rows
+    &mut leaf.expect("some entry has so many rows").rows
 }
 
 /// Puts these bytes in the place of an entry's first row, and says so in the entry.
 fn garbage(shards: &mut [Vec<Leaf>], bytes: &[u8]) {
-    let leaf = shards[0].iter_mut().find(|leaf| leaf.rows.len() == 2).unwrap();
+    let leaf = shards[0].iter_mut().find(|leaf| leaf.rows.len() == 2).expect("some entry has two rows");
     leaf.rows[0] = GrantedRow::Open { salt: [0; 16], row: bytes.to_vec() };
     let root = root_of_leaves(&[leaf.rows[0].leaf(), leaf.rows[1].leaf()]);
     leaf.edit(|entry| match entry {
@@ -145,14 +147,14 @@ fn an_idle_end(world: &mut World) -> usize {
 
 /// Puts a usage row of a request that is still running into the next entry of the other engine.
 fn usage_elsewhere(world: &mut World) {
-    let engine = |world: &World, at: usize| world.entries[at].entry.place().unwrap().engine;
+    let engine = |world: &World, at: usize| world.entries[at].entry.place().map(|place| place.engine);
     let running = world.rows_where(|row| matches!(row, Row::Usage(_)));
     let running = running.into_iter().find(|&(at, row)| {
         let ended = matches!(world.entries[at].rows.get(row + 1), Some(next) if matches!(next.row, Row::Completion(_)));
         let next = matches!(world.entries[at + 1].entry, Entry::Batch(_));
         !ended && next && engine(world, at) != engine(world, at + 1)
     });
-    let (at, row) = running.unwrap();
+    let (at, row) = running.expect("the engines take turns");
     let moved = world.entries[at].rows[row].clone();
     world.entries[at + 1].rows.push(moved);
     let last = world.entries[at + 1].rows.len() - 1;

@@ -18,7 +18,8 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn signing_key() -> impl Strategy<Value = SigningKey> {
-    (name(), any::<[u8; 32]>()).prop_map(|(name, seed)| SigningKey::from_seed(&name, &seed).unwrap())
+    (name(), any::<[u8; 32]>())
+        .prop_map(|(name, seed)| SigningKey::from_seed(&name, &seed).expect("the name is one of a key"))
 }
 
 fn checkpoint(key: &SigningKey, size: u64, root: [u8; 32]) -> Checkpoint {

@@ -13,7 +13,7 @@ use super::check;
 const EMPTY_ROOT: &str = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
 
 fn log() -> SigningKey {
-    SigningKey::from_seed("loam.test/a", &[1; 32]).unwrap()
+    SigningKey::from_seed("loam.test/a", &[1; 32]).expect("the name fits a key")
 }
 
 /// A table of texts.
@@ -148,8 +148,8 @@ fn signing_keys() {
 }
 
 fn note(lines: &[&str]) -> String {
-    let signed = String::from_utf8(log().sign_note("text\n")).unwrap();
-    let line = signed.lines().last().unwrap().to_owned();
+    let signed = String::from_utf8(log().sign_note("text\n")).expect("a note is text");
+    let line = signed.lines().last().expect("a signed note has lines").to_owned();
     lines.iter().map(|part| part.replace("$line", &line)).collect::<Vec<_>>().join("\n")
 }
 

@@ -13,15 +13,15 @@ fn witness(name: &str) -> Witness {
 }
 
 fn log() -> SigningKey {
-    SigningKey::from_seed("loam.test/a", &[1; 32]).unwrap()
+    SigningKey::from_seed("loam.test/a", &[1; 32]).expect("the name fits a key")
 }
 
 /// A checkpoint of the log, which these witnesses cosigned.
 fn cosigned(names: &[&str]) -> Note {
     let text = "loam.test/a\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n";
-    let signed = Checkpoint::parse(text).unwrap().sign(&log()).unwrap();
+    let signed = Checkpoint::parse(text).and_then(|checkpoint| checkpoint.sign(&log())).expect("the text is right");
     let cosigned = names.iter().fold(signed, |note, name| witness(name).cosign(&note, 1_700_000_000));
-    Note::parse(&cosigned).unwrap()
+    Note::parse(&cosigned).expect("what was cosigned is a note")
 }
 
 /// A policy whose `$a` to `$c` are witnesses' keys, and `$log` is the log's.
