@@ -69,7 +69,6 @@ impl Bench {
 
     fn ledger(&self, name: &str) -> anyhow::Result<(Ledger, Folder)> {
         let home = Folder::new(&self.top.path().join(name), None);
-        home.make()?;
         Ok((Ledger::create(&home, "bench.example/ledger", Options::default())?, home))
     }
 
@@ -162,7 +161,7 @@ impl Bench {
         std::thread::scope(|scope| {
             let append = || -> anyhow::Result<()> {
                 for number in 0..count / 2 {
-                    let ticket = writer.ticket();
+                    let ticket = writer.ticket()?;
                     let (sequence, mut step) = (ticket.sequence(), StepRecord::default());
                     for lane in 0..rows / 8 {
                         let request = ledger.begin_request(None)?;
@@ -217,7 +216,7 @@ impl Bench {
                 let mut answer = Answer::new(ledger.begin_request(Some([3; 32]))?, number);
                 let name = answer.request.commitment();
                 let began = Instant::now();
-                let ticket = writer.ticket();
+                let ticket = writer.ticket()?;
                 let mut step = StepRecord::default();
                 step.rows.push(answer.usage(ticket.sequence(), Tokens::default()));
                 step.rows.push(answer.completion(writer.boot_id(), ticket.sequence()));
@@ -248,7 +247,7 @@ impl Bench {
         let mut answers: Vec<Option<Answer>> = (0..SEQUENCES).map(|_| None).collect();
         let mut tokens = 0;
         for step_number in 1..=steps {
-            let ticket = writer.ticket();
+            let ticket = writer.ticket()?;
             let sequence = ticket.sequence();
             let mut step = StepRecord { emitted_tokens: SEQUENCES, open_requests: SEQUENCES, ..StepRecord::default() };
             tokens += SEQUENCES;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use loam_ledger_core::Hash;
-use loam_ledger_core::entry::{Entry, Id16, Redaction, ShardHead, ShardOpened};
+use loam_ledger_core::entry::{Boot, Entry, Id16, Redaction, ShardHead, ShardOpened};
 use loam_ledger_core::hash::leaf_hash;
 use loam_ledger_core::origin::{LogId, LogName};
 use loam_ledger_core::tile::{TILE_WIDTH, push_to_bundle};
@@ -19,10 +19,10 @@ use crate::error::Error;
 use crate::floor::{Floor, FloorHead};
 use crate::growing::{Filling, Growing};
 use crate::keys::Keys;
-use crate::layout::{self, CompletionRecord, ErasedAccount, Head, LogPlace, RequestRecord, log_number, log_of};
+use crate::layout::{self, AnswerRecord, ErasedAccount, Head, LogPlace, RequestRecord, log_number, log_of};
 use crate::publisher::Publisher;
 use crate::queue::Queue;
-use crate::secrets::Secrets;
+use crate::slots::Secrets;
 use crate::store::{Batch, Space, Store};
 use crate::submission::{Acknowledge, Committed, Level, Prepared};
 use crate::view::{LogView, Shared};
@@ -37,8 +37,8 @@ pub(crate) const GROUP_BYTES_MAX: usize = 16 << 20;
 pub(crate) enum Command {
     /// Append an entry to the newest usage shard.
     Append(Box<Prepared>, Level, Option<Acknowledge>),
-    /// An engine stopped in order.
-    StopEngine(Id16, Done),
+    /// A boot of an engine stopped in order.
+    StopEngine { engine: Id16, boot: Id16, done: Done },
     /// Freeze the newest usage shard and open the next.
     Freeze(Done),
     /// Record where the newest usage shard stands, if that is not recorded yet.
@@ -94,6 +94,7 @@ struct Draft {
 impl Committer {
     /// Commits until the queue is closed, or something fails.
     pub(crate) fn run(mut self) {
+        let _guard = Guard { shared: Arc::clone(&self.shared), queue: Some(Arc::clone(&self.queue)) };
         loop {
             let commands = self.queue.take(GROUP_ENTRIES_MAX, GROUP_BYTES_MAX);
             if commands.is_empty() {
@@ -119,25 +120,25 @@ impl Committer {
             return;
         }
         let mut draft = Draft { slots_below: self.slots_used, ..Draft::default() };
-        let mut outcomes = Vec::with_capacity(group.len());
-        let mut committed = Vec::with_capacity(group.len());
+        let (mut outcomes, mut committed) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
+        // Held until the rows are durable, and so held against erasing: whoever erases finds all rows in the store.
+        let mut requests = Vec::new();
         let failed = self.shared.view().check();
-        for (prepared, level, acknowledge) in group {
-            let outcome = failed.clone().and_then(|()| self.draft_append(&prepared, &mut draft, &mut committed));
+        for (mut prepared, level, acknowledge) in group {
+            requests.append(&mut prepared.requests);
+            let outcome = failed.clone().and_then(|()| self.draft_append(*prepared, &mut draft, &mut committed));
             outcomes.push((outcome, level, acknowledge));
         }
         let durable = if committed.is_empty() { Ok(()) } else { self.make_durable(draft) };
+        drop(requests);
         if let (Ok(()), Some(observe)) = (&durable, &mut self.observe) {
             observe(&committed);
         }
         for (outcome, level, acknowledge) in outcomes {
-            let outcome = durable.clone().and(outcome);
-            match (acknowledge, outcome, level) {
-                (None, _, _) => {}
-                (Some(acknowledge), Ok(committed), Level::Published) => {
-                    self.publisher.when_published(committed, acknowledge)
-                }
-                (Some(acknowledge), outcome, _) => acknowledge(outcome),
+            let Some(acknowledge) = acknowledge else { continue };
+            match (durable.clone().and(outcome), level) {
+                (Ok(committed), Level::Published) => self.publisher.when_published(committed, acknowledge),
+                (outcome, _) => acknowledge(outcome),
             }
         }
     }
@@ -145,61 +146,59 @@ impl Committer {
     /// Admits one entry and adds it to the draft: its index, its rows, and where its requests' rows lie.
     fn draft_append(
         &mut self,
-        prepared: &Prepared,
+        prepared: Prepared,
         draft: &mut Draft,
         committed: &mut Vec<Committed>,
     ) -> Result<Committed, Error> {
-        let admission = self.engines.admit(&prepared.entry, prepared.leaf, prepared.rowed)?;
-        let position = match admission {
+        let Prepared { entry, bytes, leaf, rows, rowed, slots_below, begun, answers, .. } = prepared;
+        let position = match self.engines.admit(&entry, leaf, rowed)? {
             Admission::Next(position) => position,
-            Admission::Again(LogPlace { log, index }) => {
-                return Ok(Committed { log: log_of(log), index, leaf: prepared.leaf });
-            }
+            Admission::Again(LogPlace { log, index }) => return Ok(Committed { log: log_of(log), index, leaf }),
         };
-        let (&shard, _) = self.logs.last_key_value().expect("a ledger has a usage shard");
-        let place = self.grow(shard, &prepared.bytes, prepared.leaf, prepared.entry.time_ms(), draft)?;
-        if !prepared.rows.is_empty() {
-            draft.batch.put(Space::Rows, layout::place_key(place.log, place.index), prepared.rows.clone());
+        let engine = entry.place().expect("an admitted entry is an engine's").engine;
+        let shard = self.newest_shard();
+        let place = self.grow(shard, &bytes, leaf, entry.time_ms(), draft);
+        if !rows.is_empty() {
+            draft.batch.put(Space::Rows, place.encode(), rows);
         }
-        for begun in &prepared.begun {
+        for begun in begun {
             let record = RequestRecord { slot: begun.slot, first: place, masked_nonce: begun.masked_nonce };
             draft.batch.put(Space::Request, begun.request.0, record.encode());
         }
-        for completed in &prepared.completed {
-            let record = CompletionRecord { place, row: completed.row };
-            let key = layout::completion_key(&completed.request, completed.choice);
-            draft.batch.put(Space::Request, key, record.encode());
+        for mark in answers {
+            let record = AnswerRecord { place, completed: mark.completed };
+            draft.batch.put(Space::Request, layout::answer_key(&mark.request, mark.choice), record.encode());
         }
-        draft.slots_below = draft.slots_below.max(prepared.slots_below);
-        let engine = prepared.entry.place().expect("an admitted entry is an engine's").engine;
-        self.engines.advance(engine, position, place);
+        draft.slots_below = draft.slots_below.max(slots_below);
+        if let Entry::Boot(Boot { previous: Some(previous), .. }) = &entry {
+            draft.batch.put(Space::Boot, layout::boot_key(&engine, &previous.boot), place.encode());
+        }
         draft.batch.put(Space::Engine, engine, position.encode());
-        let entry = Committed { log: log_of(shard), index: place.index, leaf: prepared.leaf };
+        self.engines.advance(engine, position, place);
+        let entry = Committed { log: log_of(shard), index: place.index, leaf };
         committed.push(entry);
         Ok(entry)
     }
 
-    /// Grows a log by one entry, and gathers the entry into the value that it is stored in.
-    fn grow(
-        &mut self,
-        number: u32,
-        bytes: &[u8],
-        leaf: Hash,
-        time_ms: u64,
-        draft: &mut Draft,
-    ) -> Result<LogPlace, Error> {
-        let log = self.logs.get_mut(&number).ok_or(Error::UnknownLog { log: log_of(number) })?;
+    fn newest_shard(&self) -> u32 {
+        *self.logs.last_key_value().expect("a ledger has a usage shard").0
+    }
+
+    /// Grows a log by one entry, and gathers the entry into the value that it is stored in. From here on memory is
+    /// ahead of the store, so whoever calls this goes on to [`Self::make_durable`], whatever comes.
+    fn grow(&mut self, number: u32, bytes: &[u8], leaf: Hash, time_ms: u64, draft: &mut Draft) -> LogPlace {
+        let log = self.logs.get_mut(&number).expect("only logs that are there grow");
         let place = LogPlace { log: number, index: log.size() };
         match &mut draft.segment {
             Some((first, _)) if first.log == number && !place.index.is_multiple_of(TILE_WIDTH) => {}
             _ => draft.begin_segment(place),
         }
         let (_, segment) = draft.segment.as_mut().expect("a segment was begun");
-        push_to_bundle(segment, bytes)?;
+        push_to_bundle(segment, bytes).expect("an entry of ours is under a kilobyte");
         log.append(leaf, &mut draft.batch);
         log.head.time_ms = time_ms;
         draft.touch(number);
-        Ok(place)
+        place
     }
 
     /// Makes a draft durable. Every commit of a ledger is this, in this order.
@@ -229,44 +228,33 @@ impl Committer {
 
     /// The effects, each with what holds if the machine stops right after it.
     fn effects(&mut self, batch: Batch, slots_below: u64) -> Result<(), Error> {
-        let (store, secrets) = (&self.store, &self.secrets);
-        if secrets.synced_below(slots_below) {
-            // 1. The secrets of these rows are on disk already.
-            // 2. Stop here: all of the batch is there or none of it; nobody was told.
-            store.commit(batch)?;
-        } else {
-            // 1 and 2 at once. Stop here: rows may be there whose secrets are not. They are proven and can never be
-            // opened; nobody was told that they could.
-            let synced = std::thread::scope(|scope| {
-                let syncing = scope.spawn(|| secrets.sync());
-                let committed = store.commit(batch);
-                let synced = syncing.join().expect("syncing a file does not panic");
-                committed.and(synced)
-            });
-            synced?;
+        // 1. The secrets of these rows; most were synced with those of an earlier group.
+        //    Stop here: slots that no row uses. They are never used again.
+        if !self.secrets.synced_below(slots_below) {
+            self.secrets.sync()?;
         }
+        // 2. The batch. Stop here: all of it is there or none of it, and every row in it can be opened.
+        self.store.commit(batch)?;
         // 3. The floor, and not before the store: a store below its floor is never written again.
         //    Stop here: a restart finds all of it, at or above the floor, and nobody misses an acknowledgement.
         self.floor.raise(&floor_heads(&self.logs))
     }
 
     fn control(&mut self, command: Command) {
-        let failed = self.shared.view().check();
+        let sound = self.shared.view().check();
         match command {
             Command::Append(..) => unreachable!("appends are gathered apart"),
-            Command::StopEngine(engine, done) => done(failed.and_then(|()| self.stop_engine(engine))),
-            Command::Freeze(done) => done(failed.and_then(|()| self.freeze())),
-            Command::RecordHead(done) => done(failed.and_then(|()| self.record_head())),
-            Command::Erase(erasure, done) => done(failed.and_then(|()| self.erase(*erasure))),
+            Command::StopEngine { engine, boot, done } => done(sound.and_then(|()| self.stop_engine(&engine, &boot))),
+            Command::Freeze(done) => done(sound.and_then(|()| self.freeze())),
+            Command::RecordHead(done) => done(sound.and_then(|()| self.record_head())),
+            Command::Erase(erasure, done) => done(sound.and_then(|()| self.erase(*erasure))),
         }
     }
 
-    fn stop_engine(&mut self, engine: Id16) -> Result<(), Error> {
-        let Some(position) = self.engines.stop(&engine) else {
-            return Ok(());
-        };
+    fn stop_engine(&mut self, engine: &Id16, boot: &Id16) -> Result<(), Error> {
+        let Some(position) = self.engines.stop(engine, boot) else { return Ok(()) };
         let mut draft = Draft::default();
-        draft.batch.put(Space::Engine, engine, position.encode());
+        draft.batch.put(Space::Engine, *engine, position.encode());
         self.make_durable(draft)
     }
 
@@ -275,77 +263,79 @@ impl Committer {
         (self.clock)().max(self.logs.get(&0).map_or(0, |records| records.head.time_ms))
     }
 
-    fn grow_records(&mut self, entry: &Entry, draft: &mut Draft) -> Result<(), Error> {
+    fn grow_records(&mut self, entry: &Entry, draft: &mut Draft) {
         let bytes = entry.encode();
-        self.grow(log_number(LogId::Records), &bytes, leaf_hash(&bytes), entry.time_ms(), draft).map(|_| ())
+        self.grow(log_number(LogId::Records), &bytes, leaf_hash(&bytes), entry.time_ms(), draft);
     }
 
-    /// Where the newest shard stands, as the records log will say, and its number.
-    fn shard_head(&mut self) -> (u32, ShardHead) {
-        let time_ms = self.records_time();
-        let (&shard, log) = self.logs.iter_mut().next_back().expect("a ledger has a usage shard");
+    /// Where the newest shard stands, as the records log will say.
+    fn shard_head(&mut self) -> ShardHead {
+        let (time_ms, shard) = (self.records_time(), self.newest_shard());
+        let log = self.logs.get_mut(&shard).expect("it is the newest");
         log.head.recorded_size = log.size();
-        (shard, ShardHead { time_ms, shard, size: log.size(), root: log.head.edge.root() })
+        ShardHead { time_ms, shard, size: log.size(), root: log.head.edge.root() }
     }
 
     fn record_head(&mut self) -> Result<(), Error> {
-        let (_, newest) = self.logs.last_key_value().expect("a ledger has a usage shard");
+        let newest = &self.logs[&self.newest_shard()];
         if newest.head.recorded_size == newest.size() {
             return Ok(());
         }
         let mut draft = Draft::default();
-        let (shard, head) = self.shard_head();
-        self.grow_records(&Entry::ShardStopped(head), &mut draft)?;
-        draft.touch(shard);
+        let head = self.shard_head();
+        draft.touch(head.shard);
+        self.grow_records(&Entry::ShardStopped(head), &mut draft);
         self.make_durable(draft)
     }
 
     fn freeze(&mut self) -> Result<(), Error> {
+        let next = self.newest_shard().checked_add(1).ok_or(Error::UnknownLog { log: LogId::Usage(u32::MAX) })?;
+        // The key before anything grows: drawing it can fail.
+        let public_key = self.draw_key(LogId::Usage(next))?;
         let mut draft = Draft::default();
-        let (shard, head) = self.shard_head();
-        self.logs.get_mut(&shard).expect("it is the newest").head.frozen = true;
-        draft.touch(shard);
-        self.grow_records(&Entry::ShardFrozen(head), &mut draft)?;
-        self.draft_shard(shard + 1, &mut draft)?;
+        let head = self.shard_head();
+        self.logs.get_mut(&head.shard).expect("it is the newest").head.frozen = true;
+        draft.touch(head.shard);
+        self.grow_records(&Entry::ShardFrozen(head), &mut draft);
+        self.open_shard(next, public_key, &mut draft);
         self.make_durable(draft)
     }
 
-    /// Opens a usage shard under a key of its own.
-    fn draft_shard(&mut self, shard: u32, draft: &mut Draft) -> Result<(), Error> {
-        let name = LogName::new(&self.ledger_name, LogId::Usage(shard))?;
-        let public_key = *self.keys.draw(&name)?.verifier().public();
+    fn draw_key(&self, log: LogId) -> Result<[u8; 32], Error> {
+        Ok(*self.keys.draw(&LogName::new(&self.ledger_name, log)?)?.verifier().public())
+    }
+
+    fn open_shard(&mut self, shard: u32, public_key: [u8; 32], draft: &mut Draft) {
         let time_ms = self.records_time();
-        self.grow_records(&Entry::ShardOpened(ShardOpened { time_ms, shard, public_key }), draft)?;
+        self.grow_records(&Entry::ShardOpened(ShardOpened { time_ms, shard, public_key }), draft);
         self.logs.insert(shard, Growing::new(shard, empty_head(public_key), Filling::new()));
         draft.touch(shard);
-        Ok(())
     }
 
     /// Makes a new ledger's first commit: the records log, with the entry that opens shard 1.
-    pub(crate) fn found(&mut self, identity: &[u8]) -> Result<(), Error> {
-        let name = LogName::new(&self.ledger_name, LogId::Records)?;
-        let public_key = *self.keys.draw(&name)?.verifier().public();
-        self.logs.insert(0, Growing::new(0, empty_head(public_key), Filling::new()));
+    pub(crate) fn first_commit(&mut self, identity: &[u8]) -> Result<(), Error> {
+        let (records, shard) = (self.draw_key(LogId::Records)?, self.draw_key(LogId::Usage(1))?);
+        self.logs.insert(0, Growing::new(0, empty_head(records), Filling::new()));
         let mut draft = Draft::default();
         draft.batch.put(Space::Meta, layout::IDENTITY, identity);
-        self.draft_shard(1, &mut draft)?;
+        self.open_shard(1, shard, &mut draft);
         self.make_durable(draft)
     }
 
-    fn erase(&mut self, mut erasure: Erasure) -> Result<(), Error> {
+    fn erase(&mut self, erasure: Erasure) -> Result<(), Error> {
         let key = layout::erasing_key(&erasure.request);
         if self.store.value(Space::Meta, &key)?.is_none() {
             // Announced and accounted for first. Stop here: a restart finds the mark and erases.
             let mut draft = Draft::default();
-            draft.batch.put(Space::Meta, key, erasure.slot.to_be_bytes());
-            for redaction in &mut erasure.redactions {
-                redaction.time_ms = self.records_time();
-                self.grow_records(&Entry::Redaction(redaction.clone()), &mut draft)?;
-            }
             for (key, account) in erasure.accounts {
                 let before = self.store.value(Space::Erased, &key)?;
                 let before = before.map(|bytes| ErasedAccount::decode(&bytes)).transpose()?.unwrap_or_default();
-                draft.batch.put(Space::Erased, key, before.plus(&account).encode());
+                draft.batch.put(Space::Erased, key, before.plus(&account)?.encode());
+            }
+            draft.batch.put(Space::Meta, key, erasure.slot.to_be_bytes());
+            for mut redaction in erasure.redactions {
+                redaction.time_ms = self.records_time();
+                self.grow_records(&Entry::Redaction(redaction), &mut draft);
             }
             self.make_durable(draft)?;
         }
@@ -354,6 +344,31 @@ impl Committer {
             self.shared.fail(why);
         }
         erased
+    }
+}
+
+/// Ends a thread's part by name if it panics: nobody waits for ever for what will not come.
+pub(crate) struct Guard {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) queue: Option<Arc<Queue<Command>>>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        self.shared.fail(&Error::Failed { why: "a thread of the ledger panicked".to_owned() });
+        let Some(queue) = &self.queue else { return };
+        queue.close();
+        loop {
+            let waiting = queue.take(usize::MAX, usize::MAX);
+            if waiting.is_empty() {
+                return;
+            }
+            // Whoever waits on a channel hears that nobody will answer; callbacks are not called into a panic.
+            drop(waiting);
+        }
     }
 }
 

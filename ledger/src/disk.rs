@@ -58,12 +58,16 @@ impl PlainFile for DiskFile {
 
 /// Makes the names in a folder survive.
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), Error> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| Error::io(folder, &e))
 }
 
 /// Writes a new file that only its owner may read, content and name made to survive.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all())).map_err(|e| Error::io(path, &e))?;
+    // Under another name first: a file that was cut short must not be taken for the whole one.
+    let unfinished = path.with_extension("new");
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
+    let written = file.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+    written.and_then(|()| std::fs::rename(&unfinished, path)).map_err(|e| Error::io(path, &e))?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::layout::{EnginePosition, LogPlace};
 
 /// Entries of each engine's boot that a repetition is recognised among.
-pub(crate) const RECENT_MAX: usize = 16_384;
+pub(crate) const RECENT_MAX: usize = 4096;
 
 /// All engines that ever appended here.
 #[derive(Default)]
@@ -32,11 +32,27 @@ pub(crate) enum Admission {
     Again(LogPlace),
 }
 
-/// Tokens that an entry's rows count.
+/// Tokens that rows count, or that entries count and rows do not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rowed {
     pub(crate) prefilled: u64,
     pub(crate) emitted: u64,
+}
+
+impl Rowed {
+    pub(crate) fn plus(self, prefilled: u64, emitted: u64) -> Result<Self, Error> {
+        let add = |a: u64, b: u64| a.checked_add(b).ok_or(Error::RowsExceedEntries);
+        Ok(Self { prefilled: add(self.prefilled, prefilled)?, emitted: add(self.emitted, emitted)? })
+    }
+
+    /// What entries count and rows do not, after an entry of so many tokens whose rows count these.
+    pub(crate) fn left(self, prefilled: u64, emitted: u64, rowed: Self, open_requests: u64) -> Result<Self, Error> {
+        let all = self.plus(prefilled, emitted)?;
+        let take = |a: u64, b: u64| a.checked_sub(b).ok_or(Error::RowsExceedEntries);
+        let left =
+            Self { prefilled: take(all.prefilled, rowed.prefilled)?, emitted: take(all.emitted, rowed.emitted)? };
+        if open_requests == 0 && left != Self::default() { Err(Error::TotalsDisagree) } else { Ok(left) }
+    }
 }
 
 impl Engines {
@@ -76,9 +92,9 @@ impl Engines {
         known.remember(position.leaf, place);
     }
 
-    /// An engine said that it stopped.
-    pub(crate) fn stop(&mut self, engine: &Id16) -> Option<&EnginePosition> {
-        let engine = self.engines.get_mut(engine)?;
+    /// A boot of an engine said that it stopped; nothing where another one runs by now.
+    pub(crate) fn stop(&mut self, engine: &Id16, boot: &Id16) -> Option<&EnginePosition> {
+        let engine = self.engines.get_mut(engine).filter(|engine| engine.position.boot == *boot)?;
         engine.position.clean = true;
         Some(&engine.position)
     }
@@ -129,22 +145,16 @@ impl Engines {
         if batch.time_ms < position.time_ms {
             return Err(Error::Chain { engine: id, what: "time turns back" });
         }
-        let left = |before: u64, counted: u64, rowed: u64| {
-            before.checked_add(counted).and_then(|sum| sum.checked_sub(rowed)).ok_or(Error::RowsExceedEntries)
-        };
-        let unrowed_prefilled = left(position.unrowed_prefilled, batch.prefilled_tokens, rowed.prefilled)?;
-        let unrowed_emitted = left(position.unrowed_emitted, batch.emitted_tokens, rowed.emitted)?;
-        if batch.open_requests == 0 && (unrowed_prefilled, unrowed_emitted) != (0, 0) {
-            return Err(Error::TotalsDisagree);
-        }
+        let before = Rowed { prefilled: position.unrowed_prefilled, emitted: position.unrowed_emitted };
+        let left = before.left(batch.prefilled_tokens, batch.emitted_tokens, rowed, batch.open_requests)?;
         Ok(Admission::Next(EnginePosition {
             boot: batch.place.boot,
             sequence,
             leaf,
             time_ms: batch.time_ms,
             open_requests: batch.open_requests,
-            unrowed_prefilled,
-            unrowed_emitted,
+            unrowed_prefilled: left.prefilled,
+            unrowed_emitted: left.emitted,
             clean: false,
         }))
     }

@@ -5,12 +5,13 @@ use std::ops::ControlFlow;
 
 use loam_ledger_core::Hash;
 use loam_ledger_core::entry::{Entry, Redaction};
-use loam_ledger_core::row::Row;
+use loam_ledger_core::origin::LogId;
+use loam_ledger_core::row::{Pair, Row};
 
 use crate::committer::{Command, Erasure};
 use crate::error::Error;
 use crate::layout::{
-    CompletionRecord, EnginePosition, ErasedAccount, LogPlace, RequestRecord, completion_key, erased_key, log_of,
+    AnswerRecord, ErasedAccount, LogPlace, RequestRecord, answer_range, boot_key, erased_key, log_number, log_of,
     place_key, place_number,
 };
 use crate::ledger::Ledger;
@@ -21,85 +22,149 @@ use crate::store::Space;
 impl Ledger {
     /// Erases a request that has ended. Its tokens and fees move into the erased accounts, a redaction without any
     /// identity goes into the records log, and then its secret is overwritten. `reason` is one of the codes of
-    /// [`Redaction::reason`].
+    /// [`Redaction::reason`]. A request runs as long as anybody holds its handle; only then can no row of it come.
     pub fn erase(&self, request: &Hash, reason: u8) -> Result<(), Error> {
         let inlet = self.inlet()?;
+        // Exports are made of one view: what is erased is announced in it, and what is announced is erased.
+        let _alone = self.reader.shared.erasing();
         let record = self.reader.request_record(request)?;
-        let erasure = match self.reader.request_of(record.slot, None) {
+        if self.reader.secrets.as_ref().is_some_and(|secrets| secrets.is_live(record.slot)) {
+            return Err(Error::StillOpen);
+        }
+        let erasure = match self.reader.secret_of(record.slot) {
             Err(Error::Erased) => return Ok(()),
             Err(why) => return Err(why),
             Ok(_) => self.reader.gather(request, &record, reason)?,
         };
         inlet.ask(|done| Command::Erase(Box::new(erasure), done))
     }
+
+    /// What the erased rows of a shard came to: adapters with their weights, and the sums.
+    pub fn erased_accounts(&self, shard: LogId) -> Result<Vec<(Vec<Pair>, ErasedAccount)>, Error> {
+        let number = log_number(shard);
+        let mut accounts = Vec::new();
+        let (first, end) = (number.to_be_bytes(), number.saturating_add(1).to_be_bytes());
+        self.reader.store.scan(Space::Erased, &first, &end, &mut |key, account| {
+            // A shard, a price policy, and a generation with its weight for each adapter.
+            let pairs = key.get(36..).unwrap_or_default().chunks_exact(40).map(|pair| {
+                let (generation, weight) = pair.split_at(Hash::LEN);
+                let weight_millionths = i64::from_be_bytes(weight.try_into().expect("eight of forty bytes"));
+                Ok(Pair { generation: Hash::from_slice(generation)?, weight_millionths })
+            });
+            accounts.push((pairs.collect::<Result<_, Error>>()?, ErasedAccount::decode(account)?));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(accounts)
+    }
+}
+
+/// What rows of one request came to, as they are found.
+#[derive(Default)]
+struct Gathered {
+    accounts: BTreeMap<Vec<u8>, ErasedAccount>,
+    /// Emitted tokens of answers whose completion was not met yet, by shard, choice and adapters.
+    unfinished: BTreeMap<u32, (Vec<u8>, u64)>,
 }
 
 impl Reader {
     /// Finds all rows of a request, and what they came to.
     fn gather(&self, request: &Hash, record: &RequestRecord, reason: u8) -> Result<Erasure, Error> {
-        let last = self.last_place(request, record)?;
-        let mut redactions = Vec::new();
-        let mut accounts: BTreeMap<Vec<u8>, ErasedAccount> = BTreeMap::new();
+        let (last, secret) = (self.last_place(request, record)?, self.secret_of(record.slot)?);
+        let (mut redactions, mut gathered) = (Vec::new(), Gathered::default());
         for log in record.first.log..=last.log {
             let from = if log == record.first.log { record.first.index } else { 0 };
             let to = if log == last.log { last.index } else { self.size(log_of(log))? };
-            let (mut count, mut first_index, mut last_index) = (0, 0, 0);
-            self.store.scan(Space::Rows, &place_key(log, from), &place_key(log, to + 1), &mut |key, rows| {
-                let index = place_number(key)?;
-                for (number, row) in (0u32..).zip(decode_sealed(rows)?) {
-                    if row.slot != record.slot {
-                        continue;
+            let mut found: Option<Redaction> = None;
+            self.store.scan(
+                Space::Rows,
+                &place_key(log, from),
+                &place_key(log, to.saturating_add(1)),
+                &mut |key, rows| {
+                    let index = place_number(key)?;
+                    let mine = (0u32..).zip(decode_sealed(rows)?).filter(|(_, row)| row.slot == record.slot);
+                    for (number, row) in mine {
+                        let redaction = found.get_or_insert(Redaction {
+                            time_ms: 0,
+                            shard: log,
+                            first_index: index,
+                            last_index: index,
+                            row_count: 0,
+                            reason,
+                        });
+                        redaction.last_index = index;
+                        redaction.row_count += 1;
+                        let entry = Entry::decode(&self.entry(log_of(log), index)?)?;
+                        let place = entry.place().ok_or_else(|| Error::damaged("an entry with rows", "no engine's"))?;
+                        let (_, row) = row.open(&secret, &place.boot, place.sequence, number)?;
+                        gathered.count(log, &Row::decode(&row)?)?;
                     }
-                    (first_index, last_index) = (if count == 0 { index } else { first_index }, index);
-                    count += 1;
-                    let entry = Entry::decode(&self.entry(log_of(log), index)?)?;
-                    let place = entry.place().ok_or_else(|| Error::damaged("an entry with rows", "no engine's"))?;
-                    let secret = self.request_of(record.slot, None)?;
-                    let (_, row) = row.open(&secret, &place.boot, place.sequence, number)?;
-                    if let Row::Completion(row) = Row::decode(&row)? {
-                        let account = ErasedAccount { delivered_tokens: row.delivered_tokens, fee_nano: row.fee_nano };
-                        let sum = accounts.entry(erased_key(log, &row.price_policy, &row.pairs)).or_default();
-                        *sum = sum.plus(&account);
-                    }
-                }
-                Ok(ControlFlow::Continue(()))
-            })?;
-            if count > 0 {
-                redactions.push(Redaction {
-                    time_ms: 0,
-                    shard: log,
-                    first_index,
-                    last_index,
-                    row_count: count,
-                    reason,
-                });
-            }
+                    Ok(ControlFlow::Continue(()))
+                },
+            )?;
+            redactions.extend(found);
         }
-        Ok(Erasure { request: *request, slot: record.slot, redactions, accounts: accounts.into_iter().collect() })
+        let accounts = gathered.finish()?;
+        Ok(Erasure { request: *request, slot: record.slot, redactions, accounts })
     }
 
-    /// The last place that rows of a request can have: that of its last completion. Where its engine's boot ended
-    /// before it did, the end of the newest shard; while that boot runs, the request is refused.
+    /// The last place that rows of a request can have: its last completion, where every answer is complete; otherwise
+    /// where its boot was closed, for no request outlives its boot; or the end, while that boot runs.
     fn last_place(&self, request: &Hash, record: &RequestRecord) -> Result<LogPlace, Error> {
-        let mut last = None;
-        for choice in 0.. {
-            let Some(bytes) = self.store.value(Space::Request, &completion_key(request, choice))? else {
-                break;
-            };
-            last = last.max(Some(CompletionRecord::decode(&bytes)?.place));
-        }
-        if let Some(last) = last {
+        let (mut last, mut all_complete) = (None, true);
+        let (first, end) = answer_range(request);
+        self.store.scan(Space::Request, &first, &end, &mut |_, answer| {
+            let answer = AnswerRecord::decode(answer)?;
+            all_complete &= answer.completed.is_some();
+            last = last.max(Some(answer.place));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if let (Some(last), true) = (last, all_complete) {
             return Ok(last);
         }
         let begun = Entry::decode(&self.entry(log_of(record.first.log), record.first.index)?)?;
-        if let Some(place) = begun.place() {
-            let engine = self.store.value(Space::Engine, &place.engine)?;
-            let engine = engine.map(|bytes| EnginePosition::decode(&bytes)).transpose()?;
-            if engine.is_some_and(|engine| engine.boot == place.boot && !engine.clean) {
-                return Err(Error::StillOpen);
-            }
+        let place = begun.place().ok_or_else(|| Error::damaged("a request's record", "it leads to no batch"))?;
+        if let Some(closed) = self.store.value(Space::Boot, &boot_key(&place.engine, &place.boot))? {
+            return LogPlace::decode(&closed);
         }
         let newest = self.shared.newest_shard();
-        Ok(LogPlace { log: crate::layout::log_number(newest), index: self.size(newest)? })
+        Ok(LogPlace { log: log_number(newest), index: self.size(newest)? })
+    }
+}
+
+impl Gathered {
+    fn count(&mut self, log: u32, row: &Row) -> Result<(), Error> {
+        match row {
+            Row::Usage(usage) => {
+                let key = erased_key(log, &Hash::ZERO, &usage.pairs);
+                let (_, emitted) = self.unfinished.entry(usage.choice).or_insert((key, 0));
+                *emitted = emitted.saturating_add(usage.tokens.emitted);
+            }
+            Row::Completion(completion) => {
+                self.unfinished.remove(&completion.choice);
+                self.add(
+                    erased_key(log, &completion.price_policy, &completion.pairs),
+                    &ErasedAccount {
+                        emitted_tokens: completion.tokens.emitted,
+                        delivered_tokens: completion.delivered_tokens,
+                        fee_nano: completion.fee_nano,
+                    },
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, key: Vec<u8>, account: &ErasedAccount) -> Result<(), Error> {
+        let sum = self.accounts.entry(key).or_default();
+        *sum = sum.plus(account)?;
+        Ok(())
+    }
+
+    /// Answers that never completed count what they emitted, and cost nothing.
+    fn finish(mut self) -> Result<Vec<(Vec<u8>, ErasedAccount)>, Error> {
+        for (key, emitted_tokens) in std::mem::take(&mut self.unfinished).into_values() {
+            self.add(key, &ErasedAccount { emitted_tokens, ..ErasedAccount::default() })?;
+        }
+        Ok(self.accounts.into_iter().collect())
     }
 }

@@ -30,6 +30,8 @@ pub enum Error {
     TooManyRows { rows: usize, max: u32 },
     #[error("a row names another request than the one whose secret hides it")]
     RowOfAnotherRequest,
+    #[error("a row that no auditor would accept: {what}")]
+    Row { what: &'static str },
     #[error("the queue is full: try again when some of it is written")]
     Busy,
     #[error("{free} bytes are free, below the reserve of {reserve}: nothing is taken until there is room again")]
@@ -56,15 +58,13 @@ pub enum Error {
     UnknownLog { log: LogId },
     #[error("{log} has no signed checkpoint of size {size} or more, and none can be signed: {why}")]
     NotPublished { log: LogId, size: u64, why: String },
-    #[error("witnessed acknowledgements need witnesses, and none are configured")]
-    NoWitnesses,
 
     // Not opened.
     #[error("{path} holds no ledger: make one with `loam ledger init --data {path}`")]
     NotALedger { path: String },
     #[error("{path} is not empty: a ledger is made in a folder of its own")]
     NotEmpty { path: String },
-    #[error("{path} is in use by another process: stop it first, or read an export of it")]
+    #[error("{path} is in use by another process: stop it first; to look without stopping it, open it for reading")]
     InUse { path: String },
     #[error("the store is of format {found}, and this program knows {known}")]
     Format { found: u64, known: u64 },

@@ -1,7 +1,7 @@
 //! Exports: a log as the static files of C2SP tlog-tiles, with rows beside them as far as a scope grants them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use loam_ledger_core::Hash;
 use loam_ledger_core::audit::{Files, ReadError};
@@ -20,24 +20,38 @@ impl Ledger {
     /// Writes one log as it is signed now into a folder, which is made and must be empty. What is durable is signed
     /// first, where this process can.
     pub fn export(&self, log: LogId, scope: &RowScope, out: &Path) -> Result<(), Error> {
-        if self.read_only().is_none() {
-            self.publish()?;
-        }
+        self.export_logs(&[(log, out.to_owned())], scope)
+    }
+
+    /// Writes all logs, each into the folder of its name, as they are at one time: nothing is erased in between.
+    pub fn export_all(&self, scope: &RowScope, out: &Path) -> Result<(), Error> {
+        let logs: Vec<_> = self.logs().into_iter().map(|log| (log, out.join(log.to_string()))).collect();
+        self.export_logs(&logs, scope)
+    }
+
+    fn export_logs(&self, logs: &[(LogId, PathBuf)], scope: &RowScope) -> Result<(), Error> {
         if let RowScope::Request(request) = scope {
             self.reader.request_record(request)?;
         }
-        let files = LogFiles::newest(&self.reader, log, scope)?;
-        let made = fs::create_dir_all(out).and_then(|()| fs::read_dir(out)).map_err(|e| Error::io(out, &e))?;
-        if made.count() > 0 {
-            return Err(Error::NotEmpty { path: out.display().to_string() });
+        let _together = self.reader.shared.exporting();
+        if self.read_only().is_none() {
+            self.publish()?;
         }
-        let mut manifest = String::new();
-        for path in files.paths()? {
-            let bytes = files.bytes(&path)?.ok_or_else(|| Error::damaged(&path, "it is not in the store"))?;
-            write(&out.join(&path), &bytes)?;
-            manifest += &format!("{}  {path}\n", digest(&bytes));
+        let files = logs.iter().map(|(log, out)| Ok((LogFiles::signed(&self.reader, *log, scope)?, out)));
+        for (files, out) in files.collect::<Result<Vec<_>, Error>>()? {
+            let made = fs::create_dir_all(out).and_then(|()| fs::read_dir(out)).map_err(|e| Error::io(out, &e))?;
+            if made.count() > 0 {
+                return Err(Error::NotEmpty { path: out.display().to_string() });
+            }
+            let mut manifest = String::new();
+            for path in files.paths()? {
+                let bytes = files.bytes(&path)?.ok_or_else(|| Error::damaged(&path, "it is not in the store"))?;
+                write(&out.join(&path), &bytes)?;
+                manifest += &format!("{}  {path}\n", digest(&bytes));
+            }
+            write(&out.join("MANIFEST.sha256"), manifest.as_bytes())?;
         }
-        write(&out.join("MANIFEST.sha256"), manifest.as_bytes())
+        Ok(())
     }
 }
 
@@ -58,7 +72,7 @@ pub(crate) struct LogFiles<'a> {
 
 impl<'a> LogFiles<'a> {
     /// The files of a log at its newest checkpoint.
-    pub(crate) fn newest(reader: &'a Reader, log: LogId, scope: &'a RowScope) -> Result<Self, Error> {
+    pub(crate) fn signed(reader: &'a Reader, log: LogId, scope: &'a RowScope) -> Result<Self, Error> {
         let signed = reader.log_view(log)?.published;
         let unsigned = || Error::NotPublished { log, size: 0, why: "it was never signed".to_owned() };
         Ok(Self { reader, log, scope, size: signed.ok_or_else(unsigned)?, own_head: None })

@@ -51,8 +51,8 @@ impl Floor {
         Ok(floor)
     }
 
-    /// Opens a floor, and says what it holds.
-    pub(crate) fn open(file: Box<dyn PlainFile>) -> Result<(Self, StoreId, Vec<FloorHead>), Error> {
+    /// Opens a floor, and says what it holds; nothing where neither of its slots is whole.
+    pub(crate) fn open(file: Box<dyn PlainFile>) -> Result<Option<(Self, StoreId, Vec<FloorHead>)>, Error> {
         let mut newest = None;
         for offset in [0, SLOT_STRIDE] {
             let mut bytes = [0; SLOT_BYTES];
@@ -60,9 +60,7 @@ impl Floor {
             let slot = if read == SLOT_BYTES { read_slot(&bytes) } else { None };
             newest = newest.into_iter().chain(slot).max_by_key(|(generation, _, _)| *generation);
         }
-        let (generation, store, heads) =
-            newest.ok_or_else(|| Error::damaged("the floor", "neither of its slots is whole"))?;
-        Ok((Self { file, store, generation }, store, heads))
+        Ok(newest.map(|(generation, store, heads)| (Self { file, store, generation }, store, heads)))
     }
 
     /// Raises the floor. When this returns, these heads survive.

@@ -7,6 +7,8 @@
 //! DIR/keys/*.key        one private key for each log
 //! ```
 
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,6 +41,12 @@ pub enum Plain {
 
 /// Where a ledger lies.
 pub trait Home: Send + Sync {
+    /// Begins a new ledger: a home to make it in, so that one that is cut short is never taken for whole.
+    fn begin(&self) -> Result<Box<dyn Home>, Error>;
+
+    /// Ends making: from here on the ledger is where it should be, whole, and survives.
+    fn finish(&self) -> Result<(), Error>;
+
     /// Opens the store.
     fn store(&self, access: Access) -> Result<Arc<dyn Store>, Error>;
 
@@ -66,21 +74,16 @@ impl Folder {
         self.folder.join("store").join("CURRENT").exists()
     }
 
-    /// Makes the folder and those in it. It may be there, if it is empty.
-    pub fn make(&self) -> Result<(), Error> {
-        let io = |e| Error::io(&self.folder, &e);
-        std::fs::create_dir_all(&self.folder).map_err(io)?;
-        if std::fs::read_dir(&self.folder).map_err(io)?.next().is_some() {
-            return Err(Error::NotEmpty { path: self.folder.display().to_string() });
-        }
-        for name in ["keys", "secrets"] {
-            let path = self.folder.join(name);
-            std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700)
-                .create(&path)
-                .map_err(|e| Error::io(&path, &e))?;
-        }
-        sync_folder(&self.folder)?;
-        self.folder.parent().filter(|above| !above.as_os_str().is_empty()).map_or(Ok(()), sync_folder)
+    /// Where a ledger is made before it is put in its place, floor included.
+    fn unfinished(&self) -> Self {
+        let aside = |path: &Path| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(".unfinished");
+            PathBuf::from(name)
+        };
+        let folder = aside(&self.folder);
+        let inside = self.floor.strip_prefix(&self.folder).map(|name| folder.join(name));
+        Self { floor: inside.unwrap_or_else(|_| aside(&self.floor)), folder }
     }
 
     fn path(&self, which: Plain) -> PathBuf {
@@ -92,6 +95,39 @@ impl Folder {
 }
 
 impl Home for Folder {
+    fn begin(&self) -> Result<Box<dyn Home>, Error> {
+        let io = |e| Error::io(&self.folder, &e);
+        if self.folder.exists() && fs::read_dir(&self.folder).map_err(io)?.next().is_some() {
+            return Err(Error::NotEmpty { path: self.folder.display().to_string() });
+        }
+        // What an earlier attempt left: nothing in it was ever acknowledged.
+        let unfinished = self.unfinished();
+        let gone = |outcome: std::io::Result<()>| match outcome {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        };
+        gone(fs::remove_dir_all(&unfinished.folder))
+            .and_then(|()| gone(fs::remove_file(&unfinished.floor)))
+            .map_err(io)?;
+        make_folder(&unfinished.folder)?;
+        for name in ["keys", "secrets"] {
+            make_folder(&unfinished.folder.join(name))?;
+        }
+        Ok(Box::new(unfinished))
+    }
+
+    fn finish(&self) -> Result<(), Error> {
+        let unfinished = self.unfinished();
+        let io = |e| Error::io(&self.folder, &e);
+        if !self.floor.starts_with(&self.folder) {
+            fs::rename(&unfinished.floor, &self.floor).map_err(io)?;
+            sync_folder(self.floor.parent().unwrap_or(Path::new(".")))?;
+        }
+        sync_folder(&unfinished.folder)?;
+        fs::rename(&unfinished.folder, &self.folder).map_err(io)?;
+        sync_folder(self.folder.parent().unwrap_or(Path::new(".")))
+    }
+
     fn store(&self, access: Access) -> Result<Arc<dyn Store>, Error> {
         let path = self.folder.join("store");
         if access != Access::Create && !self.holds_ledger() {
@@ -120,6 +156,16 @@ impl Home for Folder {
     }
 }
 
+/// Makes a folder that only its owner may enter, and every one above it that is missing, names made to survive.
+fn make_folder(path: &Path) -> Result<(), Error> {
+    let above = path.parent().unwrap_or(Path::new("."));
+    if !above.as_os_str().is_empty() && !above.exists() {
+        make_folder(above)?;
+    }
+    fs::DirBuilder::new().mode(0o700).create(path).map_err(|e| Error::io(path, &e))?;
+    sync_folder(above)
+}
+
 /// A disk in memory, with keys beside it.
 #[derive(Clone, Default)]
 pub struct MemoryHome {
@@ -130,15 +176,34 @@ pub struct MemoryHome {
 }
 
 impl Home for MemoryHome {
-    fn store(&self, _access: Access) -> Result<Arc<dyn Store>, Error> {
+    fn begin(&self) -> Result<Box<dyn Home>, Error> {
+        if self.disk.is_empty() {
+            Ok(Box::new(self.clone()))
+        } else {
+            Err(Error::NotEmpty { path: "this disk in memory".to_owned() })
+        }
+    }
+
+    fn finish(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn store(&self, access: Access) -> Result<Arc<dyn Store>, Error> {
+        if access != Access::Create && self.disk.is_empty() {
+            return Err(Error::NotALedger { path: "this disk in memory".to_owned() });
+        }
         Ok(Arc::new(self.disk.store()))
     }
 
-    fn file(&self, which: Plain, _access: Access) -> Result<Option<Box<dyn PlainFile>>, Error> {
-        Ok(Some(Box::new(self.disk.file(match which {
+    fn file(&self, which: Plain, access: Access) -> Result<Option<Box<dyn PlainFile>>, Error> {
+        let name = match which {
             Plain::Floor => "floor",
             Plain::Slots => "slots",
-        }))))
+        };
+        if access != Access::Create && !self.disk.has_file(name) {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(self.disk.file(name))))
     }
 
     fn keys(&self) -> Arc<dyn Keys> {

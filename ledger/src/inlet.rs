@@ -1,7 +1,7 @@
 //! The inlet: what every append passes on its way to the queue.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use crate::committer::{Command, Done};
 use crate::error::Error;
@@ -10,7 +10,7 @@ use crate::store::Store;
 use crate::view::Shared;
 
 /// How long a reading of the free space is believed.
-const SPACE_BELIEVED_MS: u64 = 50;
+const SPACE_BELIEVED: Duration = Duration::from_millis(20);
 
 /// The way in. Appends are refused here, by name, before a write could fail.
 pub(crate) struct Inlet {
@@ -20,14 +20,8 @@ pub(crate) struct Inlet {
     pub(crate) clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Free bytes below which nothing more is taken.
     pub(crate) reserve_bytes: u64,
-    pub(crate) space: SpaceGauge,
-}
-
-/// The last reading of the free space.
-#[derive(Default)]
-pub(crate) struct SpaceGauge {
-    read_ms: AtomicU64,
-    free: AtomicU64,
+    /// The last reading of the free space, and when it was taken.
+    pub(crate) space: Mutex<Option<(Instant, u64)>>,
 }
 
 impl Inlet {
@@ -38,15 +32,14 @@ impl Inlet {
     /// Refuses when the ledger failed, or when the space that is left is the reserve. The latter lifts by itself.
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.shared.view().check()?;
-        let now = self.now_ms();
-        let read = self.space.read_ms.load(Ordering::Relaxed);
-        let free = if read == 0 || now.abs_diff(read) > SPACE_BELIEVED_MS {
-            let free = self.store.free_bytes()?;
-            self.space.free.store(free, Ordering::Relaxed);
-            self.space.read_ms.store(now.max(1), Ordering::Relaxed);
-            free
-        } else {
-            self.space.free.load(Ordering::Relaxed)
+        let mut reading = self.space.lock().expect("nobody panics while the space is read");
+        let free = match *reading {
+            Some((when, free)) if when.elapsed() < SPACE_BELIEVED => free,
+            _ => {
+                let free = self.store.free_bytes()?;
+                *reading = Some((Instant::now(), free));
+                free
+            }
         };
         if free < self.reserve_bytes { Err(Error::LowSpace { free, reserve: self.reserve_bytes }) } else { Ok(()) }
     }
@@ -58,8 +51,8 @@ impl Inlet {
             _ => 0,
         };
         self.queue.push(command, bytes, wait).map_err(|refused| match refused {
-            Refused::Full(_) => Error::Busy,
-            Refused::Closed(_) => self.shared.view().check().err().unwrap_or(Error::Closed),
+            Refused::Full => Error::Busy,
+            Refused::Closed => self.shared.view().check().err().unwrap_or(Error::Closed),
         })
     }
 

@@ -73,8 +73,18 @@ pub(crate) fn tile_key(log: u32, level: u8, index: u64) -> [u8; 13] {
     key
 }
 
-pub(crate) fn completion_key(request: &Hash, choice: u32) -> Vec<u8> {
+pub(crate) fn answer_key(request: &Hash, choice: u32) -> Vec<u8> {
     [&request.0[..], &choice.to_be_bytes()].concat()
+}
+
+/// From the first answer's key of a request up to, but without, the key that follows the last.
+pub(crate) fn answer_range(request: &Hash) -> (Vec<u8>, Vec<u8>) {
+    ([&request.0[..], &[0; 4]].concat(), [&request.0[..], &[0xff; 5]].concat())
+}
+
+/// The key of a boot of an engine.
+pub(crate) fn boot_key(engine: &Id16, boot: &Id16) -> Vec<u8> {
+    [&engine[..], boot].concat()
 }
 
 /// The key of an erased account: a shard, a price policy, and the adapters with their weights.
@@ -244,6 +254,19 @@ pub(crate) struct RequestRecord {
     pub(crate) masked_nonce: Option<[u8; 32]>,
 }
 
+impl LogPlace {
+    pub(crate) fn encode(&self) -> [u8; 12] {
+        place_key(self.log, self.index)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let mut fields = Fields::new("a place", bytes);
+        let place = Self { log: fields.u32()?, index: fields.u64()? };
+        fields.end()?;
+        Ok(place)
+    }
+}
+
 impl RequestRecord {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = self.slot.to_be_bytes().to_vec();
@@ -263,30 +286,36 @@ impl RequestRecord {
     }
 }
 
-/// Where an answer's completion row lies.
+/// Where an answer's rows begin, and its completion row where there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct CompletionRecord {
+pub(crate) struct AnswerRecord {
+    /// The entry of its first row, and, when it is complete, that of its completion.
     pub(crate) place: LogPlace,
-    pub(crate) row: u32,
+    /// The number of the completion row in its entry.
+    pub(crate) completed: Option<u32>,
 }
 
-impl CompletionRecord {
+impl AnswerRecord {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let Self { place, row } = self;
-        [&place.log.to_be_bytes()[..], &place.index.to_be_bytes(), &row.to_be_bytes()].concat()
+        let Self { place, completed } = self;
+        let flag = [u8::from(completed.is_some())];
+        [&place.encode()[..], &flag, &completed.unwrap_or_default().to_be_bytes()].concat()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let mut fields = Fields::new("a completion's record", bytes);
-        let record = Self { place: LogPlace { log: fields.u32()?, index: fields.u64()? }, row: fields.u32()? };
+        let mut fields = Fields::new("an answer's record", bytes);
+        let place = LogPlace { log: fields.u32()?, index: fields.u64()? };
+        let (complete, row) = (fields.flag()?, fields.u32()?);
         fields.end()?;
-        Ok(record)
+        Ok(Self { place, completed: complete.then_some(row) })
     }
 }
 
-/// What erased completions of a shard came to, for one mix of adapters under one price policy.
+/// What erased rows of a shard came to, for one mix of adapters under one price policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ErasedAccount {
+    /// Tokens that erased usage rows count as emitted.
+    pub emitted_tokens: u64,
     /// Tokens that erased completions delivered.
     pub delivered_tokens: u64,
     /// What they cost, in nano-units.
@@ -294,20 +323,23 @@ pub struct ErasedAccount {
 }
 
 impl ErasedAccount {
-    pub(crate) fn plus(&self, other: &Self) -> Self {
-        Self {
-            delivered_tokens: self.delivered_tokens.saturating_add(other.delivered_tokens),
-            fee_nano: self.fee_nano.saturating_add(other.fee_nano),
-        }
+    /// The sum; an account that overflows is refused rather than cut.
+    pub(crate) fn plus(&self, other: &Self) -> Result<Self, Error> {
+        let add = |a: u64, b: u64| a.checked_add(b).ok_or(Error::Row { what: "an erased account overflows" });
+        Ok(Self {
+            emitted_tokens: add(self.emitted_tokens, other.emitted_tokens)?,
+            delivered_tokens: add(self.delivered_tokens, other.delivered_tokens)?,
+            fee_nano: add(self.fee_nano, other.fee_nano)?,
+        })
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        [self.delivered_tokens.to_be_bytes(), self.fee_nano.to_be_bytes()].concat()
+        [self.emitted_tokens.to_be_bytes(), self.delivered_tokens.to_be_bytes(), self.fee_nano.to_be_bytes()].concat()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let mut fields = Fields::new("an erased account", bytes);
-        let account = Self { delivered_tokens: fields.u64()?, fee_nano: fields.u64()? };
+        let account = Self { emitted_tokens: fields.u64()?, delivered_tokens: fields.u64()?, fee_nano: fields.u64()? };
         fields.end()?;
         Ok(account)
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use loam_ledger_core::Hash;
 use loam_ledger_core::entry::{Boot, Id16};
+use loam_ledger_core::granted::GrantedRow;
 use loam_ledger_core::note::VerifierKey;
 use loam_ledger_core::origin::{LogId, LogName};
 use loam_ledger_core::proof::Proof;
@@ -17,18 +18,27 @@ use crate::engines::Engines;
 use crate::error::Error;
 use crate::floor::Floor;
 use crate::home::{Access, Home, Plain};
-use crate::inlet::{Inlet, SpaceGauge};
+use crate::inlet::Inlet;
 use crate::layout::{EnginePosition, Identity, log_number};
 use crate::opening::{self, Found};
 use crate::publisher::Publisher;
 use crate::queue::Queue;
 use crate::read_only::WhyReadOnly;
-use crate::reader::Reader;
-use crate::secrets::{Request, Secrets};
+use crate::reader::{Reader, RowScope};
+use crate::request::Request;
+use crate::slots::Secrets;
 use crate::store::Space;
 use crate::submission::{Acknowledge, Committed, Level, Prepared};
 use crate::view::Shared;
 use crate::writer::{BootInfo, Writer};
+
+/// The reserve that is kept where nobody says otherwise. It must hold what was taken before it was reached: the queue
+/// and one group (80 MiB), the store's own log (256 MiB), what it gathers in memory (256 MiB), and one rearrangement of
+/// its tables (256 MiB); and a little more.
+pub const RESERVE_BYTES: u64 = 1 << 30;
+
+/// Entries that one call of [`Ledger::tail`] returns at most.
+pub const TAIL_ENTRIES_MAX: u64 = 65_536;
 
 /// How a ledger behaves.
 pub struct Options {
@@ -50,7 +60,7 @@ impl Default for Options {
         };
         Self {
             publish_interval: Duration::from_secs(1),
-            reserve_bytes: 256 << 20,
+            reserve_bytes: RESERVE_BYTES,
             clock: Arc::new(clock),
             observe: None,
         }
@@ -70,23 +80,30 @@ struct Writing {
 }
 
 impl Ledger {
-    /// Makes a ledger of this name, with usage shard 1 open and its empty head signed.
+    /// Makes a ledger of this name, with usage shard 1 open and its empty head signed. One that is cut short is never
+    /// taken for whole; it can be made again.
     pub fn create(home: &dyn Home, name: &str, options: Options) -> Result<Self, Error> {
         LogName::new(name, LogId::Records)?;
+        let making = home.begin()?;
         let identity = Identity { store: random_id()?, engine: random_id()?, name: name.to_owned() };
         let empty = || Error::damaged("a new file", "it was not made");
-        let slots = home.file(Plain::Slots, Access::Create)?.ok_or_else(empty)?;
+        let slots = making.file(Plain::Slots, Access::Create)?.ok_or_else(empty)?;
         let secrets = Arc::new(Secrets::create(slots, &identity.store)?);
-        let floor = home.file(Plain::Floor, Access::Create)?.ok_or_else(empty)?;
+        let floor = making.file(Plain::Floor, Access::Create)?.ok_or_else(empty)?;
         let floor = Floor::create(floor, identity.store, &[])?;
-        let store = home.store(Access::Create)?;
+        let store = making.store(Access::Create)?;
         let encoded = identity.encode();
         let shared = Arc::new(Shared::new(BTreeMap::new()));
-        let reader = Reader { store, secrets: Some(secrets), identity: Arc::new(identity), shared };
+        let (secrets, erasing) = (Some(secrets), Arc::default());
+        let reader = Reader { store, secrets, erasing, identity: Arc::new(identity), shared };
         let found = Found { reader, logs: BTreeMap::new(), slots_used: 1, writable: Err(WhyReadOnly::Asked) };
-        let ledger = Self::start(home, found, floor, Engines::default(), options, Some(&encoded))?;
+        let (clock, none) = (Arc::clone(&options.clock), None);
+        let first = Options { clock, observe: none, ..Options::default() };
+        let ledger = Self::start(&*making, found, floor, Engines::default(), first, Some(&encoded))?;
         ledger.publish()?;
-        Ok(ledger)
+        drop(ledger);
+        home.finish()?;
+        Self::open(home, options)
     }
 
     /// Opens a ledger for writing; or for reading alone, where [`Ledger::read_only`] says why.
@@ -139,12 +156,12 @@ impl Ledger {
             slots_used,
         };
         if let Some(identity) = identity {
-            committer.found(identity)?;
+            committer.first_commit(identity)?;
         }
         let threads =
             vec![spawn("loam-committer", move || committer.run())?, spawn("loam-publisher", move || publisher.run())?];
         let (clock, reserve_bytes) = (options.clock, options.reserve_bytes);
-        let inlet = Inlet { queue, shared, store, clock, reserve_bytes, space: SpaceGauge::default() };
+        let inlet = Inlet { queue, shared, store, clock, reserve_bytes, space: Mutex::new(None) };
         Ok(Self { reader, writing: Ok(Writing { inlet: Arc::new(inlet), secrets, threads: Mutex::new(threads) }) })
     }
 
@@ -190,17 +207,22 @@ impl Ledger {
 
     /// Whether a shard is frozen.
     pub fn is_frozen(&self, log: LogId) -> Result<bool, Error> {
-        self.reader.log_view(log).map(|view| view.frozen)
+        self.reader.shared.view().log(log_number(log)).map(|view| view.frozen)
     }
 
     /// The newest size at which a log is signed.
     pub fn signed_size(&self, log: LogId) -> Result<Option<u64>, Error> {
-        self.reader.log_view(log).map(|view| view.published)
+        self.reader.shared.view().log(log_number(log)).map(|view| view.published)
     }
 
     /// Whether the file of secrets is there, without which no row can be opened.
     pub fn has_secrets(&self) -> bool {
         self.reader.secrets.is_some()
+    }
+
+    /// How many slots the file of secrets is short of those that rows use: an older copy of it was put back.
+    pub fn missing_secrets(&self) -> u64 {
+        self.reader.secrets.as_ref().map_or(0, |secrets| secrets.missing())
     }
 
     /// Requests that were erased.
@@ -249,25 +271,25 @@ impl Ledger {
     pub fn begin_request(&self, client_nonce: Option<[u8; 32]>) -> Result<Arc<Request>, Error> {
         self.inlet()?.check()?;
         let writing = self.writing()?;
-        writing.secrets.draw(self.name(), client_nonce).map(Arc::new)
+        Request::begin(self.name(), &writing.secrets, client_nonce).map(Arc::new)
     }
 
     /// Appends an entry that was prepared before. One that lies here already is acknowledged with its place.
-    pub fn append(&self, prepared: Prepared, level: Level, acknowledge: Option<Acknowledge>) -> Result<(), Error> {
+    pub fn append(&self, prepared: &Prepared, level: Level, acknowledge: Option<Acknowledge>) -> Result<(), Error> {
         let inlet = self.inlet()?;
         inlet.check()?;
-        inlet.push(Command::Append(Box::new(prepared), level, acknowledge), true)
+        inlet.push(Command::Append(Box::new(prepared.clone()), level, acknowledge), true)
     }
 
-    /// The same without waiting: a full queue is an error, now.
-    pub fn try_append(&self, prepared: Prepared, level: Level, acknowledge: Option<Acknowledge>) -> Result<(), Error> {
+    /// The same without waiting: a full queue is an error, now, and the entry can be brought again.
+    pub fn try_append(&self, prepared: &Prepared, level: Level, acknowledge: Option<Acknowledge>) -> Result<(), Error> {
         let inlet = self.inlet()?;
         inlet.check()?;
-        inlet.push(Command::Append(Box::new(prepared), level, acknowledge), false)
+        inlet.push(Command::Append(Box::new(prepared.clone()), level, acknowledge), false)
     }
 
     /// Appends an entry that was prepared before, and waits until it is durable.
-    pub fn append_durable(&self, prepared: Prepared) -> Result<Committed, Error> {
+    pub fn append_durable(&self, prepared: &Prepared) -> Result<Committed, Error> {
         let (sender, outcome) = mpsc::sync_channel(1);
         self.append(prepared, Level::Durable, Some(Box::new(move |result| drop(sender.send(result)))))?;
         outcome.recv().unwrap_or(Err(Error::Closed))
@@ -305,9 +327,19 @@ impl Ledger {
         Ok(self.reader.newest_checkpoint(log)?.map(|(_, note)| note))
     }
 
+    /// The checkpoint that was signed at a size, if one was.
+    pub fn checkpoint_at(&self, log: LogId, size: u64) -> Result<Option<Vec<u8>>, Error> {
+        self.reader.checkpoint(log, size)
+    }
+
+    /// The sizes at which a log was signed.
+    pub fn checkpoint_sizes(&self, log: LogId) -> Result<Vec<u64>, Error> {
+        self.reader.checkpoint_sizes(log)
+    }
+
     /// A proof that an entry is in its log, for which a checkpoint is signed if none covers it yet.
     pub fn prove(&self, log: LogId, index: u64) -> Result<Proof, Error> {
-        self.publish_to(log, index + 1)?;
+        self.publish_to(log, index)?;
         self.reader.prove(log, index)
     }
 
@@ -321,24 +353,32 @@ impl Ledger {
         self.reader.entry(log, index)
     }
 
+    /// An entry's rows as far as a scope grants them; nothing where it grants none of them.
+    pub fn rows(&self, log: LogId, index: u64, scope: &RowScope) -> Result<Option<Vec<GrantedRow>>, Error> {
+        self.reader.granted_rows(log, index, scope)
+    }
+
     /// Entries from an index on, `count` at the most. Where there are none yet, waits this long for the first.
     pub fn tail(&self, log: LogId, first: u64, count: u64, wait: Duration) -> Result<Vec<Vec<u8>>, Error> {
-        let until = Instant::now() + wait;
+        let until = Instant::now().checked_add(wait);
         let mut view = self.reader.shared.view();
         let size = loop {
             let (size, now) = (view.log(log_number(log))?.size, Instant::now());
-            if size > first || now >= until || view.failed.is_some() || view.closing {
+            let over = self.writing.is_err() || view.failed.is_some() || view.closing;
+            if size > first || over || until.is_some_and(|until| now >= until) {
                 break size;
             }
-            view = self.reader.shared.wait(view, Some(until - now));
+            view = self.reader.shared.wait(view, until.map(|until| until - now));
         };
         drop(view);
-        (first..size.min(first.saturating_add(count))).map(|index| self.entry(log, index)).collect()
+        self.reader.entries(log, first, size.min(first.saturating_add(count.min(TAIL_ENTRIES_MAX))))
     }
 
     /// Freezes the newest usage shard for ever, and opens the next under a key of its own.
     pub fn freeze_shard(&self) -> Result<LogId, Error> {
-        self.inlet()?.ask(Command::Freeze)?;
+        let inlet = self.inlet()?;
+        inlet.check()?;
+        inlet.ask(Command::Freeze)?;
         Ok(self.newest_shard())
     }
 
@@ -356,17 +396,21 @@ impl Ledger {
         self.health()
     }
 
-    /// Sees to it that a checkpoint covers the first `size` entries of a log, where this process can sign.
-    pub(crate) fn publish_to(&self, log: LogId, size: u64) -> Result<(), Error> {
-        let view = self.reader.log_view(log)?;
-        if size > view.size {
-            return Err(Error::NotInLog { log, index: size - 1, size: view.size });
+    /// Sees to it that a checkpoint covers an entry of a log, where this process can sign.
+    pub(crate) fn publish_to(&self, log: LogId, index: u64) -> Result<(), Error> {
+        let (size, published) = {
+            let view = self.reader.shared.view();
+            let view = view.log(log_number(log))?;
+            (view.size, view.published)
+        };
+        if index >= size {
+            return Err(Error::NotInLog { log, index, size });
         }
-        if view.published.is_some_and(|published| published >= size) {
+        if published.is_some_and(|published| index < published) {
             return Ok(());
         }
         match self.publish() {
-            Err(Error::ReadOnly { why }) => Err(Error::NotPublished { log, size, why }),
+            Err(Error::ReadOnly { why }) => Err(Error::NotPublished { log, size: index + 1, why }),
             outcome => outcome,
         }
     }

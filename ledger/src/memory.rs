@@ -78,6 +78,22 @@ impl MemoryDisk {
         pairs.chain(state.files.values().flat_map(|file| [file.written.clone(), file.synced.clone()])).collect()
     }
 
+    /// Whether nothing was ever written.
+    pub fn is_empty(&self) -> bool {
+        let state = self.state();
+        state.maps.is_empty() && state.files.is_empty()
+    }
+
+    /// Whether a plain file of this name was ever written.
+    pub fn has_file(&self, name: &str) -> bool {
+        self.state().files.contains_key(name)
+    }
+
+    /// Removes a plain file.
+    pub fn remove_file(&self, name: &str) {
+        self.state().files.remove(name);
+    }
+
     /// The store.
     pub fn store(&self) -> MemoryStore {
         MemoryStore { disk: self.clone() }

@@ -1,6 +1,6 @@
 //! Opening a ledger: look first, write only where the floor agrees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use loam_ledger_core::hash::leaf_hash;
 use loam_ledger_core::origin::LogName;
 use loam_ledger_core::tile::{TILE_WIDTH, split_bundle, width_at};
 
+use crate::committer::floor_heads;
 use crate::engines::{Engines, RECENT_MAX};
 use crate::error::Error;
 use crate::floor::{Floor, FloorHead};
@@ -18,7 +19,7 @@ use crate::home::{Access, Home, Plain};
 use crate::layout::{self, EnginePosition, Head, Identity, LogPlace, log_of};
 use crate::read_only::WhyReadOnly;
 use crate::reader::Reader;
-use crate::secrets::Secrets;
+use crate::slots::Secrets;
 use crate::store::{Space, Store};
 use crate::view::{LogView, Shared};
 
@@ -34,15 +35,11 @@ pub(crate) struct Found {
 /// Opens a ledger. It is looked at through a read-only open first: an open for writing would already cut off what a
 /// damaged log's end holds, and with it the evidence.
 pub(crate) fn open(home: &dyn Home, write: bool) -> Result<Found, Error> {
-    // The floor is read before the store: a writer that is at work can only raise the store above it.
-    let floor = home.file(Plain::Floor, Access::Read)?.map(Floor::open).transpose()?;
-    let looked = read(home.store(Access::Read)?, home, Access::Read)?;
-    let why = match &floor {
-        _ if !write => Some(WhyReadOnly::Asked),
-        None => Some(WhyReadOnly::NoFloor),
-        Some((_, store, heads)) => why_read_only(&looked, home, *store, heads)?,
-    };
-    if let Some(why) = why {
+    if !write {
+        return look(home);
+    }
+    let looked = look(home)?;
+    if let Some(why) = why_read_only(&looked, home)? {
         return Ok(Found { writable: Err(why), ..looked });
     }
     let before: Vec<_> = looked.logs.values().map(|log| (log.number, log.head.clone())).collect();
@@ -52,12 +49,42 @@ pub(crate) fn open(home: &dyn Home, write: bool) -> Result<Found, Error> {
     if before != after {
         return Err(Error::damaged("the store", "it changed while it was opened"));
     }
-    let file = home.file(Plain::Floor, Access::Write)?.ok_or_else(|| Error::damaged("the floor", "it went away"))?;
-    let (floor, _, _) = Floor::open(file)?;
+    let gone = || Error::damaged("the floor", "it went away");
+    let (mut floor, _, _) = Floor::open(home.file(Plain::Floor, Access::Write)?.ok_or_else(gone)?)?.ok_or_else(gone)?;
     let engines = read_engines(&found.reader)?;
-    finish_erasures(&found.reader)?;
+    let secrets = found.reader.secrets.as_ref().ok_or_else(|| Error::damaged("the secrets", "they went away"))?;
+    // The machine may have stopped between the store and the floor, so what is in the store may not have been
+    // acknowledged. It is from now on, for it is about to be signed.
+    secrets.sync()?;
+    floor.raise(&floor_heads(&found.logs))?;
+    found.reader.erasing.iter().try_for_each(|slot| secrets.erase(*slot))?;
     found.writable = Ok((floor, engines));
     Ok(found)
+}
+
+/// Opens a ledger for reading. A writer at work moves files while we look, so one stumble means nothing.
+fn look(home: &dyn Home) -> Result<Found, Error> {
+    const TRIES: u32 = 5;
+    for _ in 1..TRIES {
+        match home.store(Access::Read).and_then(|store| read(store, home, Access::Read)) {
+            Err(Error::Store(_)) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            outcome => return outcome,
+        }
+    }
+    let outcome = home.store(Access::Read).and_then(|store| read(store, home, Access::Read));
+    outcome.map_err(|why| match why {
+        Error::Store(why) => Error::damaged("the store", format!("{why}{}", floor_in_words(home))),
+        other => other,
+    })
+}
+
+/// What the floor says, beside a store that says nothing.
+fn floor_in_words(home: &dyn Home) -> String {
+    let floor = home.file(Plain::Floor, Access::Read).ok().flatten().and_then(|file| Floor::open(file).ok().flatten());
+    let heads = floor.map(|(_, _, heads)| heads).unwrap_or_default();
+    let head =
+        |head: &FloorHead| format!("; the floor of {} is {} entries, root {}", log_of(head.log), head.size, head.root);
+    heads.iter().map(head).collect()
 }
 
 /// Reads where everything stands. Every log's head is made again from its entries and tiles, and must come out.
@@ -77,8 +104,10 @@ fn read(store: Arc<dyn Store>, home: &dyn Home, access: Access) -> Result<Found,
         Ok(ControlFlow::Continue(()))
     })?;
     let secrets = home.file(Plain::Slots, access)?;
-    let secrets = secrets.map(|file| Secrets::open(file, &identity.store, slots_used)).transpose()?.map(Arc::new);
-    let mut reader = Reader { store, secrets, identity, shared: Arc::new(Shared::new(BTreeMap::new())) };
+    let secrets = secrets.map(|file| Secrets::open(file, &identity.store, slots_used)).transpose()?.flatten();
+    let secrets = secrets.map(Arc::new);
+    let erasing = Arc::new(unfinished_erasures(&*store, secrets.as_deref())?);
+    let mut reader = Reader { store, secrets, erasing, identity, shared: Arc::new(Shared::new(BTreeMap::new())) };
     let (mut logs, mut views) = (BTreeMap::new(), BTreeMap::new());
     for (number, head) in heads {
         let filling = reader.rebuild_filling(number, head.edge.size())?;
@@ -96,21 +125,18 @@ fn read(store: Arc<dyn Store>, home: &dyn Home, access: Access) -> Result<Found,
 }
 
 /// Why a ledger that was asked for writing must not be written, if anything says so.
-fn why_read_only(
-    found: &Found,
-    home: &dyn Home,
-    floor_store: [u8; 16],
-    floor: &[FloorHead],
-) -> Result<Option<WhyReadOnly>, Error> {
+pub(crate) fn why_read_only(found: &Found, home: &dyn Home) -> Result<Option<WhyReadOnly>, Error> {
     let reader = &found.reader;
-    if floor_store != reader.identity.store {
+    let Some(file) = home.file(Plain::Floor, Access::Read)? else { return Ok(Some(WhyReadOnly::NoFloor)) };
+    let Some((_, store, floor)) = Floor::open(file)? else { return Ok(Some(WhyReadOnly::DamagedFloor)) };
+    if store != reader.identity.store {
         return Ok(Some(WhyReadOnly::ForeignFloor));
+    }
+    if let Some(why) = below_floor(reader, &floor)? {
+        return Ok(Some(why));
     }
     if reader.secrets.is_none() {
         return Ok(Some(WhyReadOnly::NoSecrets));
-    }
-    if let Some(why) = below_floor(reader, floor)? {
-        return Ok(Some(why));
     }
     let keys = home.keys();
     for (number, log) in &found.logs {
@@ -123,11 +149,12 @@ fn why_read_only(
         }
         // A frozen shard that is signed to its end needs its key no more.
         let signed_for_good = log.head.frozen && reader.log_view(id)?.published == Some(log.size());
-        match keys.key(&LogName::new(&reader.identity.name, id)?)? {
-            Some(key) if *key.verifier().public() != log.head.public_key => {
+        match keys.key(&LogName::new(&reader.identity.name, id)?) {
+            Ok(Some(key)) if *key.verifier().public() != log.head.public_key => {
                 return Ok(Some(WhyReadOnly::ForeignKey { log: id }));
             }
-            None if !signed_for_good => return Ok(Some(WhyReadOnly::LostKey { log: id })),
+            Ok(None) if !signed_for_good => return Ok(Some(WhyReadOnly::LostKey { log: id })),
+            Err(why) if !signed_for_good => return Ok(Some(WhyReadOnly::DamagedKey { log: id, why: why.to_string() })),
             _ => {}
         }
     }
@@ -148,37 +175,46 @@ pub(crate) fn below_floor(reader: &Reader, floor: &[FloorHead]) -> Result<Option
 }
 
 /// Where every engine stands, and the newest entries, among which a repetition is recognised.
-fn read_engines(reader: &Reader) -> Result<Engines, Error> {
+pub(crate) fn read_engines(reader: &Reader) -> Result<Engines, Error> {
     let mut engines = Engines::default();
     reader.store.scan(Space::Engine, &[], &[0xff; 17], &mut |engine, position| {
         let engine = engine.try_into().map_err(|_| Error::damaged("an engine's key", "it is not an id"))?;
         engines.restore(engine, EnginePosition::decode(position)?);
         Ok(ControlFlow::Continue(()))
     })?;
-    let shard = reader.shared.newest_shard();
-    let size = reader.size(shard)?;
-    let first = size.saturating_sub(RECENT_MAX as u64) / TILE_WIDTH;
-    for number in first..size.div_ceil(TILE_WIDTH) {
-        let width = width_at(number, size);
-        let bundle = reader.bundle(shard, number, width)?;
+    // The newest bundles first, over as many shards as it takes; then in the order in which they were appended.
+    let (mut bundles, mut left) = (Vec::new(), RECENT_MAX as u64);
+    let shards: Vec<u32> = reader.shared.view().logs.keys().copied().filter(|number| *number > 0).collect();
+    for shard in shards.into_iter().rev() {
+        let size = reader.size(log_of(shard))?;
+        for number in (0..size.div_ceil(TILE_WIDTH)).rev() {
+            if left == 0 {
+                break;
+            }
+            left = left.saturating_sub(TILE_WIDTH);
+            bundles.push((shard, number, width_at(number, size)));
+        }
+    }
+    for (shard, number, width) in bundles.into_iter().rev() {
+        let bundle = reader.bundle(log_of(shard), number, width)?;
         for (index, entry) in (number * TILE_WIDTH..).zip(split_bundle(&bundle, width)?) {
-            let place = LogPlace { log: layout::log_number(shard), index };
-            engines.restore_recent(&Entry::decode(entry)?, leaf_hash(entry), place);
+            engines.restore_recent(&Entry::decode(entry)?, leaf_hash(entry), LogPlace { log: shard, index });
         }
     }
     Ok(engines)
 }
 
-/// Erases what was announced and accounted for before the machine stopped.
-fn finish_erasures(reader: &Reader) -> Result<(), Error> {
-    let secrets = reader.secrets.as_ref().expect("a ledger without secrets is not opened for writing");
+/// Slots whose erasing was announced and accounted for, and cut short before they were overwritten.
+fn unfinished_erasures(store: &dyn Store, secrets: Option<&Secrets>) -> Result<HashSet<u64>, Error> {
+    let mut unfinished = HashSet::new();
     let (first, end) = layout::erasing_range();
-    reader.store.scan(Space::Meta, &first, &end, &mut |_, slot| {
+    store.scan(Space::Meta, &first, &end, &mut |_, slot| {
         let slot = slot.try_into().map_err(|_| Error::damaged("an erasure", "it names no slot"))?;
         let slot = u64::from_be_bytes(slot);
-        if secrets.secret(slot) != Err(Error::Erased) {
-            secrets.erase(slot)?;
+        if secrets.is_some_and(|secrets| !matches!(secrets.secret(slot), Err(Error::Erased))) {
+            unfinished.insert(slot);
         }
         Ok(ControlFlow::Continue(()))
-    })
+    })?;
+    Ok(unfinished)
 }

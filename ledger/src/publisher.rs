@@ -1,10 +1,10 @@
 //! The publisher: one thread that signs where the logs durably stand.
 //!
-//! Sign, store, then publish: a checkpoint that anyone saw is on disk, and so is all that it covers. It alone holds
-//! the keys, and it signs nothing but what the view says is durable, so no two checkpoints of its can disagree.
+//! Sign, store, then publish: a checkpoint that anyone saw is on disk, and so is all that it covers. It alone signs,
+//! and nothing but what the view says is durable, so no two checkpoints of its can disagree.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use loam_ledger_core::Hash;
@@ -12,6 +12,7 @@ use loam_ledger_core::checkpoint::Checkpoint;
 use loam_ledger_core::note::SigningKey;
 use loam_ledger_core::origin::LogName;
 
+use crate::committer::Guard;
 use crate::error::Error;
 use crate::keys::Keys;
 use crate::layout::{log_number, log_of, place_key};
@@ -26,7 +27,15 @@ pub(crate) struct Publisher {
     pub(crate) keys: Arc<dyn Keys>,
     /// How long what is durable may stay unsigned while nobody waits for it.
     pub(crate) interval: Duration,
-    waiting: Mutex<Vec<(Committed, Acknowledge)>>,
+    waiting: Mutex<Waiting>,
+}
+
+/// Acknowledgements that wait for a checkpoint.
+#[derive(Default)]
+struct Waiting {
+    acknowledgements: Vec<(Committed, Acknowledge)>,
+    /// The publisher ended, and will acknowledge nothing more.
+    ended: bool,
 }
 
 impl Publisher {
@@ -37,36 +46,49 @@ impl Publisher {
         keys: Arc<dyn Keys>,
         interval: Duration,
     ) -> Self {
-        Self { store, shared, ledger_name, keys, interval, waiting: Mutex::new(Vec::new()) }
+        Self { store, shared, ledger_name, keys, interval, waiting: Mutex::default() }
     }
 
     /// Acknowledges an append when a checkpoint covers it, and sees to it that one does soon.
     pub(crate) fn when_published(&self, committed: Committed, acknowledge: Acknowledge) {
-        self.waiting.lock().expect("nobody panics while acknowledgements wait").push((committed, acknowledge));
+        let mut waiting = self.waiting();
+        if waiting.ended {
+            drop(waiting);
+            return acknowledge(Err(self.shared.view().check().err().unwrap_or(Error::Closed)));
+        }
+        waiting.acknowledgements.push((committed, acknowledge));
+        drop(waiting);
         self.shared.change(|view| view.wanted = true);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().expect("nobody panics while acknowledgements wait")
     }
 
     /// Signs until it is told to close, or something fails.
     pub(crate) fn run(&self) {
+        let _guard = Guard { shared: Arc::clone(&self.shared), queue: None };
         let mut signing = BTreeMap::new();
-        let mut due = Instant::now();
+        // An interval beyond all time is never due.
+        let mut due = Some(Instant::now());
         loop {
             let closing = {
                 let mut view = self.shared.view();
                 loop {
                     let stale = view.logs.values().any(|log| log.unpublished());
                     let now = Instant::now();
-                    if view.failed.is_some() || view.closing || view.wanted || (stale && now >= due) {
+                    let is_due = due.is_some_and(|due| now >= due);
+                    if view.failed.is_some() || view.closing || view.wanted || (stale && is_due) {
                         break;
                     }
                     // Nothing to sign: any change wakes. Something unsigned: at the latest when it is due.
-                    let limit = if stale { Some(due - now) } else { None };
+                    let limit = due.filter(|_| stale).map(|due| due - now);
                     view = self.shared.wait(view, limit);
                 }
                 view.wanted = false;
                 view.closing || view.failed.is_some()
             };
-            due = Instant::now() + self.interval;
+            due = Instant::now().checked_add(self.interval);
             let outcome = self.publish(&mut signing);
             if let Err(why) = &outcome {
                 self.shared.fail(why);
@@ -109,8 +131,9 @@ impl Publisher {
 
     /// Acknowledges what a checkpoint covers; at the end, refuses the rest.
     fn acknowledge(&self, end: bool) {
-        let mut waiting = self.waiting.lock().expect("nobody panics while acknowledgements wait");
-        let all = std::mem::take(&mut *waiting);
+        let mut waiting = self.waiting();
+        waiting.ended = end;
+        let all = std::mem::take(&mut waiting.acknowledgements);
         let (failed, published) = {
             let view = self.shared.view();
             let sizes: BTreeMap<u32, u64> =
@@ -124,7 +147,7 @@ impl Publisher {
             } else if end {
                 covered.push((Err(failed.clone().err().unwrap_or(Error::Closed)), acknowledge));
             } else {
-                waiting.push((committed, acknowledge));
+                waiting.acknowledgements.push((committed, acknowledge));
             }
         }
         drop(waiting);

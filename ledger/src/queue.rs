@@ -22,10 +22,10 @@ struct Waiting<T> {
     closed: bool,
 }
 
-/// Why a command was not taken; it comes back.
-pub(crate) enum Refused<T> {
-    Full(T),
-    Closed(T),
+/// Why a command was not taken.
+pub(crate) enum Refused {
+    Full,
+    Closed,
 }
 
 impl<T> Queue<T> {
@@ -39,16 +39,16 @@ impl<T> Queue<T> {
     }
 
     /// Adds a command, waiting for room where `wait` says so.
-    pub(crate) fn push(&self, command: T, bytes: usize, wait: bool) -> Result<(), Refused<T>> {
+    pub(crate) fn push(&self, command: T, bytes: usize, wait: bool) -> Result<(), Refused> {
         let mut waiting = self.waiting();
         while !waiting.closed && waiting.is_full() {
             if !wait {
-                return Err(Refused::Full(command));
+                return Err(Refused::Full);
             }
             waiting = self.drained.wait(waiting).expect("nobody panics while the queue is held");
         }
         if waiting.closed {
-            return Err(Refused::Closed(command));
+            return Err(Refused::Closed);
         }
         waiting.commands.push_back((command, bytes));
         waiting.bytes += bytes;
@@ -81,7 +81,8 @@ impl<T> Queue<T> {
 
     /// Refuses what comes from now on. What waits is still taken.
     pub(crate) fn close(&self) {
-        self.waiting().closed = true;
+        // Also called while a thread of the ledger unwinds, when nobody holds the queue for long.
+        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).closed = true;
         self.filled.notify_all();
         self.drained.notify_all();
     }

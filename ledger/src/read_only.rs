@@ -21,14 +21,23 @@ pub enum WhyReadOnly {
     },
     /// There is no floor, so nobody knows what was acknowledged.
     NoFloor,
+    /// Neither of the floor's slots is whole.
+    DamagedFloor,
     /// The floor is that of another store.
     ForeignFloor,
-    /// There are no secrets, so no row can be opened and none can be written.
+    /// There are no secrets, or those of another store, so no row can be opened and none can be written.
     NoSecrets,
     /// A log's private key is not there.
     LostKey {
         /// Which log.
         log: LogId,
+    },
+    /// A log's private key cannot be read.
+    DamagedKey {
+        /// Which log.
+        log: LogId,
+        /// Why.
+        why: String,
     },
     /// A log's private key is not the one that its checkpoints were signed with.
     ForeignKey {
@@ -58,20 +67,29 @@ impl fmt::Display for WhyReadOnly {
             ),
             Self::NoFloor => write!(
                 f,
-                "the floor file is missing, so nobody can tell whether the end of the store is\n  \
+                "the floor file is missing, so nobody can tell whether the end of the store is there\n  \
                  Put it back. If it lies on another device, name its path."
+            ),
+            Self::DamagedFloor => write!(
+                f,
+                "the floor file is damaged in both its slots, so nobody can tell whether the end of the store is there\n  \
+                 Put back a copy of it."
             ),
             Self::ForeignFloor => {
                 write!(f, "the floor file is that of another store\n  Put back the one that belongs to this folder.")
             }
             Self::NoSecrets => write!(
                 f,
-                "the file of secrets is missing, so no row can be opened\n  \
+                "the file of secrets is missing, or that of another store, so no row can be opened\n  \
                  Put it back from its own backup; proofs of entries still work."
             ),
             Self::LostKey { log } => {
                 write!(f, "the private key of {log} is missing\n  Put it back; a new one would make this another log.")
             }
+            Self::DamagedKey { log, why } => write!(
+                f,
+                "the private key of {log} cannot be read: {why}\n  Put it back; a new one would make this another log."
+            ),
             Self::ForeignKey { log } => {
                 write!(f, "the private key of {log} is not the one that signed it before\n  Put back the right one.")
             }

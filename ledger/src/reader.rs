@@ -1,7 +1,7 @@
 //! Reading: entries, tiles, proofs, checkpoints and rows, from the store and what is still in memory.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,8 +18,9 @@ use loam_ledger_core::tree::{prove_consistency, prove_inclusion, root_at};
 
 use crate::error::Error;
 use crate::layout::{self, Identity, RequestRecord, log_number, log_of};
+use crate::request::Secret;
 use crate::sealed::{SealedRow, decode_sealed};
-use crate::secrets::{Request, Secrets};
+use crate::slots::Secrets;
 use crate::store::{Space, Store};
 use crate::view::{LogView, Shared};
 
@@ -39,6 +40,8 @@ pub enum RowScope {
 pub(crate) struct Reader {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) secrets: Option<Arc<Secrets>>,
+    /// Slots whose erasing was announced and cut short, as the ledger was found. They read as erased.
+    pub(crate) erasing: Arc<HashSet<u64>>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) shared: Arc<Shared>,
 }
@@ -75,6 +78,21 @@ impl Reader {
             rest = split_entry(rest).ok_or_else(missing)?.1;
         }
         split_entry(rest).map(|(entry, _)| entry.to_vec()).ok_or_else(missing)
+    }
+
+    /// The entries from `first` up to, but without, `end`.
+    pub(crate) fn entries(&self, log: LogId, first: u64, end: u64) -> Result<Vec<Vec<u8>>, Error> {
+        let mut entries = Vec::new();
+        let (mut index, size) = (first, self.size(log)?);
+        while index < end.min(size) {
+            let number = index / TILE_WIDTH;
+            let width = width_at(number, end.min(size));
+            let bundle = self.bundle(log, number, width)?;
+            let skipped = usize::try_from(index % TILE_WIDTH).expect("a place in a bundle is below 256");
+            entries.extend(split_bundle(&bundle, width)?.into_iter().skip(skipped).map(<[u8]>::to_vec));
+            index = number * TILE_WIDTH + width;
+        }
+        Ok(entries)
     }
 
     /// The bundle `number` with its first `width` entries.
@@ -159,7 +177,8 @@ impl Reader {
     pub(crate) fn prove(&self, log: LogId, index: u64) -> Result<Proof, Error> {
         let view = self.log_view(log)?;
         self.within(log, index)?;
-        let unsigned = || Error::NotPublished { log, size: index + 1, why: "nothing signs it now".to_owned() };
+        let unsigned =
+            || Error::NotPublished { log, size: index.saturating_add(1), why: "nothing signs it now".to_owned() };
         let size = view.published.filter(|size| index < *size).ok_or_else(unsigned)?;
         let path = self.with_nodes(log, size, |nodes| prove_inclusion(nodes, index, size))?;
         let checkpoint = self.checkpoint(log, size)?.ok_or_else(unsigned)?;
@@ -197,10 +216,13 @@ impl Reader {
         bytes.map_or(Ok(Vec::new()), |bytes| decode_sealed(&bytes))
     }
 
-    /// The secret of a slot, as the request whose rows it opens. `nonce` matters for receipts alone.
-    pub(crate) fn request_of(&self, slot: u64, masked_nonce: Option<[u8; 32]>) -> Result<Request, Error> {
+    /// The secret in a slot: an error says whether it was erased, or is not here.
+    pub(crate) fn secret_of(&self, slot: u64) -> Result<Secret, Error> {
+        if self.erasing.contains(&slot) {
+            return Err(Error::Erased);
+        }
         let secrets = self.secrets.as_ref().ok_or(Error::SecretMissing)?;
-        Request::again(&self.identity.name, secrets, slot, masked_nonce)
+        secrets.secret(slot).map(|secret| Secret::new(&secret))
     }
 
     pub(crate) fn request_record(&self, request: &Hash) -> Result<RequestRecord, Error> {
@@ -232,9 +254,9 @@ impl Reader {
                 granted.push(GrantedRow::Hidden(row.leaf));
                 continue;
             }
-            granted.push(match self.request_of(row.slot, None) {
-                Ok(request) => {
-                    let (salt, row) = row.open(&request, &place.boot, place.sequence, number)?;
+            granted.push(match self.secret_of(row.slot) {
+                Ok(secret) => {
+                    let (salt, row) = row.open(&secret, &place.boot, place.sequence, number)?;
                     GrantedRow::Open { salt, row }
                 }
                 Err(Error::Erased) => GrantedRow::Erased(row.leaf),

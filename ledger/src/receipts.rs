@@ -7,7 +7,7 @@ use loam_ledger_core::receipt::{Opening, Receipt};
 use loam_ledger_core::tree::prove_inclusion;
 
 use crate::error::Error;
-use crate::layout::{CompletionRecord, completion_key, log_of};
+use crate::layout::{AnswerRecord, answer_key, log_of};
 use crate::ledger::Ledger;
 use crate::store::Space;
 
@@ -16,31 +16,27 @@ impl Ledger {
     pub fn receipt(&self, request: &Hash, choice: u32) -> Result<Receipt, Error> {
         let reader = &self.reader;
         let record = reader.request_record(request)?;
-        let completion = reader.store.value(Space::Request, &completion_key(request, choice))?;
-        let completion = CompletionRecord::decode(&completion.ok_or(Error::NotCompleted)?)?;
-        let (log, index) = (log_of(completion.place.log), completion.place.index);
-        let secret = reader.request_of(record.slot, record.masked_nonce)?;
-        if secret.commitment() != *request {
+        let answer = reader.store.value(Space::Request, &answer_key(request, choice))?;
+        let answer = answer.map(|bytes| AnswerRecord::decode(&bytes)).transpose()?;
+        let (place, row_index) =
+            answer.and_then(|answer| Some((answer.place, answer.completed?))).ok_or(Error::NotCompleted)?;
+        let (log, index) = (log_of(place.log), place.index);
+        let secret = reader.secret_of(record.slot)?;
+        let seed = secret.seed(record.masked_nonce.map(|masked| secret.mask(masked)));
+        if seed.commitment(&reader.identity.name) != *request {
             return Err(Error::damaged("a request's record", "it leads to another request's secret"));
         }
-        self.publish_to(log, index + 1)?;
+        self.publish_to(log, index)?;
         let entry = reader.entry(log, index)?;
-        let misplaced = || Error::damaged("a completion's record", "it leads to no row of the request");
-        let place = Entry::decode(&entry)?.place().ok_or_else(misplaced)?;
+        let misplaced = || Error::damaged("an answer's record", "it leads to no row of the request");
+        let engine = Entry::decode(&entry)?.place().ok_or_else(misplaced)?;
         let rows = reader.sealed_rows(log, index)?;
-        let row = usize::try_from(completion.row).ok().and_then(|row| rows.get(row)).ok_or_else(misplaced)?;
-        let (salt, row) = row.open(&secret, &place.boot, place.sequence, completion.row)?;
+        let row = usize::try_from(row_index).ok().and_then(|row| rows.get(row)).ok_or_else(misplaced)?;
+        let (salt, row) = row.open(&secret, &engine.boot, engine.sequence, row_index)?;
         let leaves: Vec<Hash> = rows.iter().map(|row| row.leaf).collect();
-        let Ok(row_path) = prove_inclusion(&leaves[..], completion.row.into(), leaves.len() as u64);
-        let opening = Opening {
-            entry,
-            row_index: completion.row,
-            row_path,
-            row,
-            salt,
-            seed: secret.seed(),
-            keys: What::ALL.map(|what| secret.key(what, choice)),
-        };
+        let Ok(row_path) = prove_inclusion(&leaves[..], row_index.into(), leaves.len() as u64);
+        let keys = What::ALL.map(|what| secret.key(what, choice));
+        let opening = Opening { entry, row_index, row_path, row, salt, seed, keys };
         Ok(Receipt { proof: reader.prove(log, index)?, opening })
     }
 }

@@ -15,6 +15,9 @@ use crate::store::{Batch, Pair, Space, Store, Visit};
 /// Bytes of log before RocksDB must have moved them into tables: bounds the time that a restart reads.
 const WAL_BYTES_MAX: u64 = 256 << 20;
 
+/// Bytes of tables that are rearranged at once, which need as much room again while it lasts.
+const COMPACTION_BYTES_MAX: u64 = 256 << 20;
+
 /// Bytes that a map gathers in memory before it writes a table.
 const WRITE_BUFFER_BYTES: usize = 64 << 20;
 
@@ -72,6 +75,7 @@ fn families() -> impl Iterator<Item = ColumnFamilyDescriptor> {
     Space::ALL.into_iter().map(|space| {
         let mut options = Options::default();
         options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+        options.set_max_compaction_bytes(COMPACTION_BYTES_MAX);
         // Entries repeat their engine's ids and digests. Tiles are hashes and rows are ciphertext: neither shrinks.
         let repeats = matches!(space, Space::Entry | Space::Checkpoint);
         options.set_compression_type(if repeats { DBCompressionType::Lz4 } else { DBCompressionType::None });
@@ -90,6 +94,8 @@ fn options() -> Options {
     options.set_track_and_verify_wals_in_manifest(true);
     options.set_keep_log_file_num(4);
     options.set_max_background_jobs(2);
+    options.set_max_compaction_bytes(COMPACTION_BYTES_MAX);
+    options.set_db_write_buffer_size(4 * WRITE_BUFFER_BYTES);
     options
 }
 

@@ -6,7 +6,7 @@ use loam_ledger_core::entry::Id16;
 use loam_ledger_core::hash::row_leaf_hash;
 
 use crate::error::Error;
-use crate::secrets::Request;
+use crate::request::{Request, Secret};
 
 /// One row at rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,22 +21,22 @@ pub(crate) struct SealedRow {
 impl SealedRow {
     /// Hides a row. `place` is where it will lie: its boot, its sequence, its number in the entry.
     pub(crate) fn seal(request: &Request, boot: &Id16, sequence: u64, number: u32, mut row: Vec<u8>) -> Self {
-        let leaf = row_leaf_hash(&request.salt(boot, sequence, number), &row);
-        request.veil(boot, sequence, number, &mut row);
+        let leaf = row_leaf_hash(&request.secret().salt(boot, sequence, number), &row);
+        request.secret().veil(boot, sequence, number, &mut row);
         Self { slot: request.slot(), leaf, hidden: row }
     }
 
     /// Shows a row again, with its salt, once it is seen to be the one that was sealed.
     pub(crate) fn open(
         &self,
-        request: &Request,
+        secret: &Secret,
         boot: &Id16,
         sequence: u64,
         number: u32,
     ) -> Result<(Key16, Vec<u8>), Error> {
         let mut row = self.hidden.clone();
-        request.veil(boot, sequence, number, &mut row);
-        let salt = request.salt(boot, sequence, number);
+        secret.veil(boot, sequence, number, &mut row);
+        let salt = secret.salt(boot, sequence, number);
         if row_leaf_hash(&salt, &row) == self.leaf {
             Ok((salt, row))
         } else {

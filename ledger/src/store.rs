@@ -18,9 +18,11 @@ pub enum Space {
     Rows,
     /// Engines: where each stands in its chain.
     Engine,
+    /// Boots that ended: (engine, boot) to the entry of the next boot, which closed it.
+    Boot,
     /// Signed checkpoints: (log, size) to the note.
     Checkpoint,
-    /// Requests: where their rows begin and their completions lie.
+    /// Requests and their answers: where their rows begin and their completions lie.
     Request,
     /// What erased rows counted, until the epoch that it belongs to is closed.
     Erased,
@@ -28,8 +30,17 @@ pub enum Space {
 
 impl Space {
     /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::Meta, Self::Entry, Self::Tile, Self::Rows, Self::Engine, Self::Checkpoint, Self::Request, Self::Erased];
+    pub const ALL: [Self; 9] = [
+        Self::Meta,
+        Self::Entry,
+        Self::Tile,
+        Self::Rows,
+        Self::Engine,
+        Self::Boot,
+        Self::Checkpoint,
+        Self::Request,
+        Self::Erased,
+    ];
 
     /// The name under which a store keeps the map.
     pub fn name(self) -> &'static str {
@@ -39,6 +50,7 @@ impl Space {
             Self::Tile => "tile",
             Self::Rows => "rows",
             Self::Engine => "engine",
+            Self::Boot => "boot",
             Self::Checkpoint => "checkpoint",
             Self::Request => "request",
             Self::Erased => "erased",

@@ -1,11 +1,15 @@
 //! What goes to the committer: an entry made whole, its rows sealed, and who wants to hear of it.
 
+use std::sync::Arc;
+
 use loam_ledger_core::Hash;
 use loam_ledger_core::entry::Entry;
+use loam_ledger_core::hash::leaf_hash;
 use loam_ledger_core::origin::LogId;
 
 use crate::engines::Rowed;
 use crate::error::Error;
+use crate::request::Request;
 
 /// When an append is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +31,8 @@ pub struct Committed {
     pub leaf: Hash,
 }
 
-/// Called once an append reached its level, or was refused. It runs on the ledger's own threads: it must be quick.
+/// Called once an append reached its level, or was refused. It runs on the ledger's own threads, so it must be quick,
+/// and must neither append, publish, erase nor drop the ledger; where it panics, the ledger fails.
 pub type Acknowledge = Box<dyn FnOnce(Result<Committed, Error>) + Send>;
 
 /// An entry with its rows, ready to be appended. Appending it again tells where it lies.
@@ -42,7 +47,9 @@ pub struct Prepared {
     /// The first slot that these rows do not use.
     pub(crate) slots_below: u64,
     pub(crate) begun: Vec<Begun>,
-    pub(crate) completed: Vec<Completed>,
+    pub(crate) answers: Vec<AnswerMark>,
+    /// The requests of the rows, held against erasing until the rows are durable.
+    pub(crate) requests: Vec<Arc<Request>>,
 }
 
 /// A request whose first row this is.
@@ -53,15 +60,32 @@ pub(crate) struct Begun {
     pub(crate) masked_nonce: Option<[u8; 32]>,
 }
 
-/// An answer whose completion row this is.
+/// An answer that begins or ends here.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Completed {
+pub(crate) struct AnswerMark {
     pub(crate) request: Hash,
     pub(crate) choice: u32,
-    pub(crate) row: u32,
+    /// The number of its completion row, where it ends.
+    pub(crate) completed: Option<u32>,
 }
 
 impl Prepared {
+    /// An entry without rows.
+    pub(crate) fn new(entry: Entry) -> Self {
+        let bytes = entry.encode();
+        Self {
+            leaf: leaf_hash(&bytes),
+            entry,
+            bytes,
+            rows: Vec::new(),
+            rowed: Rowed::default(),
+            slots_below: 0,
+            begun: Vec::new(),
+            answers: Vec::new(),
+            requests: Vec::new(),
+        }
+    }
+
     /// The entry's bytes.
     pub fn entry_bytes(&self) -> &[u8] {
         &self.bytes
@@ -74,6 +98,6 @@ impl Prepared {
 
     /// Bytes that it takes in the queue.
     pub(crate) fn weight(&self) -> usize {
-        self.bytes.len() + self.rows.len() + 64
+        self.bytes.len() + self.rows.len() + 128 * (1 + self.begun.len() + self.answers.len() + self.requests.len() / 8)
     }
 }

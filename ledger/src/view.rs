@@ -1,7 +1,7 @@
 //! What everybody may see: where each log durably stands, what is signed, and whether the ledger failed.
 
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use loam_ledger_core::Hash;
 use loam_ledger_core::origin::LogId;
@@ -15,6 +15,8 @@ pub(crate) struct Shared {
     view: Mutex<View>,
     /// Rings whenever the view changes.
     changed: Condvar,
+    /// Held by whoever erases, and shared by whoever exports.
+    erasing: RwLock<()>,
 }
 
 #[derive(Clone, Default)]
@@ -60,7 +62,17 @@ impl LogView {
 
 impl Shared {
     pub(crate) fn new(logs: BTreeMap<u32, LogView>) -> Self {
-        Self { view: Mutex::new(View { logs, ..View::default() }), changed: Condvar::new() }
+        Self { view: Mutex::new(View { logs, ..View::default() }), changed: Condvar::new(), erasing: RwLock::new(()) }
+    }
+
+    /// Nobody exports while this is held.
+    pub(crate) fn erasing(&self) -> RwLockWriteGuard<'_, ()> {
+        self.erasing.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody erases while this is held.
+    pub(crate) fn exporting(&self) -> RwLockReadGuard<'_, ()> {
+        self.erasing.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn view(&self) -> MutexGuard<'_, View> {
@@ -88,8 +100,12 @@ impl Shared {
 
     /// The ledger failed: from now on every call says so.
     pub(crate) fn fail(&self, why: &Error) {
+        let why = match why {
+            Error::Failed { why } => why.clone(),
+            other => other.to_string(),
+        };
         self.change(|view| {
-            view.failed.get_or_insert_with(|| why.to_string());
+            view.failed.get_or_insert(why);
         });
     }
 

@@ -3,12 +3,12 @@
 //! Sealing rows is most of the work and needs only the step's number, so many threads may do it at once; a step then
 //! waits for its turn, is chained, and goes to the queue in its order.
 
-use std::sync::atomic::Ordering;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use loam_ledger_core::Hash;
 use loam_ledger_core::entry::{Batch, Boot, Entry, Id16, Place, ROWS_MAX};
-use loam_ledger_core::hash::leaf_hash;
 use loam_ledger_core::row::{Row, Step};
 use loam_ledger_core::tree::root_of_leaves;
 
@@ -16,9 +16,9 @@ use crate::committer::Command;
 use crate::engines::Rowed;
 use crate::error::Error;
 use crate::inlet::Inlet;
+use crate::request::{Answers, Change, Request};
 use crate::sealed::{SealedRow, encode_sealed};
-use crate::secrets::Request;
-use crate::submission::{Acknowledge, Begun, Completed, Level, Prepared};
+use crate::submission::{Acknowledge, AnswerMark, Begun, Level, Prepared};
 
 /// What an engine says when it starts.
 #[derive(Clone, Copy, Debug)]
@@ -51,17 +51,19 @@ pub struct Writer {
     inlet: Arc<Inlet>,
     info: BootInfo,
     boot: Id16,
+    /// The next sequence that nobody has.
+    next: AtomicU64,
     chain: Mutex<Chain>,
     turned: Condvar,
 }
 
 struct Chain {
-    /// The next sequence that nobody has.
-    next: u64,
     /// The sequence whose turn it is.
     turn: u64,
     previous: Hash,
     time_ms: u64,
+    /// Tokens that entries count and rows do not yet.
+    unrowed: Rowed,
     /// A step was dropped before its turn came, so none can follow.
     broken: bool,
 }
@@ -79,22 +81,11 @@ impl Writer {
     /// Starts a boot: its first entry goes to the queue, and `acknowledge` hears of it.
     pub(crate) fn boot(inlet: Arc<Inlet>, info: BootInfo, boot: Boot, acknowledge: Acknowledge) -> Result<Self, Error> {
         let (id, time_ms) = (boot.boot, boot.time_ms);
-        let entry = Entry::Boot(boot);
-        let bytes = entry.encode();
-        let leaf = leaf_hash(&bytes);
-        let prepared = Prepared {
-            entry,
-            bytes,
-            leaf,
-            rows: Vec::new(),
-            rowed: Rowed::default(),
-            slots_below: 0,
-            begun: Vec::new(),
-            completed: Vec::new(),
-        };
+        let prepared = Prepared::new(Entry::Boot(boot));
+        let previous = prepared.leaf;
         inlet.push(Command::Append(Box::new(prepared), Level::Durable, Some(acknowledge)), true)?;
-        let chain = Chain { next: 1, turn: 1, previous: leaf, time_ms, broken: false };
-        Ok(Self { inlet, info, boot: id, chain: Mutex::new(chain), turned: Condvar::new() })
+        let chain = Chain { turn: 1, previous, time_ms, unrowed: Rowed::default(), broken: false };
+        Ok(Self { inlet, info, boot: id, next: AtomicU64::new(1), chain: Mutex::new(chain), turned: Condvar::new() })
     }
 
     /// The boot's id.
@@ -107,24 +98,23 @@ impl Writer {
         Step { boot: self.boot, sequence }
     }
 
-    /// Takes the number of the next step.
-    pub fn ticket(&self) -> Ticket<'_> {
-        let mut chain = self.chain();
-        chain.next += 1;
-        Ticket { writer: self, sequence: chain.next - 1, used: false }
+    /// Takes the number of the next step. Refused, before a number is taken, when the ledger failed or space is low.
+    pub fn ticket(&self) -> Result<Ticket<'_>, Error> {
+        self.inlet.check()?;
+        Ok(Ticket { writer: self, sequence: self.next.fetch_add(1, Ordering::Relaxed), used: false })
     }
 
     /// Appends a step with rows that need not know its number, and returns it.
     pub fn append(&self, step: StepRecord, level: Level, acknowledge: Option<Acknowledge>) -> Result<u64, Error> {
-        let ticket = self.ticket();
+        let ticket = self.ticket()?;
         let sequence = ticket.sequence;
         ticket.append(step, level, acknowledge).map(|()| sequence)
     }
 
     /// Says that the engine stops in order. Call it when no request is open and no ticket is out.
     pub fn stop(self) -> Result<(), Error> {
-        let engine = self.info.engine;
-        self.inlet.ask(|done| Command::StopEngine(engine, done))
+        let (engine, boot) = (self.info.engine, self.boot);
+        self.inlet.ask(|done| Command::StopEngine { engine, boot, done })
     }
 
     fn chain(&self) -> MutexGuard<'_, Chain> {
@@ -139,6 +129,8 @@ impl Ticket<'_> {
     }
 
     /// Appends the step. It waits for the steps before it and for room in the queue, not for the disk.
+    ///
+    /// A step that is refused writes nothing, and gives its number back unless a later one is out already.
     pub fn append(self, step: StepRecord, level: Level, acknowledge: Option<Acknowledge>) -> Result<(), Error> {
         let inlet = Arc::clone(&self.writer.inlet);
         self.chained(step, |prepared| inlet.push(Command::Append(Box::new(prepared), level, acknowledge), true))
@@ -152,7 +144,7 @@ impl Ticket<'_> {
     /// Seals the rows, waits for the turn, chains the entry, and hands it on before the next step's turn comes.
     fn chained<T>(mut self, step: StepRecord, hand_on: impl FnOnce(Prepared) -> Result<T, Error>) -> Result<T, Error> {
         let writer = self.writer;
-        let sealed = writer.inlet.check().and_then(|()| self.seal(&step.rows))?;
+        let sealed = self.seal(&step.rows)?;
         let mut chain = writer.chain();
         while chain.turn != self.sequence && !chain.broken {
             chain = writer.turned.wait(chain).expect("nobody panics while the chain is held");
@@ -160,11 +152,15 @@ impl Ticket<'_> {
         if chain.broken {
             return Err(Error::Chain { engine: writer.info.engine, what: "a step before it was dropped" });
         }
-        chain.time_ms = chain.time_ms.max(writer.inlet.now_ms());
-        let entry = Entry::Batch(Batch {
+        // Whatever the committer or an auditor would refuse is refused here, before the chain depends on it.
+        let progress = Progress::of(&step.rows, &writer.boot, self.sequence)?;
+        let unrowed =
+            chain.unrowed.left(step.prefilled_tokens, step.emitted_tokens, sealed.rowed, step.open_requests)?;
+        let time_ms = chain.time_ms.max(writer.inlet.now_ms());
+        let mut prepared = Prepared::new(Entry::Batch(Batch {
             place: Place { engine: writer.info.engine, boot: writer.boot, sequence: self.sequence },
             previous: chain.previous,
-            time_ms: chain.time_ms,
+            time_ms,
             base: writer.info.base,
             build: writer.info.build,
             prefilled_tokens: step.prefilled_tokens,
@@ -172,20 +168,17 @@ impl Ticket<'_> {
             row_count: sealed.count,
             rows_root: sealed.root,
             open_requests: step.open_requests,
-        });
-        let bytes = entry.encode();
-        let leaf = leaf_hash(&bytes);
-        let outcome = hand_on(Prepared {
-            entry,
-            bytes,
-            leaf,
-            rows: sealed.rows,
-            rowed: sealed.rowed,
-            slots_below: sealed.slots_below,
-            begun: sealed.begun,
-            completed: sealed.completed,
-        })?;
-        (chain.previous, chain.turn) = (leaf, self.sequence + 1);
+        }));
+        prepared.rows = sealed.rows;
+        prepared.rowed = sealed.rowed;
+        prepared.slots_below = sealed.slots_below;
+        prepared.begun = progress.begun();
+        prepared.answers.clone_from(&progress.marks);
+        prepared.requests = step.rows.iter().map(|(request, _)| Arc::clone(request)).collect();
+        let leaf = prepared.leaf;
+        let outcome = hand_on(prepared)?;
+        progress.settle();
+        *chain = Chain { turn: self.sequence + 1, previous: leaf, time_ms, unrowed, broken: false };
         self.used = true;
         drop(chain);
         writer.turned.notify_all();
@@ -195,33 +188,23 @@ impl Ticket<'_> {
     fn seal(&self, rows: &[(Arc<Request>, Row)]) -> Result<Sealed, Error> {
         let too_many = || Error::TooManyRows { rows: rows.len(), max: ROWS_MAX };
         let count = u32::try_from(rows.len()).ok().filter(|count| *count <= ROWS_MAX).ok_or_else(too_many)?;
-        let mut sealed = Sealed { count, ..Sealed::default() };
-        let mut sealed_rows = Vec::with_capacity(rows.len());
+        let (mut rowed, mut slots_below) = (Rowed::default(), 0);
+        let mut sealed = Vec::with_capacity(rows.len());
         for (number, (request, row)) in (0u32..).zip(rows) {
             if row.request() != request.commitment() {
                 return Err(Error::RowOfAnotherRequest);
             }
-            match row {
-                Row::Usage(usage) => sealed.count_usage(usage.tokens.prefilled, usage.tokens.emitted)?,
-                Row::Completion(completion) => sealed.completed.push(Completed {
-                    request: completion.request,
-                    choice: completion.choice,
-                    row: number,
-                }),
+            if let Row::Usage(usage) = row {
+                rowed = rowed.plus(usage.tokens.prefilled, usage.tokens.emitted)?;
             }
             let bytes = row.encode();
             // A row that a strict reader would refuse must not get in.
             Row::decode(&bytes)?;
-            sealed_rows.push(SealedRow::seal(request, &self.writer.boot, self.sequence, number, bytes));
-            sealed.slots_below = sealed.slots_below.max(request.slot() + 1);
-            if !request.begun.swap(true, Ordering::AcqRel) {
-                let masked_nonce = request.masked_nonce();
-                sealed.begun.push(Begun { request: request.commitment(), slot: request.slot(), masked_nonce });
-            }
+            sealed.push(SealedRow::seal(request, &self.writer.boot, self.sequence, number, bytes));
+            slots_below = slots_below.max(request.slot() + 1);
         }
-        sealed.root = root_of_leaves(&sealed_rows.iter().map(|row| row.leaf).collect::<Vec<_>>());
-        sealed.rows = encode_sealed(&sealed_rows);
-        Ok(sealed)
+        let root = root_of_leaves(&sealed.iter().map(|row| row.leaf).collect::<Vec<_>>());
+        Ok(Sealed { count, root, rows: encode_sealed(&sealed), rowed, slots_below })
     }
 }
 
@@ -231,47 +214,65 @@ impl Drop for Ticket<'_> {
             return;
         }
         // The last number that was taken can be taken again; behind any other, steps wait that cannot go on.
-        let mut chain = self.writer.chain();
-        if chain.next == self.sequence + 1 {
-            chain.next = self.sequence;
-        } else {
-            chain.broken = true;
+        let next = &self.writer.next;
+        if next.compare_exchange(self.sequence + 1, self.sequence, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            self.writer.chain().broken = true;
         }
-        drop(chain);
         self.writer.turned.notify_all();
     }
 }
 
-/// A step's rows, sealed, and what the committer must know of them.
+/// A step's rows, sealed.
 struct Sealed {
     count: u32,
     root: Hash,
     rows: Vec<u8>,
     rowed: Rowed,
     slots_below: u64,
-    begun: Vec<Begun>,
-    completed: Vec<Completed>,
 }
 
-impl Default for Sealed {
-    fn default() -> Self {
-        Self {
-            count: 0,
-            root: Hash::EMPTY_TREE,
-            rows: Vec::new(),
-            rowed: Rowed::default(),
-            slots_below: 0,
-            begun: Vec::new(),
-            completed: Vec::new(),
+/// How far a step brings its requests; nothing of it holds before [`Progress::settle`].
+struct Progress<'a> {
+    requests: BTreeMap<u64, (&'a Arc<Request>, bool, Answers)>,
+    marks: Vec<AnswerMark>,
+}
+
+impl<'a> Progress<'a> {
+    fn of(rows: &'a [(Arc<Request>, Row)], boot: &Id16, sequence: u64) -> Result<Self, Error> {
+        let mut progress = Self { requests: BTreeMap::new(), marks: Vec::new() };
+        for (number, (request, row)) in (0u32..).zip(rows) {
+            let (_, _, answers) = progress.requests.entry(request.slot()).or_insert_with(|| {
+                let answers = request.answers().clone();
+                (request, answers.untouched(), answers)
+            });
+            let choice = match row {
+                Row::Usage(usage) => usage.choice,
+                Row::Completion(completion) => completion.choice,
+            };
+            let completed = match answers.take(row, boot, sequence)? {
+                Change::Nothing => continue,
+                Change::Begins => None,
+                Change::Completes => Some(number),
+            };
+            progress.marks.push(AnswerMark { request: request.commitment(), choice, completed });
         }
+        Ok(progress)
     }
-}
 
-impl Sealed {
-    fn count_usage(&mut self, prefilled: u64, emitted: u64) -> Result<(), Error> {
-        let add = |sum: u64, more| sum.checked_add(more).ok_or(Error::RowsExceedEntries);
-        self.rowed.prefilled = add(self.rowed.prefilled, prefilled)?;
-        self.rowed.emitted = add(self.rowed.emitted, emitted)?;
-        Ok(())
+    /// The requests whose first rows these are.
+    fn begun(&self) -> Vec<Begun> {
+        let new = self.requests.values().filter(|(_, untouched, _)| *untouched);
+        let begun = new.map(|(request, _, _)| Begun {
+            request: request.commitment(),
+            slot: request.slot(),
+            masked_nonce: request.masked_nonce(),
+        });
+        begun.collect()
+    }
+
+    fn settle(self) {
+        for (request, _, answers) in self.requests.into_values() {
+            *request.answers() = answers;
+        }
     }
 }

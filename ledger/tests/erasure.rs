@@ -71,7 +71,6 @@ fn an_erased_request_leaves_no_trace_and_every_other_proof_verifies() {
     let top = tempfile::tempdir().expect("a temporary folder");
     let data = top.path().join("data");
     let home = Folder::new(&data, None);
-    home.make().expect("a new folder");
     let ledger = Ledger::create(&home, "test.example/erasure", options()).expect("a new ledger");
     let writer = ledger.boot(boot_info(1)).expect("a boot");
     let (gone, _) = whole_request(&ledger, &writer, "clay").expect("a request");

@@ -9,7 +9,7 @@ use loam_ledger_core::audit::{
     Class, Failure, Fault, Folder, LedgerReport, LogReport, Options, ReadError, Scope, audit_ledger, audit_log,
 };
 use loam_ledger_core::entry::{Batch, Boot, Entry};
-use loam_ledger_core::note::SigningKey;
+use loam_ledger_core::note::{Note, SigningKey};
 use loam_ledger_core::origin::LogId;
 use loam_ledger_core::policy::Policy;
 use loam_ledger_core::row::Row;
@@ -300,4 +300,25 @@ fn a_ledger_is_audited_with_the_key_of_its_records_log() {
         let failure = audit_ledger(&files, key.verifier(), Options::default(), &mut |_, _, _| ()).unwrap_err();
         assert!(matches!(&failure, Failure::Invalid(f) if f.class == Class::Signature), "{failure}");
     }
+}
+
+/// How a ledger examines itself: its head is its own, everything else is checked as ever, and nobody else is given such
+/// an export.
+#[test]
+fn a_head_without_a_signature_passes_for_its_owner_alone() {
+    let log = World::new(300).seal().logs(Grant::All).remove(1);
+    let mut files = log.export();
+    files.0.remove("MANIFEST.sha256");
+    let note = Note::parse(files.file("checkpoint")).unwrap();
+    *files.file("checkpoint") = note.text().as_bytes().to_vec();
+    let audit = |files: &Files, unsigned_head| {
+        let options = Options { unsigned_head, ..Options::default() };
+        audit_log(files, key(log.id).verifier(), options, &mut |_, _| ()).map(|report| report.size)
+    };
+    assert_eq!(audit(&files, true), Ok(300));
+    assert!(matches!(audit(&files, false), Err(Failure::Invalid(f)) if f.class == Class::Malformed));
+    files.file("checkpoints/150")[150] ^= 1;
+    assert!(
+        matches!(audit(&files, true), Err(Failure::Invalid(f)) if f.class == Class::Signature || f.class == Class::Malformed)
+    );
 }

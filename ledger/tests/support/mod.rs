@@ -43,6 +43,12 @@ impl Running {
         Ok(Self { request: ledger.begin_request(nonce)?, pairs, tokens: Tokens::default(), steps: None })
     }
 
+    /// The same request, as if none of its rows had been made.
+    pub(crate) fn again(other: &Self) -> Self {
+        let (request, pairs) = (Arc::clone(&other.request), other.pairs.clone());
+        Self { request, pairs, tokens: Tokens::default(), steps: None }
+    }
+
     pub(crate) fn name(&self) -> Hash {
         self.request.commitment()
     }
@@ -101,7 +107,7 @@ pub(crate) fn usage_step(running: &mut Running, sequence: u64) -> StepRecord {
 /// Appends a step and waits for its level.
 pub(crate) fn append(writer: &Writer, level: Level, step: impl FnOnce(u64) -> StepRecord) -> Result<Committed, Error> {
     let (sender, outcome) = mpsc::channel();
-    let ticket = writer.ticket();
+    let ticket = writer.ticket()?;
     let step = step(ticket.sequence());
     ticket.append(step, level, Some(Box::new(move |result| drop(sender.send(result)))))?;
     outcome.recv().expect("an append that was taken is acknowledged or refused")

@@ -1,7 +1,8 @@
 //! `loam ledger bench`: appends synthetic entries as fast as this disk and these processors take them.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -33,7 +34,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     entries: u64,
     /// Rows of each entry.
-    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(..=i64::from(ROWS_MAX - 2 * 512)))]
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(..=i64::from(ROWS_MAX)))]
     rows: u32,
     /// Threads that append.
     #[arg(long, value_name = "W", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -127,13 +128,13 @@ impl Work<'_> {
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
-    /// The given completions first, many to an entry; the last entry that is left takes all that remain.
+    /// The given completions first, many to an entry.
     fn append_given(&self, given: &[GivenCompletion]) -> anyhow::Result<Option<Hash>> {
         let (mut rest, mut request) = (given, None);
         while !rest.is_empty() {
             ensure!(self.take(), "--completions: {} are left over; append more entries", rest.len());
             let (now, later) = rest.split_at(rest.len().min(GIVEN_PER_ENTRY));
-            let ticket = self.writer.ticket();
+            let ticket = self.writer.ticket()?;
             let mut step = StepRecord::default();
             for each in now {
                 let mut synthetic = Synthetic::given(self.ledger, each)?;
@@ -162,7 +163,7 @@ impl Work<'_> {
             }
             // Known beforehand, so that the last entry of this thread can complete whatever runs.
             let another = self.take();
-            let ticket = self.writer.ticket();
+            let ticket = self.writer.ticket()?;
             let sequence = ticket.sequence();
             let mut step = StepRecord::default();
             for (lane, slot) in (0u64..).zip(&mut running) {
@@ -189,10 +190,20 @@ impl Work<'_> {
     }
 }
 
-/// Writes each group's acknowledgements in one system call, so that a kill leaves at most one torn line.
+/// Writes each group's acknowledgements in one system call, so that a kill leaves at most one torn line. One that an
+/// earlier kill left is cut off first.
 fn ack_writer(path: &PathBuf) -> anyhow::Result<Observe> {
-    let file = OpenOptions::new().create(true).append(true).open(path);
-    let mut file = file.with_context(|| path.display().to_string())?;
+    let cut_torn_line = || -> std::io::Result<File> {
+        let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+        let length = file.metadata()?.len();
+        let tail = length.min(4096);
+        let mut last = vec![0; usize::try_from(tail).expect("at most 4096")];
+        file.read_exact_at(&mut last, length - tail)?;
+        let torn = last.iter().rev().take_while(|byte| **byte != b'\n').count();
+        file.set_len(length - torn as u64)?;
+        Ok(file)
+    };
+    let mut file = cut_torn_line().with_context(|| path.display().to_string())?;
     Ok(Box::new(move |group| {
         use std::fmt::Write as _;
         let mut lines = String::with_capacity(group.len() * 80);

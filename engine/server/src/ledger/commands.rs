@@ -41,13 +41,12 @@ pub(crate) fn init(place: &Place, origin: Option<&str>) -> anyhow::Result<()> {
 
 pub(crate) fn export(place: &Place, out: &Path, log: Option<&str>, scope: &RowScope) -> anyhow::Result<()> {
     let ledger = place.open()?;
-    let logs = match log {
-        Some("all") => ledger.logs().into_iter().map(|log| (log, out.join(log.to_string()))).collect(),
-        Some(log) => vec![(log.parse::<LogId>()?, out.to_owned())],
-        None => vec![(ledger.newest_shard(), out.to_owned())],
-    };
-    for (log, out) in logs {
-        ledger.export(log, scope, &out)?;
+    if log == Some("all") {
+        ledger.export_all(scope, out)?;
+        println!("{}: all logs written to {}", ledger.name(), out.display());
+    } else {
+        let log = log.map_or(Ok(ledger.newest_shard()), str::parse)?;
+        ledger.export(log, scope, out)?;
         println!("{}/{log}: written to {}", ledger.name(), out.display());
     }
     Ok(ledger.close()?)
@@ -112,7 +111,7 @@ pub(crate) fn status(place: &Place, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         let say = |(log, size, signed, root, frozen): &(LogId, u64, Option<u64>, Hash, bool)| json!({"log": log.to_string(), "size": size, "signed": signed, "root": root.to_hex(), "frozen": frozen});
         let logs: Vec<_> = logs.iter().map(say).collect();
-        let status = json!({"name": ledger.name(), "format": 1, "secrets": secrets,
+        let status = json!({"name": ledger.name(), "format": 1, "secrets": secrets, "missing_secrets": ledger.missing_secrets(),
             "erased_requests": ledger.erased_requests()?, "free_bytes": ledger.free_bytes()?, "logs": logs});
         println!("{status}");
         return Ok(());
@@ -126,6 +125,9 @@ pub(crate) fn status(place: &Place, as_json: bool) -> anyhow::Result<()> {
     println!("  free: {} MiB, reserve {} MiB", ledger.free_bytes()? >> 20, place.reserve_bytes >> 20);
     if !secrets {
         println!("  the file of secrets is missing: proofs of entries work, no row can be opened");
+    }
+    if ledger.missing_secrets() > 0 {
+        println!("  the file of secrets lacks {} that rows use: it is an older copy", ledger.missing_secrets());
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use loam_ledger::{Folder, Ledger, Options, RowScope};
+use loam_ledger::{Folder, Ledger, Options, RESERVE_BYTES, RowScope};
 use loam_ledger_core::Hash;
 use loam_ledger_core::origin::LogId;
 
@@ -32,7 +32,7 @@ pub(crate) struct Place {
     #[arg(long, value_name = "FILE", env = "LOAM_FLOOR")]
     floor: Option<PathBuf>,
     /// Free bytes below which nothing more is taken.
-    #[arg(long, value_name = "BYTES", env = "LOAM_RESERVE_BYTES", default_value_t = 256 << 20)]
+    #[arg(long, value_name = "BYTES", env = "LOAM_RESERVE_BYTES", default_value_t = RESERVE_BYTES)]
     reserve_bytes: u64,
 }
 
@@ -183,9 +183,7 @@ impl Place {
             Some(name) => name.to_owned(),
             None => requests::random_name()?,
         };
-        let home = self.home();
-        home.make()?;
-        Ledger::create(&home, &name, options).with_context(|| format!("making a ledger named {name}"))
+        Ledger::create(&self.home(), &name, options).with_context(|| format!("making a ledger named {name}"))
     }
 }
 
