@@ -5,6 +5,8 @@
 #   deps.sh env          print `export NAME=value` lines for plain cargo; installs nothing
 #   deps.sh run CMD...   run a command in that environment; installs nothing
 #
+# Both also claim the build folder for this checkout; see there.
+#
 # libclang reads RocksDB's C header while we build (bindgen loads it at run time); no program we make needs it.
 # It comes from the system, else from apt, else from a pinned Python wheel that is unpacked into the user's cache.
 # LOAM_LIBCLANG=wheel asks for the wheel even where the system has one.
@@ -175,15 +177,33 @@ install_all() {
     say libclang "$libclang"
 }
 
+# --- the build folder -----------------------------------------------------------------------------------------------
+
+# Cargo tells a workspace's own crates apart by their names and the times of their files, not by where they lie. In a
+# build folder that checkouts share it would take what another one built, if that is newer, for built from here. So
+# whoever builds after another checkout did builds Loam's own crates anew; those of others, RocksDB first, stay.
+claim_build_folder() {
+    local folder=${CARGO_TARGET_DIR:-} here mark owner=
+    [[ -n $folder && -d $folder ]] || return 0
+    here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+    mark=$folder/.loam-checkout
+    [[ ! -f $mark ]] || read -r owner <"$mark" || true
+    [[ $owner != "$here" ]] || return 0
+    rm -rf "$folder"/*/.fingerprint/loam-*
+    printf '%s\n' "$here" >"$mark"
+}
+
 case ${1:-} in
 install) install_all ;;
 env)
+    claim_build_folder
     locate
     [[ -z $path ]] || printf 'export LIBCLANG_PATH=%q\n' "$path"
     [[ -z $args ]] || printf 'export BINDGEN_EXTRA_CLANG_ARGS=%q\n' "$args"
     ;;
 run)
     shift
+    claim_build_folder
     locate
     [[ -z $path ]] || export LIBCLANG_PATH=$path
     [[ -z $args ]] || export BINDGEN_EXTRA_CLANG_ARGS=$args

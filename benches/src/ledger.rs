@@ -8,9 +8,9 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use loam_ledger::{BootInfo, Folder, Ledger, Level, Options, Request, RowScope, StepRecord, Writer};
+use loam_ledger::{BootInfo, ExportFolder, Folder, Ledger, Level, Options, Request, RowScope, StepRecord, Writer};
 use loam_ledger_core::Hash;
-use loam_ledger_core::audit::{Files, Options as AuditOptions, ReadError, audit_log};
+use loam_ledger_core::audit::{Options as AuditOptions, audit_log};
 use loam_ledger_core::commitment::What;
 use loam_ledger_core::hash::{digest, leaf_hash, node_hash};
 use loam_ledger_core::origin::LogId;
@@ -119,7 +119,7 @@ impl Bench {
         let key = ledger.verifier(SHARD)?;
         ledger.close()?;
         let began = Instant::now();
-        let report = audit_log(&Exported(&out), &key, AuditOptions::default(), &mut |_, _| ());
+        let report = audit_log(&ExportFolder::new(&out), &key, AuditOptions::default(), &mut |_, _| ());
         let report = report.map_err(|why| anyhow::anyhow!("{why}"))?;
         let rate = per_second(report.size, began.elapsed());
         self.add(
@@ -393,20 +393,4 @@ fn weight(folder: &Path) -> anyhow::Result<u64> {
         bytes += if each.file_type()?.is_dir() { weight(&each.path())? } else { each.metadata()?.len() };
     }
     Ok(bytes)
-}
-
-/// An export on disk.
-struct Exported<'a>(&'a Path);
-
-impl Files for Exported<'_> {
-    fn read(&self, path: &str) -> Result<Vec<u8>, ReadError> {
-        fs::read(self.0.join(path)).map_err(|_| ReadError::Missing)
-    }
-
-    fn list(&self, folder: &str) -> Result<Vec<String>, ReadError> {
-        let Ok(folder) = fs::read_dir(self.0.join(folder)) else {
-            return Ok(Vec::new());
-        };
-        Ok(folder.flatten().filter_map(|each| each.file_name().into_string().ok()).collect())
-    }
 }

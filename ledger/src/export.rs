@@ -192,6 +192,40 @@ impl Files for AllFiles<'_> {
     }
 }
 
+/// An export in a folder, as the audit reads it.
+pub struct ExportFolder {
+    top: PathBuf,
+}
+
+impl ExportFolder {
+    /// The export whose top is this folder.
+    pub fn new(top: &Path) -> Self {
+        Self { top: top.to_owned() }
+    }
+}
+
+impl Files for ExportFolder {
+    fn read(&self, path: &str) -> Result<Vec<u8>, ReadError> {
+        fs::read(self.top.join(path)).map_err(|why| match why.kind() {
+            std::io::ErrorKind::NotFound => ReadError::Missing,
+            _ => ReadError::Failed(why.to_string()),
+        })
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<String>, ReadError> {
+        let failed = |why: std::io::Error| ReadError::Failed(why.to_string());
+        let entries = match fs::read_dir(self.top.join(folder)) {
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed)?,
+        };
+        let name = |entry: std::io::Result<fs::DirEntry>| {
+            let name = entry.map_err(failed)?.file_name();
+            name.into_string().map_err(|name| ReadError::Failed(format!("{} is not text", name.display())))
+        };
+        entries.map(name).collect()
+    }
+}
+
 /// What an export's rows are called on a command line: `public`, `settlement`, `request:ID`.
 impl std::str::FromStr for RowScope {
     type Err = String;

@@ -48,6 +48,7 @@ struct Readme;
 
 pub use committer::Observe;
 pub use error::Error;
+pub use export::ExportFolder;
 pub use fsck::{Acked, Examined};
 pub use home::Folder;
 pub use keys::{Keys, MemoryKeys};

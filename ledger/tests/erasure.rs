@@ -6,36 +6,14 @@ use std::fs;
 use std::path::Path;
 
 use loam_ledger::home::MemoryHome;
-use loam_ledger::{Error, Folder, Ledger, Level, RowScope};
+use loam_ledger::{Error, ExportFolder, Folder, Ledger, Level, RowScope};
 use loam_ledger_core::Hash;
-use loam_ledger_core::audit::{Files, Options as AuditOptions, ReadError, Scope, audit_ledger, audit_log};
+use loam_ledger_core::audit::{Options as AuditOptions, Scope, audit_ledger, audit_log};
 use loam_ledger_core::granted::{GrantedRow, decode_granted, split_row_bundle};
 use loam_ledger_core::origin::LogId;
 use loam_ledger_core::receipt::Held;
 use loam_ledger_core::row::Row;
 use support::{Running, append, boot_info, options, usage_step, whole_request};
-
-/// An export on disk, read as the audit reads it.
-struct Exported<'a>(&'a Path);
-
-impl Files for Exported<'_> {
-    fn read(&self, path: &str) -> Result<Vec<u8>, ReadError> {
-        fs::read(self.0.join(path)).map_err(|_| ReadError::Missing)
-    }
-
-    fn list(&self, folder: &str) -> Result<Vec<String>, ReadError> {
-        let Ok(folder) = fs::read_dir(self.0.join(folder)) else {
-            return Ok(Vec::new());
-        };
-        Ok(folder.map(|each| each.expect("a file").file_name().into_string().expect("a name")).collect())
-    }
-}
-
-fn export_all(ledger: &Ledger, out: &Path) {
-    for log in ledger.logs() {
-        ledger.export(log, &RowScope::Settlement, &out.join(log.to_string())).expect("an export");
-    }
-}
 
 /// The clear rows of a request, as a settlement export shows them.
 fn rows_of(out: &Path, request: &Hash) -> Vec<Vec<u8>> {
@@ -76,7 +54,7 @@ fn an_erased_request_leaves_no_trace_and_every_other_proof_verifies() {
     let (gone, _) = whole_request(&ledger, &writer, "clay").expect("a request");
     let (stays, _) = whole_request(&ledger, &writer, "loess").expect("a request");
     let receipt = ledger.receipt(&stays, 0).expect("a receipt");
-    export_all(&ledger, &top.path().join("before"));
+    ledger.export_all(&RowScope::Settlement, &top.path().join("before")).expect("an export");
     let (secret, other) = (secret_of(&data, 1), secret_of(&data, 2));
     let rows = rows_of(&top.path().join("before"), &gone);
     assert_eq!(rows.len(), 3);
@@ -87,7 +65,7 @@ fn an_erased_request_leaves_no_trace_and_every_other_proof_verifies() {
     ledger.erase(&gone, 1).expect("once more changes nothing");
     assert_eq!(ledger.receipt(&gone, 0).map(drop), Err(Error::Erased));
     assert_eq!(ledger.erased_requests(), Ok(1));
-    export_all(&ledger, &top.path().join("after"));
+    ledger.export_all(&RowScope::Settlement, &top.path().join("after")).expect("an export");
     writer.stop().expect("a stop");
     ledger.close().expect("a clean end");
 
@@ -110,10 +88,11 @@ fn an_erased_request_leaves_no_trace_and_every_other_proof_verifies() {
     // Three of six rows are more than one in a hundred: an audit says so unless it is told to allow it.
     let records = ledger.verifier(LogId::Records).expect("a key");
     let (out, after) = (top.path().join("after"), AuditOptions::default());
-    let report = audit_ledger(&Exported(&out), &records, after, &mut |_, _, _| ());
+    let report = audit_ledger(&ExportFolder::new(&out), &records, after, &mut |_, _, _| ());
     assert!(report.expect_err("too many are erased").to_string().contains("3 of 6 rows are erased"));
     let allowed = AuditOptions { allow_erased: true, ..after };
-    let report = audit_ledger(&Exported(&out), &records, allowed, &mut |_, _, _| ()).expect("otherwise it is whole");
+    let report =
+        audit_ledger(&ExportFolder::new(&out), &records, allowed, &mut |_, _, _| ()).expect("otherwise it is whole");
     assert_eq!((report.logs[1].1.rows_erased, report.logs[1].1.rows_open), (3, 3));
     // And the redaction names nobody.
     let redaction = ledger.entry(LogId::Records, 1).expect("the second record");
@@ -173,7 +152,8 @@ fn scopes_grant_what_they_say() {
     ] {
         let out = top.path().join(name);
         ledger.export(shard, &scope, &out).expect("an export");
-        let report = audit_log(&Exported(&out), &key, AuditOptions::default(), &mut |_, _| ()).expect("it is whole");
+        let report =
+            audit_log(&ExportFolder::new(&out), &key, AuditOptions::default(), &mut |_, _| ()).expect("it is whole");
         assert_eq!((report.scope, report.rows_open), (expected, open), "{name}");
         assert_eq!(out.join("rows").exists(), open > 0, "{name}");
     }

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use loam_ledger_core::audit::{Folder, Options, audit_ledger};
+use loam_ledger::ExportFolder;
+use loam_ledger_core::audit::{Options, audit_ledger};
 use loam_ledger_core::note::VerifierKey;
 use loam_ledger_core::receipt::{Held, Receipt};
 
-use super::readers::Exported;
 use super::{benched, refused, run, text};
 
 #[test]
@@ -93,10 +93,9 @@ fn given_completions_come_out_as_given() {
     let key = run(&["key", "show", "--data", text(&data), "--log", "records"]);
     let key = VerifierKey::parse(key.trim_end()).expect("a key");
     let report =
-        audit_ledger(&Exported(out.clone()), &key, Options::default(), &mut |_, _, _| ()).expect("it is whole");
+        audit_ledger(&ExportFolder::new(&out), &key, Options::default(), &mut |_, _, _| ()).expect("it is whole");
     let usage = &report.logs[1].1;
     assert_eq!((usage.size, usage.rows_open, usage.completions, usage.emitted_tokens), (5, 4, 2, 10));
-    assert!(Folder { files: &Exported(out), path: "usage/1".to_owned() }.path == "usage/1");
 
     fs::write(&given, r#"{"generations": ["11"], "weights": [1], "fee": 1, "tenant": "ann"}"#).expect("a file");
     let arguments = ["bench", "--data", text(&data), "--entries", "5", "--rows", "0", "--completions", text(&given)];
@@ -172,7 +171,8 @@ fn a_frozen_shard_is_followed_by_the_next() {
     run(&["export", "--data", text(&data), "--out", text(&out), "--log", "all", "--scope", "settlement"]);
     let key = run(&["key", "show", "--data", text(&data), "--log", "records"]);
     let key = VerifierKey::parse(key.trim_end()).expect("a key");
-    let report = audit_ledger(&Exported(out), &key, Options::default(), &mut |_, _, _| ()).expect("it is whole");
+    let report =
+        audit_ledger(&ExportFolder::new(&out), &key, Options::default(), &mut |_, _, _| ()).expect("it is whole");
     let sizes: Vec<u64> = report.logs.iter().map(|(_, log)| log.size).collect();
     assert_eq!(sizes[1..], [10, 7]);
     assert!(run(&["key", "show", "--data", text(&data)]).contains("/usage/2+"));

@@ -1,32 +1,17 @@
 //! Three readers of an export: the audit's own code, the program `loam-audit`, and a reader that others wrote.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use loam_ledger_core::audit::{Failure, Files, LogReport, Options, ReadError, audit_log};
+use loam_ledger::ExportFolder;
+use loam_ledger_core::audit::{Failure, LogReport, Options, audit_log};
 use loam_ledger_core::note::VerifierKey;
 
 use super::text;
 
-/// A folder of static files.
-pub(crate) struct Exported(pub(crate) PathBuf);
-
-impl Files for Exported {
-    fn read(&self, path: &str) -> Result<Vec<u8>, ReadError> {
-        std::fs::read(self.0.join(path)).map_err(|_| ReadError::Missing)
-    }
-
-    fn list(&self, folder: &str) -> Result<Vec<String>, ReadError> {
-        let Ok(folder) = std::fs::read_dir(self.0.join(folder)) else {
-            return Ok(Vec::new());
-        };
-        Ok(folder.map(|each| each.expect("a file").file_name().into_string().expect("a name")).collect())
-    }
-}
-
 pub(crate) fn audit(export: &Path, key: &str) -> Result<LogReport, Failure> {
     let key = VerifierKey::parse(key).expect("a key");
-    audit_log(&Exported(export.to_owned()), &key, Options::default(), &mut |_, _| ())
+    audit_log(&ExportFolder::new(export), &key, Options::default(), &mut |_, _| ())
 }
 
 /// `loam-audit log`'s exit code, where `make` put the program (it names the folder in LOAM_BIN).
