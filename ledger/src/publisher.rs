@@ -70,7 +70,7 @@ impl Publisher {
         let _guard = Guard { shared: Arc::clone(&self.shared), queue: None };
         let mut signing = BTreeMap::new();
         // An interval beyond all time is never due.
-        let mut due = Some(Instant::now());
+        let mut due = Instant::now().checked_add(self.interval);
         loop {
             let closing = {
                 let mut view = self.shared.view();
