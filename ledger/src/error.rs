@@ -62,7 +62,7 @@ pub enum Error {
     // Not opened.
     #[error("{path} holds no ledger: make one with `loam ledger init --data {path}`")]
     NotALedger { path: String },
-    #[error("{path} is not empty: a ledger is made in a folder of its own")]
+    #[error("{path} is not empty: name a folder that is new or empty")]
     NotEmpty { path: String },
     #[error("{path} is in use by another process: stop it first; to look without stopping it, open it for reading")]
     InUse { path: String },
