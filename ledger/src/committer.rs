@@ -25,7 +25,7 @@ use crate::queue::Queue;
 use crate::slots::Secrets;
 use crate::store::{Batch, Space, Store};
 use crate::submission::{Acknowledge, Committed, Level, Prepared};
-use crate::view::{LogView, Shared};
+use crate::view::{LogView, PanicGuard, Shared};
 
 /// Entries that one commit takes at most: beyond this only waiting grows.
 pub(crate) const GROUP_ENTRIES_MAX: usize = 16_384;
@@ -94,7 +94,8 @@ struct Draft {
 impl Committer {
     /// Commits until the queue is closed, or something fails.
     pub(crate) fn run(mut self) {
-        let _guard = Guard { shared: Arc::clone(&self.shared), queue: Some(Arc::clone(&self.queue)) };
+        let queue = Arc::clone(&self.queue);
+        let _guard = PanicGuard { shared: Arc::clone(&self.shared), then: Box::new(move || queue.abandon()) };
         loop {
             let commands = self.queue.take(GROUP_ENTRIES_MAX, GROUP_BYTES_MAX);
             if commands.is_empty() {
@@ -344,31 +345,6 @@ impl Committer {
             self.shared.fail(why);
         }
         erased
-    }
-}
-
-/// Ends a thread's part by name if it panics: nobody waits for ever for what will not come.
-pub(crate) struct Guard {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) queue: Option<Arc<Queue<Command>>>,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            return;
-        }
-        self.shared.fail(&Error::Failed { why: "a thread of the ledger panicked".to_owned() });
-        let Some(queue) = &self.queue else { return };
-        queue.close();
-        loop {
-            let waiting = queue.take(usize::MAX, usize::MAX);
-            if waiting.is_empty() {
-                return;
-            }
-            // Whoever waits on a channel hears that nobody will answer; callbacks are not called into a panic.
-            drop(waiting);
-        }
     }
 }
 

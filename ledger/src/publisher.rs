@@ -12,13 +12,12 @@ use loam_ledger_core::checkpoint::Checkpoint;
 use loam_ledger_core::note::SigningKey;
 use loam_ledger_core::origin::LogName;
 
-use crate::committer::Guard;
 use crate::error::Error;
 use crate::keys::Keys;
 use crate::layout::{log_number, log_of, place_key};
 use crate::store::{Batch, Space, Store};
 use crate::submission::{Acknowledge, Committed};
-use crate::view::{Shared, View};
+use crate::view::{PanicGuard, Shared, View};
 
 pub(crate) struct Publisher {
     pub(crate) store: Arc<dyn Store>,
@@ -67,7 +66,7 @@ impl Publisher {
 
     /// Signs until it is told to close, or something fails.
     pub(crate) fn run(&self) {
-        let _guard = Guard { shared: Arc::clone(&self.shared), queue: None };
+        let _guard = PanicGuard { shared: Arc::clone(&self.shared), then: Box::new(|| ()) };
         let mut signing = BTreeMap::new();
         // An interval beyond all time is never due.
         let mut due = Instant::now().checked_add(self.interval);

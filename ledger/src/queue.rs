@@ -79,6 +79,12 @@ impl<T> Queue<T> {
         taken
     }
 
+    /// Refuses what comes from now on, and drops what waits: whoever waits for an answer hears that none will come.
+    pub(crate) fn abandon(&self) {
+        self.close();
+        while !self.take(usize::MAX, usize::MAX).is_empty() {}
+    }
+
     /// Refuses what comes from now on. What waits is still taken.
     pub(crate) fn close(&self) {
         // Also called while a thread of the ledger unwinds, when nobody holds the queue for long.

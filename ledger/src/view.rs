@@ -1,7 +1,7 @@
 //! What everybody may see: where each log durably stands, what is signed, and whether the ledger failed.
 
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use loam_ledger_core::Hash;
 use loam_ledger_core::origin::LogId;
@@ -112,6 +112,22 @@ impl Shared {
     /// The newest usage shard.
     pub(crate) fn newest_shard(&self) -> LogId {
         self.view().newest_shard()
+    }
+}
+
+/// Ends a thread's part by name if it panics: nobody waits for ever for what will not come.
+pub(crate) struct PanicGuard {
+    pub(crate) shared: Arc<Shared>,
+    /// What else must happen then.
+    pub(crate) then: Box<dyn Fn() + Send>,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.fail(&Error::Failed { why: "a thread of the ledger panicked".to_owned() });
+            (self.then)();
+        }
     }
 }
 
