@@ -42,7 +42,7 @@ pub enum Error {
     Closed,
     #[error("no request of this name is known here")]
     UnknownRequest,
-    #[error("the request has no completion row yet")]
+    #[error("the request has no completion row, or not of that answer")]
     NotCompleted,
     #[error("the request's rows are erased: they can be proven to exist, but not opened")]
     Erased,
@@ -64,7 +64,7 @@ pub enum Error {
     NotALedger { path: String },
     #[error("{path} is not empty: name a folder that is new or empty")]
     NotEmpty { path: String },
-    #[error("{path} is in use by another process: stop it first; to look without stopping it, open it for reading")]
+    #[error("{path} is in use by another process: stop that process first")]
     InUse { path: String },
     #[error("the store is of format {found}, and this program knows {known}")]
     Format { found: u64, known: u64 },

@@ -121,6 +121,11 @@ impl Ledger {
         Ok(Self { reader: found.reader, writing: Err(WhyReadOnly::Asked) })
     }
 
+    /// Why a ledger could not be opened for writing, found without changing anything.
+    pub fn why_read_only(home: &dyn Home) -> Result<Option<WhyReadOnly>, Error> {
+        opening::why_read_only(&opening::open(home, false)?, home)
+    }
+
     fn start(
         home: &dyn Home,
         found: Found,

@@ -12,6 +12,7 @@ use loam_ledger::home::{Access, Home, MemoryHome, Plain};
 use loam_ledger::memory::Fault;
 use loam_ledger::store::{Batch, PlainFile, Space, Store};
 use loam_ledger::{Error, Folder, Keys, Ledger, Level, Options, StepRecord};
+use loam_ledger_core::hash::digest;
 use loam_ledger_core::origin::LogId;
 use loam_ledger_core::row::{Row, Tokens};
 use support::{Running, TOKENS, append, boot_info, options, usage_step, whole_request};
@@ -114,7 +115,7 @@ fn an_erasure_that_fails_changes_nothing() {
     let (home, ledger) = in_memory();
     let writer = ledger.boot(boot_info(1)).expect("a boot");
     let (request, _) = whole_request(&ledger, &writer, "clay").expect("a request");
-    let mut key = [&1u32.to_be_bytes()[..], &[0; 32], &loam_ledger_core::hash::digest(b"clay").0].concat();
+    let mut key = [&1u32.to_be_bytes()[..], &digest(b"policy").0, &digest(b"clay").0].concat();
     key.extend(1_000_000u64.to_be_bytes());
     let mut damage = Batch::default();
     damage.put(Space::Erased, key, vec![1]);

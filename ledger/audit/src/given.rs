@@ -19,6 +19,9 @@ pub(crate) fn log_key(given: &str) -> anyhow::Result<VerifierKey> {
     } else {
         given.to_owned()
     };
+    if text.trim_start().starts_with("PRIVATE+KEY+") {
+        bail!("{given} is a log's private key; `loam ledger key show` prints the one that verifies");
+    }
     let key = VerifierKey::parse(text.trim());
     let key = key.with_context(|| format!("{given} is neither a vkey nor a file that holds one"))?;
     if key.kind() != KeyKind::Ed25519 {

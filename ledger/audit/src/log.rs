@@ -115,7 +115,12 @@ fn text_of(reports: &Reports, witnesses: bool, opaque: bool) -> String {
         lines.plain("");
     }
     let entries = reports.iter().map(|(_, report)| report.size).fold(0, u64::saturating_add);
+    let absent: u64 = reports.iter().map(|(_, report)| report.shards_absent).sum();
     lines.plain(&match reports.len() {
+        logs if absent > 0 => {
+            let all = number(absent.saturating_add(logs as u64));
+            format!("VALID as far as it goes: {} in {logs} of {all} logs", count(entries, "entry"))
+        }
         1 => format!("VALID: {}", count(entries, "entry")),
         logs => format!("VALID: {} in {}", count(entries, "entry"), count(logs as u64, "log")),
     });
@@ -193,6 +198,7 @@ pub(crate) fn json_of(log: Option<LogId>, report: &LogReport) -> Value {
         "rows_erased": report.rows_erased,
         "rows_announced_erased": report.rows_announced_erased,
         "completions": report.completions,
+        "shards_absent": report.shards_absent,
         "unchecked": report.unchecked,
     })
 }

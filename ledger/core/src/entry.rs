@@ -359,6 +359,7 @@ impl Redaction {
             row_count: d.key(6)?.uint()?,
             reason: d.key(7)?.u8()?,
         };
-        if redaction.first_index > redaction.last_index { Err(Error::EntryFields) } else { Ok(redaction) }
+        let of_nothing = redaction.first_index > redaction.last_index || redaction.row_count == 0;
+        if of_nothing { Err(Error::EntryFields) } else { Ok(redaction) }
     }
 }

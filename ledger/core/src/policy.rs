@@ -37,7 +37,7 @@ impl Policy {
             if line.contains(|c: char| c.is_ascii_control() && c != '\t') {
                 return Err(at("a control character"));
             }
-            if number >= POLICY_LINES_MAX {
+            if number >= POLICY_LINES_MAX && !line.is_empty() {
                 return Err(at("more lines than a policy may have"));
             }
             let words: Vec<&str> = line.split_ascii_whitespace().collect();

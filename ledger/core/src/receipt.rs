@@ -9,7 +9,7 @@ use crate::entry::{Batch, Entry, LOAM_ENTRY_BYTES_MAX, ROWS_MAX};
 use crate::error::Error;
 use crate::hash::{Hash, leaf_hash, row_leaf_hash};
 use crate::note::{Note, VerifierKey};
-use crate::origin::LogName;
+use crate::origin::{LogId, LogName};
 use crate::policy::Policy;
 use crate::proof::Proof;
 use crate::row::{Completion, ROW_BYTES_MAX, Row};
@@ -139,8 +139,16 @@ impl Receipt {
             held.output.map(|bytes| self.opens(&row, What::Text, bytes, "this output")),
             "committed to; give it with --output",
         );
-        checked.held("adapter", held.adapter.map(|generation| check_adapter(&row, generation)), "see below");
-        checked.held("tokens", held.tokens.map(|count| check_tokens(&row, count)), "see below");
+        checked.held(
+            "adapter",
+            held.adapter.map(|generation| check_adapter(&row, generation)),
+            "said below; give it with --adapter",
+        );
+        checked.held(
+            "tokens",
+            held.tokens.map(|count| check_tokens(&row, count)),
+            "said below; give their number with --tokens",
+        );
         checked.found = Some(Found { checkpoint, batch, row: *row });
         checked
     }
@@ -167,12 +175,12 @@ impl Receipt {
         let leaf = leaf_hash(&self.opening.entry);
         let (index, size) = (self.proof.index, checkpoint.size);
         let included = crate::tree::check_inclusion(index, size, &leaf, &self.proof.path, &checkpoint.root);
-        checked.value("entry", included, |()| format!("is number {index} of {size} in that log"))?;
+        checked.value("entry", included, |()| format!("is at index {index} of that log"))?;
         let batch = checked.value("batch", self.batch(), |batch| {
             format!("step {} of its engine's boot, {} rows", batch.place.sequence, batch.row_count)
         })?;
         let row = checked.value("row", self.completion(&batch), |_| {
-            format!("is number {} of {} below that entry", self.opening.row_index, batch.row_count)
+            format!("is at index {} of the entry's {} rows", self.opening.row_index, batch.row_count)
         })?;
         Some((checkpoint, batch, row))
     }
@@ -200,7 +208,9 @@ impl Receipt {
     }
 
     fn check_request(&self, checkpoint: &Checkpoint, row: &Completion) -> Result<String, Error> {
-        let ledger = LogName::parse(&checkpoint.origin)?.ledger;
+        let LogName { ledger, log: LogId::Usage(_) } = LogName::parse(&checkpoint.origin)? else {
+            return Err(Error::ReceiptEntry);
+        };
         if self.opening.seed.commitment(&ledger) == row.request {
             Ok(format!("{} is this row's alone", row.request))
         } else {
@@ -308,7 +318,7 @@ impl Checked {
     /// Whether any line compared the receipt with something of the caller's beside the key.
     pub fn bound(&self) -> bool {
         const OWN: [&str; 5] = ["nonce", "request bytes", "output", "adapter", "tokens"];
-        self.lines.iter().any(|line| OWN.contains(&line.subject) && matches!(line.verdict, Verdict::Holds(_)))
+        self.lines.iter().any(|line| OWN.contains(&line.subject) && !matches!(line.verdict, Verdict::NotHeld(_)))
     }
 
     fn line(&mut self, subject: &'static str, outcome: Result<String, Error>) {

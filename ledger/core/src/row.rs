@@ -253,7 +253,10 @@ impl Completion {
         };
         let ordered =
             completion.first.boot != completion.last.boot || completion.first.sequence <= completion.last.sequence;
-        if !ordered || completion.delivered_tokens > completion.tokens.emitted || completion.finish.0 == 0 {
+        // A fee that no recorded policy explains is no fee.
+        let explained = completion.fee_nano == 0 || completion.price_policy != Hash::ZERO;
+        if !ordered || !explained || completion.delivered_tokens > completion.tokens.emitted || completion.finish.0 == 0
+        {
             return Err(Error::RowFields);
         }
         Ok(completion)

@@ -81,7 +81,7 @@ impl Running {
             delivered_tokens: self.tokens.emitted,
             finish: Finish::STOP,
             fee_nano,
-            price_policy: Hash::ZERO,
+            price_policy: if fee_nano == 0 { Hash::ZERO } else { digest(b"policy") },
             request_bytes: commit(What::Request, PROMPT),
             prompt: commit(What::Prompt, &token_bytes(&[1, 2, 3])),
             text: commit(What::Text, ANSWER),

@@ -42,10 +42,11 @@ pub(crate) struct Arguments {
     /// Where to write `index leafhash-hex` of what is acknowledged.
     #[arg(long, value_name = "FILE")]
     acks: Option<PathBuf>,
-    /// Completion rows to append as well: one JSON object a line with generations, weights, fee and tenant.
+    /// Completion rows to append as well, one JSON object a line: {"generations": [64 hex digits, ...], "weights":
+    /// [whole millionths, ...], "fee": nano-units, "tenant": "name", "tokens": delivered, 1 where absent}.
     #[arg(long, value_name = "FILE")]
     completions: Option<PathBuf>,
-    /// The ledger's name, where it is made.
+    /// The ledger's name, where DIR does not hold one yet and it is made.
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
 }
@@ -120,7 +121,7 @@ impl Work<'_> {
             }
             Ok::<_, loam_ledger::Error>(request)
         })?;
-        Ok(of_lanes.or(of_given))
+        Ok(of_given.or(of_lanes))
     }
 
     /// Takes the right to append one batch entry.

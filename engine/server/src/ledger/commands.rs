@@ -89,7 +89,10 @@ pub(crate) fn freeze(place: &Place) -> anyhow::Result<()> {
 pub(crate) fn snapshot(place: &Place, out: &Path) -> anyhow::Result<()> {
     let ledger = place.open()?;
     ledger.snapshot(out)?;
-    println!("the store is copied to {}; secrets, keys and floor have backups of their own", out.display());
+    println!(
+        "the store is copied to {}; to restore, put it in the place of store/. Secrets, keys and floor have backups of their own",
+        out.display()
+    );
     Ok(ledger.close()?)
 }
 
@@ -107,14 +110,17 @@ pub(crate) fn status(place: &Place, as_json: bool) -> anyhow::Result<()> {
         let (root, frozen) = (ledger.root_at(log, size)?, ledger.is_frozen(log)?);
         logs.push((log, size, signed, root, frozen));
     }
-    let secrets = ledger.has_secrets();
+    let (secrets, why) = (ledger.has_secrets(), Ledger::why_read_only(&place.home())?);
     if as_json {
         let say = |(log, size, signed, root, frozen): &(LogId, u64, Option<u64>, Hash, bool)| json!({"log": log.to_string(), "size": size, "signed": signed, "root": root.to_hex(), "frozen": frozen});
         let logs: Vec<_> = logs.iter().map(say).collect();
-        let status = json!({"name": ledger.name(), "format": 1, "secrets": secrets, "missing_secrets": ledger.missing_secrets(),
+        let status = json!({"name": ledger.name(), "format": 1, "secrets": secrets, "read_only": why.map(|why| why.to_string()), "missing_secrets": ledger.missing_secrets(),
             "erased_requests": ledger.erased_requests()?, "free_bytes": ledger.free_bytes()?, "logs": logs});
         println!("{status}");
         return Ok(());
+    }
+    if let Some(why) = &why {
+        println!("open for reading only: {why}");
     }
     println!("{}", ledger.name());
     for (log, size, signed, root, frozen) in logs {

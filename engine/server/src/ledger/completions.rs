@@ -1,13 +1,14 @@
 //! Completion rows from a file: one JSON object a line, for whoever wants a ledger with known accounts.
 //!
 //! `{"generations": ["<64 hex>"], "weights": [1000000], "fee": 1500, "tenant": "name", "tokens": 12}`:
-//! weights in millionths, the fee in nano-units, tokens delivered (1 where absent), and, where one is given, the
-//! digest of the `price_policy`.
+//! weights in millionths, the fee in nano-units, tokens delivered (1 where absent), and the digest of the `price_policy`
+//! (a synthetic one where absent).
 
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use loam_ledger_core::Hash;
+use loam_ledger_core::hash::digest;
 use loam_ledger_core::row::{PAIRS_MAX, Pair};
 use serde_json::Value;
 
@@ -48,11 +49,13 @@ fn parse(line: &str) -> anyhow::Result<GivenCompletion> {
     ensure!(pairs.windows(2).all(|two| two[0].generation != two[1].generation), "generations: each once");
     let number = |name: &str| object.get(name).map(|v| v.as_u64().with_context(|| format!("{name}: a whole number")));
     let policy = object.get("price_policy").map(|v| v.as_str().and_then(|text| Hash::from_hex(text).ok()));
+    // A fee needs a policy to explain it.
+    let synthetic = digest(b"a synthetic price policy");
     Ok(GivenCompletion {
         pairs,
         fee_nano: number("fee").context("fee: it is missing")??,
         tenant: object.get("tenant").and_then(Value::as_str).context("tenant: a name")?.to_owned(),
         tokens: number("tokens").transpose()?.unwrap_or(1),
-        price_policy: policy.map_or(Ok(Hash::ZERO), |p| p.context("price_policy: 64 hexadecimal digits"))?,
+        price_policy: policy.map_or(Ok(synthetic), |p| p.context("price_policy: 64 hexadecimal digits"))?,
     })
 }

@@ -97,7 +97,7 @@ enum Command {
         #[arg(value_parser = parse_hash)]
         request: Hash,
         /// Why: 1 the person asked, 2 retention ended, 3 an authority ordered, 255 none of these.
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, default_value = "1", value_parser = parse_reason)]
         reason: u8,
     },
     /// Freeze the newest usage shard for ever and open the next.
@@ -105,7 +105,8 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Write a copy of the store (without secrets, keys and floor) into a new folder.
+    /// Write a copy of the store (without secrets, keys and floor) into a new folder. To restore, put it in the place of
+    /// DIR/store.
     Snapshot {
         #[command(flatten)]
         place: Place,
@@ -185,6 +186,13 @@ impl Place {
         };
         Ledger::create(&self.home(), &name, options).with_context(|| format!("making a ledger named {name}"))
     }
+}
+
+fn parse_reason(text: &str) -> Result<u8, String> {
+    text.parse()
+        .ok()
+        .filter(|code| [1, 2, 3, 255].contains(code))
+        .ok_or_else(|| "a reason is 1, 2, 3 or 255".to_owned())
 }
 
 fn parse_hash(text: &str) -> Result<Hash, String> {

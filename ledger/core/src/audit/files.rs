@@ -14,7 +14,7 @@ pub trait Files {
     /// A file's bytes, whole.
     fn read(&self, path: &str) -> Result<Vec<u8>, ReadError>;
 
-    /// The names of the files directly in a folder, in any order; a folder that is not there has none.
+    /// The names of the files and folders directly in a folder, in any order; one that is not there has none.
     fn list(&self, folder: &str) -> Result<Vec<String>, ReadError>;
 }
 

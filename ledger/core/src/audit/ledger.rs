@@ -34,6 +34,11 @@ pub fn audit_ledger(
         let id = LogId::Usage(number);
         let folder = Folder { files, path: id.to_string() };
         if folder.read("checkpoint") == Err(ReadError::Missing) {
+            let left = files.list(&folder.path).map_err(|why| Failure::unreadable(&folder.path, why))?;
+            if !left.is_empty() {
+                return Err(Failure::unreadable("checkpoint", ReadError::Missing).within(id));
+            }
+            logs[0].1.shards_absent += 1;
             logs[0].1.unchecked.push(format!("{id}: it is not in this export"));
             // Nobody knows where engines and requests stand after it.
             (state.chains, state.answers) = Default::default();
@@ -50,7 +55,7 @@ pub fn audit_ledger(
         report.rows_announced_erased = shard.rows_announced_erased();
         check_frozen(id, &shard, report.size)?;
         let erased = core::mem::take(&mut state.erased);
-        check_redactions(id, &shard, &erased, report.rows, report.scope != Scope::Public, options)?;
+        check_redactions(id, &shard, &erased, (report.size, report.rows), report.scope != Scope::Public, options)?;
         logs.push((id, report));
     }
     Ok(LedgerReport { logs })
@@ -91,12 +96,21 @@ fn check_redactions(
     id: LogId,
     shard: &Shard,
     erased: &[(u64, u64)],
-    rows: u64,
+    (size, rows): (u64, u64),
     rows_granted: bool,
     options: Options<'_>,
 ) -> Result<(), Failure> {
     let wrong = |why: String| fault(Class::Erased, id, why);
+    if let Some(beyond) = shard.redactions.iter().find(|redaction| redaction.last_index >= size) {
+        return Err(wrong(format!(
+            "rows of entry {} are announced as erased, and there is no such entry",
+            beyond.last_index
+        )));
+    }
     let announced = shard.rows_announced_erased();
+    if announced > rows {
+        return Err(wrong(format!("{announced} rows are announced as erased, and there are {rows}")));
+    }
     let found: u64 = erased.iter().map(|(_, count)| count).sum();
     if rows_granted && found > announced {
         return Err(wrong(format!("{found} rows are erased, but the records log announces {announced}")));

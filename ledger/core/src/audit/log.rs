@@ -310,8 +310,11 @@ impl<'a> Walk<'a> {
             }
             Err(why) => return Err(Failure::unreadable(NAME, why)),
         };
-        let malformed = || fault(Class::Malformed, NAME, "a line is a digest, two spaces and a path");
-        for line in core::str::from_utf8(&manifest).map_err(|_| malformed())?.lines() {
+        let malformed = || fault(Class::Malformed, NAME, "a line is a digest, two spaces, a path and a line feed");
+        let manifest = core::str::from_utf8(&manifest).map_err(|_| malformed())?;
+        let lines = manifest.split_inclusive('\n').map(|line| line.strip_suffix('\n'));
+        for line in lines {
+            let line = line.filter(|line| !line.contains(char::is_control)).ok_or_else(malformed)?;
             let (hash, path) = line.split_once("  ").ok_or_else(malformed)?;
             let hash = Hash::from_hex(hash).map_err(|_| malformed())?;
             let outside = path.starts_with('/') || path.split('/').any(|part| part.is_empty() || part.starts_with('.'));

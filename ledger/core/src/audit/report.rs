@@ -175,6 +175,8 @@ pub struct LogReport {
     pub rows_announced_erased: u64,
     /// Completion rows whose sums were checked against usage rows.
     pub completions: u64,
+    /// Shards that this records log opened and that are not in the export.
+    pub shards_absent: u64,
     /// What this export's scope could not check.
     pub unchecked: Vec<String>,
 }
@@ -200,6 +202,7 @@ impl LogReport {
             rows_erased: 0,
             rows_announced_erased: 0,
             completions: 0,
+            shards_absent: 0,
             unchecked: Vec::new(),
         }
     }

@@ -94,7 +94,11 @@ lies! {
     erased_elsewhere_than_announced: Erased, "are erased without a word",
         Recorded(|records| (redaction(records).first_index, redaction(records).last_index) = (0, 0));
     too_many_are_announced: Erased, "more than one in 100",
-        Recorded(|records| redaction(records).row_count = 1_000);
+        Recorded(|records| redaction(records).row_count = 20);
+    more_are_announced_than_there_are: Erased, "rows are announced as erased, and there are",
+        Recorded(|records| redaction(records).row_count = u64::MAX);
+    entries_are_announced_that_there_are_not: Erased, "there is no such entry",
+        Recorded(|records| redaction(records).last_index = 1_000_000);
 }
 
 /// The entry that opens the shard after so many.
