@@ -126,8 +126,9 @@ impl Committer {
         let mut requests = Vec::new();
         let failed = self.shared.view().check();
         for (mut prepared, level, acknowledge) in group {
+            let ours = prepared.requests.iter().all(|request| request.is_of(&self.secrets));
             requests.append(&mut prepared.requests);
-            let outcome = failed.clone().and_then(|()| self.draft_append(*prepared, &mut draft, &mut committed));
+            let outcome = failed.clone().and_then(|()| self.draft_append(*prepared, ours, &mut draft, &mut committed));
             outcomes.push((outcome, level, acknowledge));
         }
         let durable = if committed.is_empty() { Ok(()) } else { self.make_durable(draft) };
@@ -148,11 +149,13 @@ impl Committer {
     fn draft_append(
         &mut self,
         prepared: Prepared,
+        ours: bool,
         draft: &mut Draft,
         committed: &mut Vec<Committed>,
     ) -> Result<Committed, Error> {
         let Prepared { entry, bytes, leaf, rows, rowed, slots_below, begun, answers, .. } = prepared;
         let position = match self.engines.admit(&entry, leaf, rowed)? {
+            Admission::Next(_) if !ours => return Err(Error::ForeignRequest),
             Admission::Next(position) => position,
             Admission::Again(LogPlace { log, index }) => return Ok(Committed { log: log_of(log), index, leaf }),
         };

@@ -30,6 +30,8 @@ pub enum Error {
     TooManyRows { rows: usize, max: u32 },
     #[error("a row names another request than the one whose secret hides it")]
     RowOfAnotherRequest,
+    #[error("a row's request was begun in another ledger, or in this one before it was opened anew")]
+    ForeignRequest,
     #[error("a row that no auditor would accept: {what}")]
     Row { what: &'static str },
     #[error("the queue is full: try again when some of it is written")]

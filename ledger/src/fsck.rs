@@ -43,6 +43,7 @@ impl Ledger {
     /// look wrong.
     pub fn examine(home: &dyn Home, acks: &[Acked]) -> Result<Examined, Error> {
         let mut examined = Examined::default();
+        let floor = opening::read_floor(home)?;
         let found = match opening::open(home, false) {
             Ok(found) => found,
             Err(why @ (Error::Damaged { .. } | Error::Core(_))) => {
@@ -55,7 +56,7 @@ impl Ledger {
         for log in found.logs.keys().map(|number| log_of(*number)) {
             examined.sizes.insert(log, reader.size(log)?);
         }
-        examined.note(why_read_only(&found, home).map(|why| why.map(|why| why.to_string())));
+        examined.note(why_read_only(&found, home, floor.as_ref()).map(|why| why.map(|why| why.to_string())));
         let acked = check_acks(reader, acks, &mut examined);
         examined.note(acked.map(|()| None));
         examined.note(audit(reader));

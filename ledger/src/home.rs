@@ -7,10 +7,13 @@
 //! DIR/keys/*.key        one private key for each log
 //! ```
 
-use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustix::fs::FlockOperation;
 
 use crate::disk::{DiskFile, sync_folder};
 use crate::error::Error;
@@ -41,10 +44,11 @@ pub enum Plain {
 
 /// Where a ledger lies.
 pub trait Home: Send + Sync {
-    /// Begins a new ledger: a home to make it in, so that one that is cut short is never taken for whole.
-    fn begin(&self) -> Result<Box<dyn Home>, Error>;
+    /// Begins a new ledger, which is not taken for one before [`Home::finish`]. What is returned is held meanwhile, so
+    /// that nobody else makes one here.
+    fn begin(&self) -> Result<Box<dyn Send>, Error>;
 
-    /// Ends making: from here on the ledger is where it should be, whole, and survives.
+    /// Ends making: from here on the ledger is whole, and survives.
     fn finish(&self) -> Result<(), Error>;
 
     /// Opens the store.
@@ -69,21 +73,46 @@ impl Folder {
         Self { folder: folder.to_owned(), floor: floor.map_or_else(|| folder.join("floor"), Path::to_owned) }
     }
 
-    /// Whether a ledger was made here.
+    /// Whether a ledger was made here, to its end.
     pub fn holds_ledger(&self) -> bool {
-        self.folder.join("store").join("CURRENT").exists()
+        self.folder.join("store").join("CURRENT").exists() && !self.mark().exists()
     }
 
-    /// Where a ledger is made before it is put in its place, floor included.
-    fn unfinished(&self) -> Self {
-        let aside = |path: &Path| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(".unfinished");
-            PathBuf::from(name)
-        };
-        let folder = aside(&self.folder);
-        let inside = self.floor.strip_prefix(&self.folder).map(|name| folder.join(name));
-        Self { floor: inside.unwrap_or_else(|_| aside(&self.floor)), folder }
+    /// The mark that stands in a folder while a ledger is made in it. To remove it is the last step of making one.
+    fn mark(&self) -> PathBuf {
+        self.folder.join("unfinished")
+    }
+
+    /// Takes the folder for making a ledger in it: an empty one, or one whose making was cut short.
+    fn claim(&self) -> Result<File, Error> {
+        let (mark, io) = (self.mark(), |e| Error::io(&self.folder, &e));
+        let not_empty = |path: &Path| Error::NotEmpty { path: path.display().to_string() };
+        let taken = fs::read_dir(&self.folder).map_err(io)?.next().is_some();
+        let opened = OpenOptions::new().read(true).write(true).create_new(!taken).open(&mark);
+        let file = opened.map_err(|e| match e.kind() {
+            ErrorKind::NotFound | ErrorKind::AlreadyExists => not_empty(&self.folder),
+            _ => Error::io(&mark, &e),
+        })?;
+        let in_use = |_| Error::InUse { path: self.folder.display().to_string() };
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(in_use)?;
+        // Whoever held the lock may have finished meanwhile, and this be a file that has no name any more.
+        let ours = file.metadata().map_err(io)?.ino();
+        if fs::metadata(&mark).map_or(true, |mark| mark.ino() != ours) {
+            return Err(not_empty(&self.folder));
+        }
+        let mut named = String::new();
+        (&file).read_to_string(&mut named).map_err(io)?;
+        // A floor elsewhere is ours to replace only if the attempt that was cut short was about to make it.
+        if self.floor.exists() && named != self.floor.display().to_string() {
+            return Err(not_empty(&self.floor));
+        }
+        for name in ["store", "keys", "secrets"] {
+            gone(fs::remove_dir_all(self.folder.join(name))).map_err(io)?;
+        }
+        gone(fs::remove_file(&self.floor)).map_err(|e| Error::io(&self.floor, &e))?;
+        file.set_len(0).and_then(|()| file.write_all_at(self.floor.display().to_string().as_bytes(), 0)).map_err(io)?;
+        file.sync_all().map_err(io)?;
+        Ok(file)
     }
 
     fn path(&self, which: Plain) -> PathBuf {
@@ -95,42 +124,27 @@ impl Folder {
 }
 
 impl Home for Folder {
-    fn begin(&self) -> Result<Box<dyn Home>, Error> {
-        let io = |e| Error::io(&self.folder, &e);
-        if self.folder.exists() && fs::read_dir(&self.folder).map_err(io)?.next().is_some() {
-            return Err(Error::NotEmpty { path: self.folder.display().to_string() });
+    fn begin(&self) -> Result<Box<dyn Send>, Error> {
+        if !self.folder.exists() {
+            make_folder(&self.folder)?;
         }
-        // What an earlier attempt left: nothing in it was ever acknowledged.
-        let unfinished = self.unfinished();
-        let gone = |outcome: std::io::Result<()>| match outcome {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
-            _ => Ok(()),
-        };
-        gone(fs::remove_dir_all(&unfinished.folder))
-            .and_then(|()| gone(fs::remove_file(&unfinished.floor)))
-            .map_err(io)?;
-        make_folder(&unfinished.folder)?;
+        let claim = self.claim()?;
         for name in ["keys", "secrets"] {
-            make_folder(&unfinished.folder.join(name))?;
+            make_folder(&self.folder.join(name))?;
         }
-        Ok(Box::new(unfinished))
+        Ok(Box::new(claim))
     }
 
     fn finish(&self) -> Result<(), Error> {
-        let unfinished = self.unfinished();
-        let io = |e| Error::io(&self.folder, &e);
-        if !self.floor.starts_with(&self.folder) {
-            fs::rename(&unfinished.floor, &self.floor).map_err(io)?;
-            sync_folder(self.floor.parent().unwrap_or(Path::new(".")))?;
-        }
-        sync_folder(&unfinished.folder)?;
-        fs::rename(&unfinished.folder, &self.folder).map_err(io)?;
-        sync_folder(self.folder.parent().unwrap_or(Path::new(".")))
+        sync_folder(&self.folder)?;
+        fs::remove_file(self.mark()).map_err(|e| Error::io(self.mark(), &e))?;
+        sync_folder(&self.folder)
     }
 
     fn store(&self, access: Access) -> Result<Arc<dyn Store>, Error> {
         let path = self.folder.join("store");
-        if access != Access::Create && !self.holds_ledger() {
+        let there = access == Access::Create || self.holds_ledger();
+        if !there {
             return Err(Error::NotALedger { path: self.folder.display().to_string() });
         }
         Ok(match access {
@@ -156,6 +170,14 @@ impl Home for Folder {
     }
 }
 
+/// That something is not there is as good as having removed it.
+fn gone(removed: std::io::Result<()>) -> std::io::Result<()> {
+    match removed {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
 /// Makes a folder that only its owner may enter, and every one above it that is missing, names made to survive.
 fn make_folder(path: &Path) -> Result<(), Error> {
     let above = path.parent().unwrap_or(Path::new("."));
@@ -176,9 +198,9 @@ pub struct MemoryHome {
 }
 
 impl Home for MemoryHome {
-    fn begin(&self) -> Result<Box<dyn Home>, Error> {
+    fn begin(&self) -> Result<Box<dyn Send>, Error> {
         if self.disk.is_empty() {
-            Ok(Box::new(self.clone()))
+            Ok(Box::new(()))
         } else {
             Err(Error::NotEmpty { path: "this disk in memory".to_owned() })
         }

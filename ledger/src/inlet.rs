@@ -1,11 +1,12 @@
 //! The inlet: what every append passes on its way to the queue.
 
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::committer::{Command, Done};
 use crate::error::Error;
 use crate::queue::{Queue, Refused};
+use crate::slots::Secrets;
 use crate::store::Store;
 use crate::view::Shared;
 
@@ -16,7 +17,10 @@ const SPACE_BELIEVED: Duration = Duration::from_millis(20);
 pub(crate) struct Inlet {
     pub(crate) queue: Arc<Queue<Command>>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) store: Arc<dyn Store>,
+    /// For a look at the free space; a writer that outlives its ledger does not keep the store open.
+    pub(crate) store: Weak<dyn Store>,
+    /// The ledger's secrets: rows of other ledgers' requests are refused.
+    pub(crate) secrets: Arc<Secrets>,
     pub(crate) clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Free bytes below which nothing more is taken.
     pub(crate) reserve_bytes: u64,
@@ -36,12 +40,17 @@ impl Inlet {
         let free = match *reading {
             Some((when, free)) if when.elapsed() < SPACE_BELIEVED => free,
             _ => {
-                let free = self.store.free_bytes()?;
+                let free = self.store.upgrade().ok_or_else(|| self.ended())?.free_bytes()?;
                 *reading = Some((Instant::now(), free));
                 free
             }
         };
         if free < self.reserve_bytes { Err(Error::LowSpace { free, reserve: self.reserve_bytes }) } else { Ok(()) }
+    }
+
+    /// Why nothing is taken any more.
+    pub(crate) fn ended(&self) -> Error {
+        self.shared.view().check().err().unwrap_or(Error::Closed)
     }
 
     /// Hands a command to the committer.
@@ -52,7 +61,7 @@ impl Inlet {
         };
         self.queue.push(command, bytes, wait).map_err(|refused| match refused {
             Refused::Full => Error::Busy,
-            Refused::Closed => self.shared.view().check().err().unwrap_or(Error::Closed),
+            Refused::Closed => self.ended(),
         })
     }
 
@@ -60,6 +69,6 @@ impl Inlet {
     pub(crate) fn ask(&self, command: impl FnOnce(Done) -> Command) -> Result<(), Error> {
         let (done, outcome) = mpsc::sync_channel(1);
         self.push(command(Box::new(move |result| drop(done.send(result)))), true)?;
-        outcome.recv().unwrap_or(Err(Error::Closed))
+        outcome.recv().unwrap_or_else(|_| Err(self.ended()))
     }
 }

@@ -84,14 +84,14 @@ impl Ledger {
     /// taken for whole; it can be made again.
     pub fn create(home: &dyn Home, name: &str, options: Options) -> Result<Self, Error> {
         LogName::new(name, LogId::Records)?;
-        let making = home.begin()?;
+        let _claim = home.begin()?;
         let identity = Identity { store: random_id()?, engine: random_id()?, name: name.to_owned() };
         let empty = || Error::damaged("a new file", "it was not made");
-        let slots = making.file(Plain::Slots, Access::Create)?.ok_or_else(empty)?;
+        let slots = home.file(Plain::Slots, Access::Create)?.ok_or_else(empty)?;
         let secrets = Arc::new(Secrets::create(slots, &identity.store)?);
-        let floor = making.file(Plain::Floor, Access::Create)?.ok_or_else(empty)?;
+        let floor = home.file(Plain::Floor, Access::Create)?.ok_or_else(empty)?;
         let floor = Floor::create(floor, identity.store, &[])?;
-        let store = making.store(Access::Create)?;
+        let store = home.store(Access::Create)?;
         let encoded = identity.encode();
         let shared = Arc::new(Shared::new(BTreeMap::new()));
         let (secrets, erasing) = (Some(secrets), Arc::default());
@@ -99,7 +99,7 @@ impl Ledger {
         let found = Found { reader, logs: BTreeMap::new(), slots_used: 1, writable: Err(WhyReadOnly::Asked) };
         let (clock, none) = (Arc::clone(&options.clock), None);
         let first = Options { clock, observe: none, ..Options::default() };
-        let ledger = Self::start(&*making, found, floor, Engines::default(), first, Some(&encoded))?;
+        let ledger = Self::start(home, found, floor, Engines::default(), first, Some(&encoded))?;
         ledger.publish()?;
         drop(ledger);
         home.finish()?;
@@ -123,7 +123,8 @@ impl Ledger {
 
     /// Why a ledger could not be opened for writing, found without changing anything.
     pub fn why_read_only(home: &dyn Home) -> Result<Option<WhyReadOnly>, Error> {
-        opening::why_read_only(&opening::open(home, false)?, home)
+        let floor = opening::read_floor(home)?;
+        opening::why_read_only(&opening::open(home, false)?, home, floor.as_ref())
     }
 
     fn start(
@@ -166,7 +167,8 @@ impl Ledger {
         let threads =
             vec![spawn("loam-committer", move || committer.run())?, spawn("loam-publisher", move || publisher.run())?];
         let (clock, reserve_bytes) = (options.clock, options.reserve_bytes);
-        let inlet = Inlet { queue, shared, store, clock, reserve_bytes, space: Mutex::new(None) };
+        let (store, held) = (Arc::downgrade(&store), Arc::clone(&secrets));
+        let inlet = Inlet { queue, shared, store, secrets: held, clock, reserve_bytes, space: Mutex::new(None) };
         Ok(Self { reader, writing: Ok(Writing { inlet: Arc::new(inlet), secrets, threads: Mutex::new(threads) }) })
     }
 
@@ -268,7 +270,7 @@ impl Ledger {
         };
         let (sender, outcome) = mpsc::sync_channel(1);
         let writer = Writer::boot(Arc::clone(inlet), info, boot, Box::new(move |result| drop(sender.send(result))))?;
-        outcome.recv().unwrap_or(Err(Error::Closed))?;
+        outcome.recv().unwrap_or_else(|_| Err(inlet.ended()))?;
         Ok(writer)
     }
 
@@ -297,7 +299,7 @@ impl Ledger {
     pub fn append_durable(&self, prepared: &Prepared) -> Result<Committed, Error> {
         let (sender, outcome) = mpsc::sync_channel(1);
         self.append(prepared, Level::Durable, Some(Box::new(move |result| drop(sender.send(result)))))?;
-        outcome.recv().unwrap_or(Err(Error::Closed))
+        outcome.recv().unwrap_or_else(|_| Err(self.health().err().unwrap_or(Error::Closed)))
     }
 
     /// Signs what is durable now in every log, and returns when the checkpoints are on disk.

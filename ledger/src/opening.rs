@@ -13,7 +13,7 @@ use loam_ledger_core::tile::{TILE_WIDTH, split_bundle, width_at};
 use crate::committer::floor_heads;
 use crate::engines::{Engines, RECENT_MAX};
 use crate::error::Error;
-use crate::floor::{Floor, FloorHead};
+use crate::floor::{Floor, FloorHead, StoreId};
 use crate::growing::{Growing, edge_of};
 use crate::home::{Access, Home, Plain};
 use crate::layout::{self, EnginePosition, Head, Identity, LogPlace, log_of};
@@ -38,17 +38,40 @@ pub(crate) fn open(home: &dyn Home, write: bool) -> Result<Found, Error> {
     if !write {
         return look(home);
     }
-    let looked = look(home)?;
-    if let Some(why) = why_read_only(&looked, home)? {
-        return Ok(Found { writable: Err(why), ..looked });
+    // Somebody else may be writing until we hold the store: then what we saw is no more, and we look again.
+    const TRIES: u32 = 3;
+    for _ in 0..TRIES {
+        // The floor before the store: a writer at work can only raise the store above it.
+        let floor = read_floor(home)?;
+        let looked = look(home)?;
+        if let Some(why) = why_read_only(&looked, home, floor.as_ref())? {
+            return Ok(Found { writable: Err(why), ..looked });
+        }
+        let before = heads(&looked);
+        drop(looked);
+        let found = read(home.store(Access::Write)?, home, Access::Write)?;
+        if before == heads(&found) {
+            return make_writable(found, home);
+        }
     }
-    let before: Vec<_> = looked.logs.values().map(|log| (log.number, log.head.clone())).collect();
-    drop(looked);
-    let mut found = read(home.store(Access::Write)?, home, Access::Write)?;
-    let after: Vec<_> = found.logs.values().map(|log| (log.number, log.head.clone())).collect();
-    if before != after {
-        return Err(Error::damaged("the store", "it changed while it was opened"));
-    }
+    Err(Error::damaged("the store", "it changes while it is opened, though nobody holds it"))
+}
+
+fn heads(found: &Found) -> Vec<(u32, Head)> {
+    found.logs.values().map(|log| (log.number, log.head.clone())).collect()
+}
+
+/// What the floor says: whose it is, and the heads; nothing where its slots are damaged.
+pub(crate) type FloorSays = Option<(StoreId, Vec<FloorHead>)>;
+
+/// Reads the floor, if there is one.
+pub(crate) fn read_floor(home: &dyn Home) -> Result<Option<FloorSays>, Error> {
+    let Some(file) = home.file(Plain::Floor, Access::Read)? else { return Ok(None) };
+    Ok(Some(Floor::open(file)?.map(|(_, store, heads)| (store, heads))))
+}
+
+/// Takes a store that is held for writing, and found to be what it should be.
+fn make_writable(mut found: Found, home: &dyn Home) -> Result<Found, Error> {
     let gone = || Error::damaged("the floor", "it went away");
     let (mut floor, _, _) = Floor::open(home.file(Plain::Floor, Access::Write)?.ok_or_else(gone)?)?.ok_or_else(gone)?;
     let engines = read_engines(&found.reader)?;
@@ -125,14 +148,19 @@ fn read(store: Arc<dyn Store>, home: &dyn Home, access: Access) -> Result<Found,
 }
 
 /// Why a ledger that was asked for writing must not be written, if anything says so.
-pub(crate) fn why_read_only(found: &Found, home: &dyn Home) -> Result<Option<WhyReadOnly>, Error> {
+/// `floor` must have been read before the store was.
+pub(crate) fn why_read_only(
+    found: &Found,
+    home: &dyn Home,
+    floor: Option<&FloorSays>,
+) -> Result<Option<WhyReadOnly>, Error> {
     let reader = &found.reader;
-    let Some(file) = home.file(Plain::Floor, Access::Read)? else { return Ok(Some(WhyReadOnly::NoFloor)) };
-    let Some((_, store, floor)) = Floor::open(file)? else { return Ok(Some(WhyReadOnly::DamagedFloor)) };
-    if store != reader.identity.store {
+    let Some(floor) = floor else { return Ok(Some(WhyReadOnly::NoFloor)) };
+    let Some((store, floor)) = floor else { return Ok(Some(WhyReadOnly::DamagedFloor)) };
+    if *store != reader.identity.store {
         return Ok(Some(WhyReadOnly::ForeignFloor));
     }
-    if let Some(why) = below_floor(reader, &floor)? {
+    if let Some(why) = below_floor(reader, floor)? {
         return Ok(Some(why));
     }
     if reader.secrets.is_none() {
@@ -183,7 +211,7 @@ pub(crate) fn read_engines(reader: &Reader) -> Result<Engines, Error> {
         Ok(ControlFlow::Continue(()))
     })?;
     // The newest bundles first, over as many shards as it takes; then in the order in which they were appended.
-    let (mut bundles, mut left) = (Vec::new(), RECENT_MAX as u64);
+    let (mut bundles, mut left, mut last) = (Vec::new(), RECENT_MAX as u64, BTreeMap::new());
     let shards: Vec<u32> = reader.shared.view().logs.keys().copied().filter(|number| *number > 0).collect();
     for shard in shards.into_iter().rev() {
         let size = reader.size(log_of(shard))?;
@@ -198,7 +226,17 @@ pub(crate) fn read_engines(reader: &Reader) -> Result<Engines, Error> {
     for (shard, number, width) in bundles.into_iter().rev() {
         let bundle = reader.bundle(log_of(shard), number, width)?;
         for (index, entry) in (number * TILE_WIDTH..).zip(split_bundle(&bundle, width)?) {
-            engines.restore_recent(&Entry::decode(entry)?, leaf_hash(entry), LogPlace { log: shard, index });
+            let (entry, leaf) = (Entry::decode(entry)?, leaf_hash(entry));
+            engines.restore_recent(&entry, leaf, LogPlace { log: shard, index });
+            if let Some(place) = entry.place() {
+                last.insert(place.engine, (place.boot, place.sequence, leaf));
+            }
+        }
+    }
+    for (engine, last) in last {
+        let position = engines.position(&engine).map(|position| (position.boot, position.sequence, position.leaf));
+        if position != Some(last) {
+            return Err(Error::damaged("an engine's position", "it is not that of the engine's last entry"));
         }
     }
     Ok(engines)

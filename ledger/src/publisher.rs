@@ -4,7 +4,7 @@
 //! and nothing but what the view says is durable, so no two checkpoints of its can disagree.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use loam_ledger_core::Hash;
@@ -60,13 +60,20 @@ impl Publisher {
         self.shared.change(|view| view.wanted = true);
     }
 
+    /// Drops what waits, so that whoever waits for an answer hears that none will come.
+    fn abandon(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.ended = true;
+        waiting.acknowledgements.clear();
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().expect("nobody panics while acknowledgements wait")
     }
 
     /// Signs until it is told to close, or something fails.
     pub(crate) fn run(&self) {
-        let _guard = PanicGuard { shared: Arc::clone(&self.shared), then: Box::new(|| ()) };
+        let _guard = PanicGuard { shared: Arc::clone(&self.shared), then: Box::new(|| self.abandon()) };
         let mut signing = BTreeMap::new();
         // An interval beyond all time is never due.
         let mut due = Instant::now().checked_add(self.interval);

@@ -64,6 +64,11 @@ impl Request {
         self.slot.slot
     }
 
+    /// Whether the request was begun under these secrets: another ledger, or this one opened anew, has others.
+    pub(crate) fn is_of(&self, secrets: &Arc<Secrets>) -> bool {
+        Arc::ptr_eq(&self.slot.secrets, secrets)
+    }
+
     /// The client's nonce as the store may keep it: unreadable when the secret is gone.
     pub(crate) fn masked_nonce(&self) -> Option<[u8; 32]> {
         self.seed.client_nonce.map(|nonce| self.secret.mask(nonce))

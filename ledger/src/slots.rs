@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use loam_ledger_core::hash::digest;
 use zeroize::Zeroizing;
@@ -45,7 +45,7 @@ struct Growth {
 
 /// Holds a slot against erasing, for as long as rows under its secret can still come.
 pub(crate) struct LiveSlot {
-    secrets: Arc<Secrets>,
+    pub(crate) secrets: Arc<Secrets>,
     pub(crate) slot: u64,
 }
 
@@ -82,7 +82,7 @@ impl Secrets {
     }
 
     fn growth(&self) -> MutexGuard<'_, Growth> {
-        self.growth.lock().expect("nobody panics while slots are laid out")
+        self.growth.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many slots the file was short of those that rows use: an older copy of it was put back.

@@ -116,13 +116,13 @@ impl Shared {
 }
 
 /// Ends a thread's part by name if it panics: nobody waits for ever for what will not come.
-pub(crate) struct PanicGuard {
+pub(crate) struct PanicGuard<'a> {
     pub(crate) shared: Arc<Shared>,
     /// What else must happen then.
-    pub(crate) then: Box<dyn Fn() + Send>,
+    pub(crate) then: Box<dyn Fn() + 'a>,
 }
 
-impl Drop for PanicGuard {
+impl Drop for PanicGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.shared.fail(&Error::Failed { why: "a thread of the ledger panicked".to_owned() });

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use loam_ledger_core::Hash;
-use loam_ledger_core::entry::{Batch, Boot, Entry, Id16, Place, ROWS_MAX};
+use loam_ledger_core::entry::{Batch, Boot, Entry, Id16, Place, ROWS_MAX, STEP_TOKENS_MAX};
 use loam_ledger_core::row::{Row, Step};
 use loam_ledger_core::tree::root_of_leaves;
 
@@ -118,7 +118,12 @@ impl Writer {
     }
 
     fn chain(&self) -> MutexGuard<'_, Chain> {
-        self.chain.lock().expect("nobody panics while the chain is held")
+        self.chain.lock().unwrap_or_else(|poisoned| {
+            // A step was cut short in its midst: none can follow.
+            let mut chain = poisoned.into_inner();
+            chain.broken = true;
+            chain
+        })
     }
 }
 
@@ -145,9 +150,13 @@ impl Ticket<'_> {
     fn chained<T>(mut self, step: StepRecord, hand_on: impl FnOnce(Prepared) -> Result<T, Error>) -> Result<T, Error> {
         let writer = self.writer;
         let sealed = self.seal(&step.rows)?;
+        if step.prefilled_tokens.max(step.emitted_tokens) > STEP_TOKENS_MAX {
+            return Err(Error::Row { what: "no step has so many tokens" });
+        }
+        let now_ms = writer.inlet.now_ms();
         let mut chain = writer.chain();
         while chain.turn != self.sequence && !chain.broken {
-            chain = writer.turned.wait(chain).expect("nobody panics while the chain is held");
+            chain = writer.turned.wait(chain).unwrap_or_else(PoisonError::into_inner);
         }
         if chain.broken {
             return Err(Error::Chain { engine: writer.info.engine, what: "a step before it was dropped" });
@@ -156,7 +165,7 @@ impl Ticket<'_> {
         let progress = Progress::of(&step.rows, &writer.boot, self.sequence)?;
         let unrowed =
             chain.unrowed.left(step.prefilled_tokens, step.emitted_tokens, sealed.rowed, step.open_requests)?;
-        let time_ms = chain.time_ms.max(writer.inlet.now_ms());
+        let time_ms = chain.time_ms.max(now_ms);
         let mut prepared = Prepared::new(Entry::Batch(Batch {
             place: Place { engine: writer.info.engine, boot: writer.boot, sequence: self.sequence },
             previous: chain.previous,
@@ -193,6 +202,9 @@ impl Ticket<'_> {
         for (number, (request, row)) in (0u32..).zip(rows) {
             if row.request() != request.commitment() {
                 return Err(Error::RowOfAnotherRequest);
+            }
+            if !request.is_of(&self.writer.inlet.secrets) {
+                return Err(Error::ForeignRequest);
             }
             if let Row::Usage(usage) = row {
                 rowed = rowed.plus(usage.tokens.prefilled, usage.tokens.emitted)?;
@@ -231,25 +243,38 @@ struct Sealed {
     slots_below: u64,
 }
 
-/// How far a step brings its requests; nothing of it holds before [`Progress::settle`].
+/// How far a step brings its requests; nothing of it holds before [`Progress::settle`]. Until then nobody else can
+/// bring them further, whatever writer he has.
 struct Progress<'a> {
-    requests: BTreeMap<u64, (&'a Arc<Request>, bool, Answers)>,
+    /// By slot, which is also the order in which they are locked.
+    requests: BTreeMap<u64, Moving<'a>>,
     marks: Vec<AnswerMark>,
+}
+
+/// One request, held where it is, and where the step brings it.
+struct Moving<'a> {
+    request: &'a Arc<Request>,
+    held: MutexGuard<'a, Answers>,
+    moved: Answers,
 }
 
 impl<'a> Progress<'a> {
     fn of(rows: &'a [(Arc<Request>, Row)], boot: &Id16, sequence: u64) -> Result<Self, Error> {
-        let mut progress = Self { requests: BTreeMap::new(), marks: Vec::new() };
+        let distinct: BTreeMap<u64, &Arc<Request>> =
+            rows.iter().map(|(request, _)| (request.slot(), request)).collect();
+        let hold = |(slot, request): (u64, &'a Arc<Request>)| {
+            let held = request.answers();
+            let moved = held.clone();
+            (slot, Moving { request, held, moved })
+        };
+        let mut progress = Self { requests: distinct.into_iter().map(hold).collect(), marks: Vec::new() };
         for (number, (request, row)) in (0u32..).zip(rows) {
-            let (_, _, answers) = progress.requests.entry(request.slot()).or_insert_with(|| {
-                let answers = request.answers().clone();
-                (request, answers.untouched(), answers)
-            });
+            let moving = progress.requests.get_mut(&request.slot()).expect("every row's request is held");
             let choice = match row {
                 Row::Usage(usage) => usage.choice,
                 Row::Completion(completion) => completion.choice,
             };
-            let completed = match answers.take(row, boot, sequence)? {
+            let completed = match moving.moved.take(row, boot, sequence)? {
                 Change::Nothing => continue,
                 Change::Begins => None,
                 Change::Completes => Some(number),
@@ -261,8 +286,8 @@ impl<'a> Progress<'a> {
 
     /// The requests whose first rows these are.
     fn begun(&self) -> Vec<Begun> {
-        let new = self.requests.values().filter(|(_, untouched, _)| *untouched);
-        let begun = new.map(|(request, _, _)| Begun {
+        let new = self.requests.values().filter(|moving| moving.held.untouched());
+        let begun = new.map(|Moving { request, .. }| Begun {
             request: request.commitment(),
             slot: request.slot(),
             masked_nonce: request.masked_nonce(),
@@ -271,8 +296,8 @@ impl<'a> Progress<'a> {
     }
 
     fn settle(self) {
-        for (request, _, answers) in self.requests.into_values() {
-            *request.answers() = answers;
+        for mut moving in self.requests.into_values() {
+            *moving.held = moving.moved;
         }
     }
 }

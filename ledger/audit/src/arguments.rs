@@ -10,8 +10,7 @@ use loam_ledger_core::text::hex_decode;
 const STATUS: &str = "Exit status: 0 all holds; 1 something is wrong, the first reason on standard error; \
     2 something could not be read, or the command makes no sense.";
 
-const LOG_KEYS: &str =
-    "With --json, one object: command, verdict (valid, invalid, unreadable), reason (unless valid), \
+const LOG_KEYS: &str = "With --json, one object: command, verdict (valid, invalid, unreadable), reason (unless valid), \
     fault {class, place, why} (where an audit found it), \
     logs [{log, origin, size, root, checkpoints, recorded_heads, tiles, manifest_files, engines, boots, crashes, \
     prefilled_tokens, emitted_tokens, scope, rows, rows_open, rows_erased, rows_announced_erased, completions, \

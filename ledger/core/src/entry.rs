@@ -10,6 +10,9 @@ pub type Id16 = [u8; 16];
 /// The largest entry: a batch entry has under half of this, whatever its batch.
 pub const LOAM_ENTRY_BYTES_MAX: usize = 1023;
 
+/// Tokens of either kind that one entry can count, so that no log's sums overflow.
+pub const STEP_TOKENS_MAX: u64 = 1 << 40;
+
 /// Rows that one entry can have.
 pub const ROWS_MAX: u32 = 65_535;
 
@@ -307,7 +310,8 @@ impl Batch {
         let row_count = d.key(11)?.u32()?;
         let rows_root = if d.key(12)?.null() { None } else { Some(Hash(d.bytes_of()?)) };
         let open_requests = d.key(13)?.uint()?;
-        if place.sequence == 0 || row_count > ROWS_MAX || rows_root.is_some() != (row_count > 0) {
+        let too_many = prefilled_tokens.max(emitted_tokens) > STEP_TOKENS_MAX;
+        if place.sequence == 0 || too_many || row_count > ROWS_MAX || rows_root.is_some() != (row_count > 0) {
             return Err(Error::EntryFields);
         }
         let rows_root = rows_root.unwrap_or(Hash::EMPTY_TREE);
