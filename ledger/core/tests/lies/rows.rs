@@ -110,12 +110,10 @@ lies! {
         });
     tokens_overflow: Totals, "tokens overflow",
         Said(|world| world.usage(world.a_later_usage()).tokens.discarded = u64::MAX);
-    log_overflows: Totals, "the log's tokens overflow",
+    more_tokens_than_a_step_can_have: Malformed, "contradict each other",
         Said(|world| {
-            let batches = world.batches();
-            world.batch(batches[0]).prefilled_tokens = u64::MAX;
-            world.batch(batches[0]).open_requests = 1;
-            world.batch(batches[1]).prefilled_tokens = u64::MAX;
+            let first = world.batches()[0];
+            world.batch(first).prefilled_tokens = (1 << 40) + 1;
         });
 }
 
