@@ -3,7 +3,8 @@
 use loam_ledger_core::Hash;
 use loam_ledger_core::commitment::RequestSeed;
 use loam_ledger_core::entry::{
-    Batch, Boot, Entry, LOAM_ENTRY_BYTES_MAX, Place, PreviousBoot, Redaction, ShardHead, ShardOpened, Unrowed,
+    Batch, Boot, Entry, LOAM_ENTRY_BYTES_MAX, Place, PreviousBoot, Redaction, STEP_TOKENS_MAX, ShardHead, ShardOpened,
+    Unrowed,
 };
 use loam_ledger_core::granted::{GrantedRow, decode_granted, encode_granted, push_to_row_bundle, split_row_bundle};
 use loam_ledger_core::receipt::Opening;
@@ -70,8 +71,8 @@ fn batch() -> impl Strategy<Value = Batch> {
             time_ms,
             base,
             build,
-            prefilled_tokens,
-            emitted_tokens,
+            prefilled_tokens: prefilled_tokens.min(STEP_TOKENS_MAX),
+            emitted_tokens: emitted_tokens.min(STEP_TOKENS_MAX),
             row_count: rows.0,
             rows_root: rows.1,
             open_requests,
@@ -96,7 +97,7 @@ fn entry() -> impl Strategy<Value = Entry> {
             shard,
             first_index: one.min(other),
             last_index: one.max(other),
-            row_count,
+            row_count: row_count.max(1),
             reason,
         },
     );
