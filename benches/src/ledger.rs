@@ -160,14 +160,21 @@ impl Bench {
         let began = Instant::now();
         std::thread::scope(|scope| {
             let append = || -> anyhow::Result<()> {
-                for number in 0..count / 2 {
+                let mut lanes: Vec<Option<Answer>> = (0..rows).map(|_| None).collect();
+                for number in 1..=count / 2 {
                     let ticket = writer.ticket()?;
                     let (sequence, mut step) = (ticket.sequence(), StepRecord::default());
-                    for lane in 0..rows / 8 {
-                        let request = ledger.begin_request(None)?;
-                        let mut answer = Answer::new(request, number + lane);
-                        (0..7).for_each(|_| step.rows.push(answer.usage(sequence, Tokens::default())));
-                        step.rows.push(answer.completion(writer.boot_id(), sequence));
+                    for (lane, slot) in (0u64..).zip(&mut lanes) {
+                        if slot.is_none() {
+                            *slot = Some(Answer::new(ledger.begin_request(None)?, lane));
+                        }
+                        let answer = slot.as_mut().expect("it was just begun");
+                        if (number + lane).is_multiple_of(8) || number == count / 2 {
+                            step.rows.push(answer.completion(writer.boot_id(), sequence));
+                            *slot = None;
+                        } else {
+                            step.rows.push(answer.usage(sequence, Tokens::default()));
+                        }
                     }
                     ticket.append(step, Level::Durable, None)?;
                 }
@@ -310,13 +317,14 @@ impl Answer {
     fn completion(&self, boot: [u8; 16], sequence: u64) -> (Arc<Request>, Row) {
         let commit = |what| self.request.commit(what, 0, b"bytes that are committed to");
         let step = |sequence| Step { boot, sequence };
+        let last = if self.first.is_some() { self.last } else { sequence };
         let completion = Completion {
             request: self.request.commitment(),
             choice: 0,
             tenant: commit(What::Tenant),
             pairs: self.pairs.clone(),
             first: step(self.first.unwrap_or(sequence)),
-            last: step(sequence),
+            last: step(last),
             tokens: self.tokens,
             delivered_tokens: self.tokens.emitted,
             finish: Finish::STOP,
