@@ -283,7 +283,7 @@ impl Reader {
             }
             let first = count / TILE_WIDTH * TILE_WIDTH;
             let roots = (first..count)
-                .map(|index| Ok(loam_ledger_core::tree::root_of_leaves(&self.full_tile(log, level, index)?)));
+                .map(|index| Ok(loam_ledger_core::tree::root_of_complete(&self.full_tile(log, level, index)?)));
             filling.push(roots.collect::<Result<Vec<_>, Error>>()?);
             count /= TILE_WIDTH;
         }

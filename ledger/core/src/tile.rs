@@ -8,7 +8,7 @@ use core::fmt;
 use crate::error::Error;
 use crate::hash::Hash;
 use crate::text::decimal;
-use crate::tree::{Nodes, root_of_leaves};
+use crate::tree::{Nodes, root_of_complete};
 
 /// Hashes in a full tile, and entries in a full bundle.
 pub const TILE_WIDTH: u64 = 256;
@@ -209,6 +209,6 @@ impl<E, T: AsRef<[Hash]>, R: Fn(Tile) -> Result<T, E>> Nodes for TileNodes<R> {
         let hashes =
             (self.read)(Tile { level: tile_level, index: tile_index, width: width_at(tile_index, hashes_in_level) })?;
         let start = usize::try_from(first % TILE_WIDTH).expect("a place in a tile is below 256");
-        Ok(root_of_leaves(&hashes.as_ref()[start..start + (1 << height)]))
+        Ok(root_of_complete(&hashes.as_ref()[start..start + (1 << height)]))
     }
 }

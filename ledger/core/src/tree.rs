@@ -64,6 +64,19 @@ pub fn root_of_leaves(leaves: &[Hash]) -> Hash {
     edge.root()
 }
 
+/// The root over a power of two of hashes: what the edge of a growing tree gives, without growing one.
+pub fn root_of_complete(hashes: &[Hash]) -> Hash {
+    match hashes {
+        [] => Hash::EMPTY_TREE,
+        [only] => *only,
+        [left, right] => node_hash(left, right),
+        _ => {
+            let (left, right) = hashes.split_at(hashes.len() / 2);
+            node_hash(&root_of_complete(left), &root_of_complete(right))
+        }
+    }
+}
+
 /// The root over complete subtrees of falling size, as they hang together at the right edge.
 fn fold_right(peaks: &[Hash]) -> Hash {
     peaks.iter().rev().copied().reduce(|right, left| node_hash(&left, &right)).unwrap_or(Hash::EMPTY_TREE)
@@ -84,7 +97,7 @@ impl Nodes for [Hash] {
 
     fn node(&self, level: u8, index: u64) -> Result<Hash, Self::Error> {
         let first = usize::try_from(index << level).expect("a node lies within its leaves");
-        Ok(root_of_leaves(&self[first..first + (1 << level)]))
+        Ok(root_of_complete(&self[first..first + (1 << level)]))
     }
 }
 
