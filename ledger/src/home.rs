@@ -102,8 +102,13 @@ impl Folder {
         }
         let mut named = String::new();
         (&file).read_to_string(&mut named).map_err(io)?;
-        // A floor elsewhere is ours to replace only if the attempt that was cut short was about to make it.
-        if self.floor.exists() && named != self.floor.display().to_string() {
+        // What lies here is ours to remove only if the mark says so: it names the floor before anything else is made.
+        let cut_short = named == self.floor.display().to_string();
+        if !cut_short && fs::read_dir(&self.folder).map_err(io)?.count() > 1 {
+            return Err(not_empty(&self.folder));
+        }
+        // So with a floor elsewhere.
+        if self.floor.exists() && !cut_short {
             return Err(not_empty(&self.floor));
         }
         for name in ["store", "keys", "secrets"] {

@@ -145,6 +145,13 @@ fn a_ledger_that_was_cut_short_is_made_again_and_nothing_else_is_touched() {
     assert!(data.join("store/CURRENT").exists() && !data.join("unfinished").exists() && !data.join("floor").exists());
     assert_eq!(Ledger::open(&home, options()).expect("it opens").read_only(), None);
 
+    // A folder of somebody else's, which has a file of that name by chance.
+    let theirs = top.path().join("theirs");
+    fs::create_dir_all(theirs.join("store")).expect("a folder of theirs");
+    fs::write(theirs.join("unfinished"), "chapter one").expect("a letter of theirs");
+    let refused = Ledger::create(&Folder::new(&theirs, None), "test.example/stories", options()).map(drop);
+    assert!(matches!(refused, Err(Error::NotEmpty { .. })) && theirs.join("store").exists());
+
     let other = Folder::new(&top.path().join("other"), Some(&floor));
     let refused = Ledger::create(&other, "test.example/other", options()).map(drop);
     assert_eq!(refused, Err(Error::NotEmpty { path: floor.display().to_string() }));
