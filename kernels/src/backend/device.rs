@@ -1,0 +1,74 @@
+//! Memory, steps, resident adapters: what the operations work on.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::layout::{Adapter, DType, Memory, SiteShape, StepInputs, StepLimits, StepPlan};
+use crate::mapped::Mapped;
+
+/// A device and its memory. Methods take `&self`: one thread runs steps while others load adapters.
+///
+/// Operations may return before they are done, but are done in the order they were asked for; `read` waits.
+pub trait Device: Send + Sync {
+    /// Values on the device.
+    type Memory: Memory + 'static;
+    /// A step's inputs, on the device.
+    type Step: AsRef<StepPlan> + Send + Sync;
+    /// Adapters that steps can use, by slot.
+    type Adapters: Send + Sync;
+
+    /// What it is, for people: device, instructions, threads.
+    fn describe(&self) -> String;
+
+    /// Memory of zeros.
+    fn allocate(&self, dtype: DType, len: usize) -> Result<Self::Memory, Error>;
+
+    /// Values of a mapped file, as stored. A device that can read them in place does.
+    fn load(&self, source: &Source, dtype: DType, len: usize) -> Result<Self::Memory, Error>;
+
+    /// Overwrites values from `at` on with `bytes`.
+    fn write(&self, memory: &mut Self::Memory, at: usize, bytes: &[u8]) -> Result<(), Error>;
+
+    /// Reads values from `at` on into `bytes`, when all that was asked for before is done.
+    fn read(&self, memory: &Self::Memory, at: usize, bytes: &mut [u8]) -> Result<(), Error>;
+
+    /// Checks a step's numbers and sends them to the device, in one call.
+    fn step(&self, inputs: StepInputs, limits: StepLimits) -> Result<Self::Step, Error>;
+
+    /// Runs the operations of a step. With a key a device may record them once and replay them for each later step of
+    /// that key; operations must then be the same but for the step's numbers.
+    fn run(
+        &self,
+        graph: Option<GraphKey>,
+        operations: &mut (dyn FnMut() -> Result<(), Error> + Send),
+    ) -> Result<(), Error>;
+
+    /// A table of `slots` empty slots for adapters of a model with these sites.
+    fn adapters(&self, sites: &[SiteShape], slots: usize) -> Result<Self::Adapters, Error>;
+
+    /// Puts an adapter into a slot and returns what was there. Steps running now keep what they began with.
+    fn install(
+        &self,
+        adapters: &mut Self::Adapters,
+        slot: u32,
+        adapter: Option<Arc<Adapter<Self::Memory>>>,
+    ) -> Result<Option<Arc<Adapter<Self::Memory>>>, Error>;
+}
+
+/// What makes two steps the same but for their numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GraphKey {
+    /// Rows, padding included.
+    pub rows: u32,
+    /// Whether some row uses an adapter; a step in which none does runs the base's operations alone.
+    pub with_adapters: bool,
+}
+
+/// A tensor's bytes in a mapped file.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file.
+    pub file: Arc<Mapped>,
+    /// First byte.
+    pub offset: u64,
+}

@@ -1,0 +1,354 @@
+//! A few queries over one head's keys and values: tiles of 64 positions, splits of 512, in order.
+
+use super::super::dot::{COLUMNS, dot_block, next_rows, with_rows};
+use super::super::simd::{Kernel, Load, Simd};
+use super::super::vector::{blend, scale};
+use super::Over;
+use crate::layout::{KV_SPLIT_TOKENS, KV_TILE_TOKENS, Segment};
+
+/// One head of one token.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Query {
+    pub(super) row: usize,
+    pub(super) head: usize,
+    pub(super) position: u32,
+    /// The first position it sees.
+    pub(super) first: u32,
+}
+
+/// A query's partial result: the greatest score, the sum of the scores' powers relative to it, and the values so summed.
+pub(super) const fn state_len(head_dim: usize) -> usize {
+    2 + head_dim
+}
+
+/// Queries that share keys.
+pub(super) struct Block<'a, Q, K> {
+    pub(super) over: &'a Over<'a, Q, K>,
+    pub(super) segment: &'a Segment,
+    pub(super) kv_head: usize,
+    pub(super) queries: &'a [Query],
+    /// One split alone, or all that some query sees.
+    pub(super) only: Option<u32>,
+}
+
+impl<'a, Q, K> Block<'a, Q, K> {
+    /// The work, given where its states go: one for each query.
+    pub(super) const fn into_states(self, states: &'a mut [f32]) -> Work<'a, Q, K> {
+        Work { block: self, states }
+    }
+}
+
+/// A block and where its states go.
+pub(super) struct Work<'a, Q, K> {
+    block: Block<'a, Q, K>,
+    states: &'a mut [f32],
+}
+
+/// Scores of the queries over a tile, then their powers.
+type Scores = [[f32; KV_TILE_TOKENS]];
+
+impl<Q: Load, K: Load> Kernel for Work<'_, Q, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { block, states } = self;
+        let len = state_len(block.over.heads.head_dim);
+        let mut scores = vec![[0.0; KV_TILE_TOKENS]; block.queries.len()];
+        clear(states, len);
+        if let Some(split) = block.only {
+            block.split(simd, split, &mut scores, states);
+            return;
+        }
+        let first = block.queries.iter().map(|query| query.first).min().unwrap_or(0) / KV_SPLIT_TOKENS as u32;
+        let last = block.queries.iter().map(|query| query.position).max().unwrap_or(0) / KV_SPLIT_TOKENS as u32;
+        block.split(simd, first, &mut scores, states);
+        let mut part = vec![0.0; if last > first { states.len() } else { 0 }];
+        for split in first + 1..=last {
+            clear(&mut part, len);
+            block.split(simd, split, &mut scores, &mut part);
+            merge(simd, states, &part, block.over.heads.head_dim);
+        }
+    }
+}
+
+fn clear(states: &mut [f32], len: usize) {
+    for state in states.chunks_exact_mut(len) {
+        state.fill(0.0);
+        state[0] = f32::NEG_INFINITY;
+    }
+}
+
+impl<Q: Load, K: Load> Block<'_, Q, K> {
+    #[inline(always)]
+    fn split<S: Simd>(&self, simd: S, split: u32, scores: &mut Scores, states: &mut [f32]) {
+        let tiles_a_split = (KV_SPLIT_TOKENS / KV_TILE_TOKENS) as u32;
+        for tile in split * tiles_a_split..(split + 1) * tiles_a_split {
+            self.tile(simd, tile * KV_TILE_TOKENS as u32, scores, states);
+        }
+    }
+
+    /// One tile, from its first position on.
+    #[inline(always)]
+    fn tile<S: Simd>(&self, simd: S, tile: u32, scores: &mut Scores, states: &mut [f32]) {
+        let (mut from, mut to) = (KV_TILE_TOKENS, 0);
+        for query in self.queries {
+            let (first, end) = seen_of_tile(query, tile);
+            if first < end {
+                (from, to) = (from.min(first), to.max(end));
+            }
+        }
+        if from >= to {
+            return;
+        }
+        let (mut keys, mut values) = ([std::ptr::null(); KV_TILE_TOKENS], [std::ptr::null(); KV_TILE_TOKENS]);
+        self.find(tile, from, to, &mut keys, &mut values);
+        // SAFETY: `find` has set the pointers from `from` to `to`, each to `head_dim` values.
+        unsafe {
+            self.score(simd, &keys, from, to, scores);
+            self.add_values(simd, &values, tile, scores, states);
+        }
+    }
+
+    /// Where the keys and values of a tile's positions are.
+    #[inline(always)]
+    fn find(
+        &self,
+        tile: u32,
+        from: usize,
+        to: usize,
+        keys: &mut [*const K; KV_TILE_TOKENS],
+        values: &mut [*const K; KV_TILE_TOKENS],
+    ) {
+        let Over { kv, values: stored, layer, step, .. } = self.over;
+        let (shape, pages) = (kv.shape(), step.pages(self.segment));
+        for at in from..to {
+            let position = tile as usize + at;
+            let page = pages[position / shape.page_tokens] as usize;
+            let offset = position % shape.page_tokens * shape.head_dim;
+            let key = shape.keys_at(page, *layer, self.kv_head) + offset;
+            let value = shape.values_at(page, *layer, self.kv_head) + offset;
+            keys[at] = stored[key..key + shape.head_dim].as_ptr();
+            values[at] = stored[value..value + shape.head_dim].as_ptr();
+        }
+    }
+
+    /// Scores of all queries for the tile's positions `from .. to`.
+    ///
+    /// # Safety
+    /// `head_dim` values can be read at each of those positions' keys.
+    #[inline(always)]
+    unsafe fn score<S: Simd>(
+        &self,
+        simd: S,
+        keys: &[*const K; KV_TILE_TOKENS],
+        from: usize,
+        to: usize,
+        scores: &mut Scores,
+    ) {
+        let mut row = 0;
+        while row < self.queries.len() {
+            let count = next_rows::<S>(self.queries.len() - row);
+            // SAFETY: the caller's.
+            with_rows!(S, count, R => unsafe { self.score_rows::<S, R>(simd, row, keys, from, to, scores) });
+            row += count;
+        }
+    }
+
+    /// # Safety
+    /// As `score`.
+    #[inline(always)]
+    unsafe fn score_rows<S: Simd, const R: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        keys: &[*const K; KV_TILE_TOKENS],
+        from: usize,
+        to: usize,
+        scores: &mut Scores,
+    ) {
+        let head_dim = self.over.heads.head_dim;
+        let mut q = [std::ptr::null(); R];
+        for r in 0..R {
+            let query = &self.queries[row + r];
+            q[r] = self.over.q.row(query.row)[query.head * head_dim..][..head_dim].as_ptr();
+        }
+        let mut at = from;
+        while at < to {
+            let count = COLUMNS.min(to - at);
+            let last = at + count - 1;
+            let four = [keys[at], keys[(at + 1).min(last)], keys[(at + 2).min(last)], keys[(at + 3).min(last)]];
+            // SAFETY: the caller's; queries are as long.
+            let block = unsafe { dot_block::<S, Q, K, R>(simd, q, four, head_dim, None) };
+            for r in 0..R {
+                for c in 0..count {
+                    scores[row + r][at + c] = block[r][c] * self.over.scale;
+                }
+            }
+            at += count;
+        }
+    }
+
+    /// Turns scores into powers and adds the values so weighted.
+    ///
+    /// # Safety
+    /// `head_dim` values can be read at each position that some query sees.
+    #[inline(always)]
+    unsafe fn add_values<S: Simd>(
+        &self,
+        simd: S,
+        values: &[*const K; KV_TILE_TOKENS],
+        tile: u32,
+        scores: &mut Scores,
+        states: &mut [f32],
+    ) {
+        let len = state_len(self.over.heads.head_dim);
+        let mut row = 0;
+        while row < self.queries.len() {
+            // Queries that see the same part of the tile share what is read of it.
+            let seen = seen_of_tile(&self.queries[row], tile);
+            let mut count = 1;
+            while count < 4
+                && row + count < self.queries.len()
+                && seen_of_tile(&self.queries[row + count], tile) == seen
+            {
+                count += 1;
+            }
+            let count = if count == 4 { 4 } else { 1 };
+            if seen.0 < seen.1 {
+                for r in row..row + count {
+                    powers(simd, &mut scores[r], seen, &mut states[r * len..][..len]);
+                }
+                // SAFETY: the caller's.
+                unsafe {
+                    if count == 4 {
+                        self.add_rows::<S, 4>(simd, row, values, seen, scores, states);
+                    } else {
+                        self.add_rows::<S, 1>(simd, row, values, seen, scores, states);
+                    }
+                }
+            }
+            row += count;
+        }
+    }
+
+    /// # Safety
+    /// As `add_values`.
+    #[inline(always)]
+    unsafe fn add_rows<S: Simd, const R: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        values: &[*const K; KV_TILE_TOKENS],
+        (from, to): (usize, usize),
+        scores: &Scores,
+        states: &mut [f32],
+    ) {
+        let head_dim = self.over.heads.head_dim;
+        let states = &mut states[row * state_len(head_dim)..][..R * state_len(head_dim)];
+        let scores = &scores[row..row + R];
+        // SAFETY: every head's size is a multiple of two vectors of each level; `from .. to` are seen.
+        unsafe {
+            let state = states.as_mut_ptr();
+            for at in (0..head_dim).step_by(2 * S::LANES) {
+                let mut sums = [[simd.splat(0.0); 2]; R];
+                for r in 0..R {
+                    let sum = state.add(r * state_len(head_dim) + 2 + at);
+                    sums[r] = [simd.load(sum), simd.load(sum.add(S::LANES))];
+                }
+                for position in from..to {
+                    let value = values[position].add(at);
+                    let (low, high) = (K::load(simd, value), K::load(simd, value.add(S::LANES)));
+                    for r in 0..R {
+                        let power = simd.splat(scores[r][position]);
+                        sums[r] = [simd.mul_add(power, low, sums[r][0]), simd.mul_add(power, high, sums[r][1])];
+                    }
+                }
+                for r in 0..R {
+                    let sum = state.add(r * state_len(head_dim) + 2 + at);
+                    simd.store(sum, sums[r][0]);
+                    simd.store(sum.add(S::LANES), sums[r][1]);
+                }
+            }
+        }
+    }
+}
+
+/// Which of a tile's positions a query sees: from, to.
+#[inline(always)]
+fn seen_of_tile(query: &Query, tile: u32) -> (usize, usize) {
+    let end = tile + KV_TILE_TOKENS as u32;
+    let (from, to) = (query.first.max(tile), (query.position + 1).min(end));
+    if from < to { ((from - tile) as usize, (to - tile) as usize) } else { (0, 0) }
+}
+
+/// A tile's scores to powers relative to the greatest so far; what was summed before is brought to the same.
+#[inline(always)]
+fn powers<S: Simd>(simd: S, scores: &mut [f32; KV_TILE_TOKENS], (from, to): (usize, usize), state: &mut [f32]) {
+    scores[..from].fill(f32::NEG_INFINITY);
+    scores[to..].fill(f32::NEG_INFINITY);
+    let mut greatest = simd.splat(f32::NEG_INFINITY);
+    for at in (0..KV_TILE_TOKENS).step_by(S::LANES) {
+        // SAFETY: a tile is a multiple of each level's lanes; so below.
+        greatest = simd.max(unsafe { simd.load(scores.as_ptr().add(at)) }, greatest);
+    }
+    let greatest = state[0].max(simd.greatest(greatest));
+    if greatest > state[0] {
+        if state[0] > f32::NEG_INFINITY {
+            let factor = power(simd, state[0] - greatest);
+            scale(simd, factor, &mut state[1..]);
+        }
+        state[0] = greatest;
+    }
+    let mut sum = simd.splat(0.0);
+    for at in (0..KV_TILE_TOKENS).step_by(S::LANES) {
+        // SAFETY: as above.
+        unsafe {
+            let score = simd.sub(simd.load(scores.as_ptr().add(at)), simd.splat(greatest));
+            let power = simd.exp(score);
+            simd.store(scores.as_mut_ptr().add(at), power);
+            sum = simd.add(sum, power);
+        }
+    }
+    state[1] += simd.sum(sum);
+}
+
+/// `e^x` of one number, with the bits that a vector's lane would have.
+#[inline(always)]
+fn power<S: Simd>(simd: S, x: f32) -> f32 {
+    simd.greatest(simd.exp(simd.splat(x)))
+}
+
+/// Adds later splits' states to those before.
+pub(super) struct Merge<'a> {
+    pub(super) states: &'a mut [f32],
+    pub(super) parts: &'a [f32],
+    pub(super) head_dim: usize,
+}
+
+impl Kernel for Merge<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        merge(simd, self.states, self.parts, self.head_dim);
+    }
+}
+
+#[inline(always)]
+fn merge<S: Simd>(simd: S, states: &mut [f32], parts: &[f32], head_dim: usize) {
+    let len = state_len(head_dim);
+    for (state, part) in states.chunks_exact_mut(len).zip(parts.chunks_exact(len)) {
+        if part[0] == f32::NEG_INFINITY {
+            continue;
+        }
+        if state[0] == f32::NEG_INFINITY {
+            state.copy_from_slice(part);
+            continue;
+        }
+        let greatest = state[0].max(part[0]);
+        let (before, after) = (power(simd, state[0] - greatest), power(simd, part[0] - greatest));
+        state[0] = greatest;
+        blend(simd, before, &mut state[1..], after, &part[1..]);
+    }
+}

@@ -1,0 +1,254 @@
+//! Linear layers: dot products of rows with weights as stored.
+
+use std::ops::Range;
+
+use half::bf16;
+
+use super::dot::{COLUMNS, dot_block, next_rows, with_rows};
+use super::memory::{AnyIn, AnyOut, In};
+use super::pool::share;
+use super::simd::{Kernel, Level, Load, Simd};
+use super::{Cpu, CpuMemory, for_activation, for_weight};
+use crate::backend::{ApplyLinear, Product};
+use crate::error::Error;
+use crate::layout::{DType, Element, Linear, Memory, Pair, Part, Rows, Stored};
+
+/// Bytes of weights that a block of rows walks before the next: they stay in the second-level cache.
+const BLOCK_BYTES: usize = 128 << 10;
+
+/// Columns are divided among threads in runs of so many.
+const COLUMNS_PER_UNIT: usize = 16;
+
+impl Cpu {
+    pub(super) fn apply_linear(&self, mut op: ApplyLinear<'_, CpuMemory>) -> Result<(), Error> {
+        op.check()?;
+        op.x.memory().expect_unchanged()?;
+        op.out.memory_mut().expect_output()?;
+        for part in op.weights.parts() {
+            let Stored::Dense(weight) = &part.weight;
+            weight.expect_unchanged()?;
+            part.bias.iter().try_for_each(|bias| bias.expect_unchanged())?;
+        }
+        let (rows, columns, k) = (op.x.rows(), op.weights.out_features(), op.weights.in_features());
+        let out = AnyOut::of(&mut op.out);
+        let units = columns.div_ceil(COLUMNS_PER_UNIT);
+        let weight_bytes = op.weights.parts().iter().map(|part| part.dtype().bytes()).max().unwrap_or(1);
+        let bytes = columns * k * weight_bytes * rows.div_ceil(4);
+        let tasks = self.pool.tasks(units, bytes);
+        self.pool.each(tasks, bytes, |task| {
+            let units = share(task, tasks, units);
+            let run = units.start * COLUMNS_PER_UNIT..(units.end * COLUMNS_PER_UNIT).min(columns);
+            let to = Target { out: &out, row: 0, column: run.start };
+            compute(self.level, &op.x, 0..rows, op.weights, run, to);
+        });
+        Ok(())
+    }
+
+    pub(super) fn apply_product(&self, mut op: Product<'_, CpuMemory>) -> Result<(), Error> {
+        op.check()?;
+        op.out.memory_mut().expect_output()?;
+        op.a.memory().expect_unchanged()?;
+        op.b.memory().expect_unchanged()?;
+        // Both operands are laid out along the sum, so that the order of sums is that of `linear`.
+        let k = op.k();
+        if op.a.dtype() == DType::Bf16 && op.b.dtype() == DType::Bf16 {
+            let (a, b) = (along::<bf16>(&op.a, op.a_transposed), along::<bf16>(&op.b, !op.b_transposed));
+            self.multiply(&a, &b, k, AnyOut::of(&mut op.out));
+        } else {
+            let (a, b) = (along::<f32>(&op.a, op.a_transposed), along::<f32>(&op.b, !op.b_transposed));
+            self.multiply(&a, &b, k, AnyOut::of(&mut op.out));
+        }
+        Ok(())
+    }
+
+    /// `out = a b^T` of packed rows.
+    fn multiply<T: Load>(&self, a: &[T], b: &[T], k: usize, out: AnyOut<'_>) {
+        let (rows, columns) = (out.rows(), out.width());
+        let (x, w) = (In::packed(a, rows, k), In::packed(b, columns, k));
+        let units = columns.div_ceil(COLUMNS_PER_UNIT);
+        let bytes = columns * k * T::DTYPE.bytes() * rows.div_ceil(4);
+        let tasks = self.pool.tasks(units, bytes);
+        self.pool.each(tasks, bytes, |task| {
+            let units = share(task, tasks, units);
+            let columns = units.start * COLUMNS_PER_UNIT..(units.end * COLUMNS_PER_UNIT).min(columns);
+            let to = Target { out: &out, row: 0, column: columns.start };
+            self.level.run(Dots { x, gathered: None, rows: 0..rows, w, columns, bias: None, to });
+        });
+    }
+}
+
+/// Some rows and columns of a stack of layers, on this thread.
+pub(super) fn compute_columns(
+    level: Level,
+    x: &Rows<'_, CpuMemory>,
+    rows: Range<usize>,
+    weights: &Linear<CpuMemory>,
+    columns: Range<usize>,
+    out: &AnyOut<'_>,
+) {
+    compute(level, x, rows, weights, columns, Target { out, row: 0, column: 0 });
+}
+
+/// Where a run of rows and columns goes.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub(super) out: &'a AnyOut<'a>,
+    /// Where the first of the rows goes.
+    pub(super) row: usize,
+    /// Where the first of the columns goes.
+    pub(super) column: usize,
+}
+
+fn compute(
+    level: Level,
+    x: &Rows<'_, CpuMemory>,
+    rows: Range<usize>,
+    weights: &Linear<CpuMemory>,
+    columns: Range<usize>,
+    to: Target<'_>,
+) {
+    let mut part_at = 0;
+    for part in weights.parts() {
+        let Stored::Dense(weight) = &part.weight;
+        let part_end = part_at + weight.len() / weights.in_features();
+        let (from, until) = (columns.start.max(part_at), columns.end.min(part_end));
+        if from < until {
+            let to = Target { column: to.column + from - columns.start, ..to };
+            compute_part(level, x, rows.clone(), part, from - part_at..until - part_at, to);
+        }
+        part_at = part_end;
+    }
+}
+
+fn compute_part(
+    level: Level,
+    x: &Rows<'_, CpuMemory>,
+    rows: Range<usize>,
+    part: &Part<CpuMemory>,
+    columns: Range<usize>,
+    to: Target<'_>,
+) {
+    let Stored::Dense(weight) = &part.weight;
+    let bias = part.bias.as_ref().map(|bias| AnyIn::row_of(bias));
+    let k = x.width();
+    for_activation!(x.dtype(), X => for_weight!(weight.dtype(), W => {
+        let w = In::packed(weight.values::<W>(), weight.len() / k, k);
+        level.run(Dots { x: In::<X>::of(x), gathered: None, rows, w, columns, bias, to });
+    }));
+}
+
+/// Rows of `x` with rows of `w`: a run of an output's rows and columns.
+pub(super) struct Dots<'a, X, W> {
+    pub(super) x: In<'a, X>,
+    /// Where rows are those of pairs: the pairs.
+    pub(super) gathered: Option<&'a [Pair]>,
+    pub(super) rows: Range<usize>,
+    pub(super) w: In<'a, W>,
+    pub(super) columns: Range<usize>,
+    pub(super) bias: Option<AnyIn<'a>>,
+    pub(super) to: Target<'a>,
+}
+
+impl<X: Load, W: Load> Kernel for Dots<'_, X, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let row_bytes = (self.w.width * W::DTYPE.bytes()).max(1);
+        let block = (BLOCK_BYTES / row_bytes).next_multiple_of(COLUMNS).max(COLUMNS);
+        let strips = self.rows.len().div_ceil(S::ROWS_MAX);
+        let mut from = self.columns.start;
+        while from < self.columns.end {
+            let columns = from..(from + block).min(self.columns.end);
+            let mut row = self.rows.start;
+            let mut strip = 0;
+            while row < self.rows.end {
+                let count = next_rows::<S>(self.rows.end - row);
+                let ahead = Ahead { columns: block, strip, strips };
+                with_rows!(S, count, R => self.strip::<S, R>(simd, row, columns.clone(), ahead));
+                row += count;
+                strip += 1;
+            }
+            from = columns.end;
+        }
+    }
+}
+
+impl<X: Load, W: Load> Dots<'_, X, W> {
+    /// A few rows over a block of columns.
+    #[inline(always)]
+    fn strip<S: Simd, const R: usize>(&self, simd: S, row: usize, columns: Range<usize>, ahead: Ahead) {
+        let mut x = [std::ptr::null(); R];
+        for (r, x) in x.iter_mut().enumerate() {
+            let row = self.gathered.map_or(row + r, |pairs| pairs[row + r].row as usize);
+            *x = self.x.row(row).as_ptr();
+        }
+        let mut column = columns.start;
+        while column < columns.end {
+            let count = (columns.end - column).min(COLUMNS);
+            let mut w = [std::ptr::null(); COLUMNS];
+            for (c, w) in w.iter_mut().enumerate() {
+                // Past the end the last column is computed again, and not written.
+                *w = self.w.row(column + c.min(count - 1)).as_ptr();
+            }
+            let mine = (column - columns.start) / COLUMNS % ahead.strips == ahead.strip;
+            let ahead =
+                if mine { Some(w.map(|column| column.wrapping_add(ahead.columns * self.w.width))) } else { None };
+            // SAFETY: rows of both are as wide as the sum is long: `check` compared them.
+            let mut block = unsafe { dot_block::<S, X, W, R>(simd, x, w, self.x.width, ahead) };
+            for (r, values) in block.iter_mut().enumerate() {
+                if let Some(bias) = &self.bias {
+                    for (c, value) in values[..count].iter_mut().enumerate() {
+                        *value += bias.value(column + c);
+                    }
+                }
+                let (to_row, to_column) =
+                    (self.to.row + row - self.rows.start + r, self.to.column + column - self.columns.start);
+                // SAFETY: threads have disjoint runs of rows and columns.
+                unsafe { self.to.out.put(to_row, to_column, &values[..count]) };
+            }
+            column += count;
+        }
+    }
+}
+
+/// What a strip fetches of the block of columns after its own: each strip over a block does its share.
+#[derive(Clone, Copy)]
+struct Ahead {
+    /// Columns from one block to the next.
+    columns: usize,
+    strip: usize,
+    strips: usize,
+}
+
+/// A matrix's rows, or its columns, one after the other.
+fn along<T: Element + FromAny>(matrix: &Rows<'_, CpuMemory>, transposed: bool) -> Vec<T> {
+    let from = AnyIn::of(matrix);
+    let (rows, width) = (matrix.rows(), matrix.width());
+    let mut values = Vec::with_capacity(rows * width);
+    let (outer, inner) = if transposed { (width, rows) } else { (rows, width) };
+    for o in 0..outer {
+        values.extend((0..inner).map(|i| {
+            let (row, column) = if transposed { (i, o) } else { (o, i) };
+            T::from_any(&from, row, column)
+        }));
+    }
+    values
+}
+
+/// What a packed operand can be kept as.
+trait FromAny {
+    fn from_any(from: &AnyIn<'_>, row: usize, column: usize) -> Self;
+}
+
+impl FromAny for f32 {
+    fn from_any(from: &AnyIn<'_>, row: usize, column: usize) -> Self {
+        from.at(row, column)
+    }
+}
+
+impl FromAny for bf16 {
+    fn from_any(from: &AnyIn<'_>, row: usize, column: usize) -> Self {
+        Self::from_f32(from.at(row, column))
+    }
+}

@@ -1,0 +1,114 @@
+//! From logits to tokens: each row by itself, on one thread, by what its logits and its own numbers say.
+
+mod choose;
+mod philox;
+mod rank;
+mod row;
+mod score;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+
+use super::memory::{In, Out};
+use super::pool::share;
+use super::{Cpu, CpuMemory, CpuStep};
+use crate::backend::{Sample, SampleOutputs, Sampler, Score};
+use crate::error::Error;
+use crate::layout::Sampling;
+use choose::choose;
+use row::{Kept, Row};
+
+impl Sampler for Cpu {
+    fn sample(&self, step: &CpuStep, mut op: Sample<'_, CpuMemory>) -> Result<(), Error> {
+        op.check(&step.0)?;
+        op.logits.memory().expect_unchanged()?;
+        let SampleOutputs { tokens, log_probabilities, ranks, top_tokens, top_log_probabilities } = &mut op.out;
+        for out in [&mut *tokens, log_probabilities, ranks, top_tokens, top_log_probabilities] {
+            out.memory_mut().expect_output()?;
+        }
+        let answers = Answers {
+            tokens: Out::of(tokens),
+            log_probabilities: Out::of(log_probabilities),
+            ranks: Out::of(ranks),
+            top_tokens: Out::of(top_tokens),
+            top_log_probabilities: Out::of(top_log_probabilities),
+        };
+        let (logits, rows) = (In::<f32>::of(&op.logits), op.rows);
+        let bytes = rows.len() * logits.width * size_of::<f32>() * READINGS;
+        let tasks = self.pool.tasks(rows.len(), bytes);
+        self.pool.each(tasks, bytes, |task| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                for row in share(task, tasks, rows.len()) {
+                    self.sample_row(row, logits.row(row), &rows[row], &answers, scratch);
+                }
+            });
+        });
+        Ok(())
+    }
+
+    fn log_probability_of(&self, step: &CpuStep, op: Score<'_, Self>) -> Result<(), Error> {
+        self.score(step, op)
+    }
+}
+
+/// About how often a row is read.
+const READINGS: usize = 4;
+
+thread_local! {
+    /// A row's memory is as long as the vocabulary: each thread keeps its own from step to step.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+#[derive(Debug, Default)]
+struct Scratch {
+    peaks: Vec<f32>,
+    choice: choose::Scratch,
+}
+
+/// Where each row's answer goes.
+struct Answers<'a> {
+    tokens: Out<'a, u32>,
+    log_probabilities: Out<'a, f32>,
+    ranks: Out<'a, u32>,
+    top_tokens: Out<'a, u32>,
+    top_log_probabilities: Out<'a, f32>,
+}
+
+impl Cpu {
+    fn sample_row(
+        &self,
+        index: usize,
+        logits: &[f32],
+        sampling: &Sampling,
+        answers: &Answers<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let raw = Row::new(self.level, logits, &mut scratch.peaks);
+        let sum = raw.weigh(1.0, Kept::ALL, None, &mut scratch.choice.sums);
+        let said = |logit| log_probability(logit, raw.peak(), sum);
+        let token = choose(self.level, logits, raw, sampling, &mut scratch.choice);
+        let logit = raw.logit(token);
+        // SAFETY: a row's answers are written by the task that has the row.
+        unsafe {
+            answers.tokens.row(index)[0] = token as u32;
+            answers.log_probabilities.row(index)[0] = said(logit);
+            answers.ranks.row(index)[0] = raw.count_above(logit) as u32;
+        }
+        let keys = &mut scratch.choice.keys;
+        rank::first(&raw, sampling.top_log_probabilities as usize, keys);
+        // SAFETY: as above.
+        let (tokens, log_probabilities) = unsafe {
+            (answers.top_tokens.part(index, 0, keys.len()), answers.top_log_probabilities.part(index, 0, keys.len()))
+        };
+        for ((key, token), log_probability) in keys.iter().zip(tokens).zip(log_probabilities) {
+            (*token, *log_probability) = (key.token(), said(key.logit()));
+        }
+    }
+}
+
+/// `logit - log sum_t e^logit[t]`, where `sum` is that of `e^(logit[t] - peak)`.
+fn log_probability(logit: f32, peak: f32, sum: f64) -> f32 {
+    // Minus infinity also where every logit is: nothing is probable there.
+    if logit == f32::NEG_INFINITY { logit } else { (f64::from(logit) - f64::from(peak) - sum.ln()) as f32 }
+}

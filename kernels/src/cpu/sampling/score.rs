@@ -1,0 +1,165 @@
+//! The log-probability of given tokens, from logits that exist a tile at a time.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use super::log_probability;
+use super::row::{TILE_TOKENS, TileSum, counted};
+use crate::backend::Score;
+use crate::cpu::linear::compute_columns;
+use crate::cpu::lora::expand_columns;
+use crate::cpu::memory::{AnyOut, In, Out};
+use crate::cpu::simd::Level;
+use crate::cpu::{Cpu, CpuAdapters, CpuMemory, CpuStep};
+use crate::error::Error;
+use crate::layout::{Linear, PairList, RowSet, Rows, Stored};
+
+/// Rows that go through a tile of the layer together, so that its weights are read once for all of them.
+const BLOCK_ROWS: usize = 64;
+
+/// Tokens of one task: several tiles, merged in order. Stripes are then merged in order as well, so that how many
+/// threads there are changes nothing.
+const STRIPE_TOKENS: usize = 16 * TILE_TOKENS;
+
+impl Cpu {
+    pub(super) fn score(&self, step: &CpuStep, mut op: Score<'_, Self>) -> Result<(), Error> {
+        let pairs = step.0.pairs(RowSet::Scored);
+        if let Some(delta) = &op.delta {
+            delta.adapters.check(delta.site, pairs)?;
+            delta.h.memory().expect_unchanged()?;
+        }
+        op.check(&step.0, op.delta.iter().flat_map(|delta| delta.adapters.places(delta.site, pairs)))?;
+        op.x.memory().expect_unchanged()?;
+        for part in op.head.parts() {
+            let Stored::Dense(weight) = &part.weight;
+            weight.expect_unchanged()?;
+            part.bias.iter().try_for_each(|bias| bias.expect_unchanged())?;
+        }
+        op.log_probabilities.memory_mut().expect_output()?;
+        op.ranks.memory_mut().expect_output()?;
+
+        let delta = op.delta.filter(|_| !pairs.is_empty()).map(|delta| Delta {
+            adapters: delta.adapters,
+            site: delta.site,
+            pairs,
+            h: In::of(&delta.h),
+        });
+        let head = Head { level: self.level, x: op.x, weights: op.head, delta };
+        let tokens = step.0.scored().iter().map(|scored| scored.token as usize);
+        let targets: Vec<f32> = tokens.enumerate().map(|(row, token)| head.logit(row, token)).collect();
+        let sums = self.sums(&head, &targets);
+        let (log_probabilities, ranks) = (Out::of(&mut op.log_probabilities), Out::of(&mut op.ranks));
+        for (row, (&target, sum)) in targets.iter().zip(sums).enumerate() {
+            // SAFETY: there is no other thread.
+            unsafe {
+                log_probabilities.row(row)[0] = log_probability(target, sum.peak, sum.sum);
+                ranks.row(row)[0] = sum.above as u32;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of each row, when the whole vocabulary was seen.
+    fn sums(&self, head: &Head<'_>, targets: &[f32]) -> Vec<Seen> {
+        let vocabulary = head.weights.out_features();
+        let (blocks, stripes) = (targets.len().div_ceil(BLOCK_ROWS), vocabulary.div_ceil(STRIPE_TOKENS));
+        let seen: Vec<OnceLock<Vec<Seen>>> = (0..blocks * stripes).map(|_| OnceLock::new()).collect();
+        let bytes = targets.len() * vocabulary * head.weights.in_features();
+        self.pool.each(blocks * stripes, bytes, |task| {
+            // All blocks of a stripe follow each other, while its weights are near.
+            let (stripe, block) = (task / blocks, task % blocks);
+            let rows = block * BLOCK_ROWS..((block + 1) * BLOCK_ROWS).min(targets.len());
+            let tokens = stripe * STRIPE_TOKENS..((stripe + 1) * STRIPE_TOKENS).min(vocabulary);
+            let stripe = head.see(rows.clone(), tokens, &targets[rows]);
+            seen[task].set(stripe).expect("each task is done once");
+        });
+        let mut rows = vec![Seen::NOTHING; targets.len()];
+        for (task, stripe) in seen.into_iter().enumerate() {
+            let stripe = stripe.into_inner().expect("`each` does all tasks");
+            for (row, stripe) in rows[task % blocks * BLOCK_ROWS..].iter_mut().zip(stripe) {
+                row.merge(stripe);
+            }
+        }
+        rows
+    }
+}
+
+/// The layer that makes logits, with its adapters.
+struct Head<'a> {
+    level: Level,
+    x: Rows<'a, CpuMemory>,
+    weights: &'a Linear<CpuMemory>,
+    delta: Option<Delta<'a>>,
+}
+
+struct Delta<'a> {
+    adapters: &'a CpuAdapters,
+    site: usize,
+    pairs: &'a PairList,
+    h: In<'a, f32>,
+}
+
+impl Head<'_> {
+    /// One token's logit.
+    fn logit(&self, row: usize, token: usize) -> f32 {
+        let mut logit = [0.0];
+        self.logits(row..row + 1, token..token + 1, &mut logit, &mut [0.0]);
+        counted(logit[0])
+    }
+
+    /// Logits of some rows for some tokens, packed, as `linear` and `add` would leave them. `delta` has room for a row.
+    fn logits(&self, rows: Range<usize>, tokens: Range<usize>, logits: &mut [f32], delta: &mut [f32]) {
+        let width = tokens.len();
+        let out = AnyOut::F32(Out::packed(logits, rows.len(), width));
+        compute_columns(self.level, &self.x, rows.clone(), self.weights, tokens.clone(), &out);
+        let Some(Delta { adapters, site, pairs, h }) = &self.delta else { return };
+        for (row, logits) in rows.zip(logits.chunks_exact_mut(width)) {
+            let delta = &mut delta[..width];
+            if expand_columns(self.level, adapters, *site, pairs, h, row, tokens.clone(), delta) {
+                logits.iter_mut().zip(delta).for_each(|(logit, delta)| *logit += *delta);
+            }
+        }
+    }
+
+    /// What a stripe of the vocabulary adds to what is known of some rows.
+    fn see(&self, rows: Range<usize>, tokens: Range<usize>, targets: &[f32]) -> Vec<Seen> {
+        let mut seen = vec![Seen::NOTHING; rows.len()];
+        let mut logits = vec![0.0; rows.len() * TILE_TOKENS];
+        let mut delta = [0.0; TILE_TOKENS];
+        for from in tokens.clone().step_by(TILE_TOKENS) {
+            let tile = from..(from + TILE_TOKENS).min(tokens.end);
+            let logits = &mut logits[..rows.len() * tile.len()];
+            self.logits(rows.clone(), tile.clone(), logits, &mut delta);
+            for ((seen, &limit), logits) in seen.iter_mut().zip(targets).zip(logits.chunks_exact(tile.len())) {
+                let (peak, sum, above) = self.level.run(TileSum { logits, limit });
+                seen.merge(Seen { peak, sum: f64::from(sum), above });
+            }
+        }
+        seen
+    }
+}
+
+/// What is known of a row when some of its logits were seen.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// The greatest of them.
+    peak: f32,
+    /// The sum of `e^(logit - peak)`.
+    sum: f64,
+    /// How many are above the target's.
+    above: usize,
+}
+
+impl Seen {
+    const NOTHING: Self = Self { peak: f32::NEG_INFINITY, sum: 0.0, above: 0 };
+
+    /// Adds what was seen of the tokens that follow.
+    fn merge(&mut self, next: Self) {
+        if next.peak == f32::NEG_INFINITY {
+            return;
+        }
+        let peak = self.peak.max(next.peak);
+        let scaled = |part: Self| part.sum * (f64::from(part.peak) - f64::from(peak)).exp();
+        *self = Self { peak, sum: scaled(*self) + scaled(next), above: self.above + next.above };
+    }
+}

@@ -1,0 +1,18 @@
+//! Every number that Loam serves is computed here.
+//!
+//! * [`layout`]: plain metadata that callers fill and backends read: types, matrices, linears, pages, steps, adapters;
+//! * [`backend`]: what a device can do, in four groups, each operation with its meaning and its shapes;
+//! * [`cpu`]: the CPU backend, fast, and the readable specification of each operation;
+//! * [`mapped`]: read-only files of weights.
+//!
+//! The only crate of Loam with `unsafe`; each use says why it holds.
+
+pub mod backend;
+pub mod cpu;
+mod error;
+pub mod layout;
+pub mod mapped;
+
+pub use backend::Backend;
+pub use cpu::Cpu;
+pub use error::Error;
