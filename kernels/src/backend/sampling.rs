@@ -18,7 +18,8 @@ pub trait Sampler: Device {
 ///
 /// Log-probabilities and ranks are those of the logits as given, before penalties, biases, mask and temperature:
 /// `log_probability = logit - log sum_t exp(logit[t])`; a rank counts the tokens with a greater logit. A logit that is
-/// not a number counts as minus infinity; where no token is left, the lowest that the mask allows is chosen.
+/// not a number counts as minus infinity, an infinite one as the greatest number; where no token is left, the lowest that
+/// the mask allows is chosen.
 #[derive(Debug)]
 pub struct Sample<'a, M> {
     /// `[sampled rows, vocabulary]` in f32.
@@ -47,7 +48,8 @@ pub struct SampleOutputs<'a, M> {
 
 /// The log-probability of each scored row's token, without keeping a vocabulary's logits for any row.
 ///
-/// The logits are those of `linear` over the scored rows, plus the adapters' delta, to the bit.
+/// The logits are those of `linear` over the scored rows, plus the adapters' delta, and what is said of them is what
+/// [`Sample`] says, both to the bit.
 pub struct Score<'a, D: Device + ?Sized> {
     /// `[scored rows, hidden]`
     pub x: Rows<'a, D::Memory>,

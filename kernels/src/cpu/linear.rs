@@ -24,11 +24,7 @@ impl Cpu {
         op.check()?;
         op.x.memory().expect_unchanged()?;
         op.out.memory_mut().expect_output()?;
-        for part in op.weights.parts() {
-            let Stored::Dense(weight) = &part.weight;
-            weight.expect_unchanged()?;
-            part.bias.iter().try_for_each(|bias| bias.expect_unchanged())?;
-        }
+        expect_unchanged(op.weights)?;
         let (rows, columns, k) = (op.x.rows(), op.weights.out_features(), op.weights.in_features());
         let out = AnyOut::of(&mut op.out);
         let units = columns.div_ceil(COLUMNS_PER_UNIT);
@@ -75,6 +71,15 @@ impl Cpu {
             self.level.run(Dots { x, gathered: None, rows: 0..rows, w, columns, bias: None, to });
         });
     }
+}
+
+/// Refuses weights whose file was cut short.
+pub(super) fn expect_unchanged(weights: &Linear<CpuMemory>) -> Result<(), Error> {
+    weights.parts().iter().try_for_each(|part| {
+        let Stored::Dense(weight) = &part.weight;
+        weight.expect_unchanged()?;
+        part.bias.iter().try_for_each(|bias| bias.expect_unchanged())
+    })
 }
 
 /// Some rows and columns of a stack of layers, on this thread.

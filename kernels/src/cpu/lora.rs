@@ -10,16 +10,13 @@ use super::simd::{Kernel, Level, Load, Simd, Store};
 use super::{Cpu, CpuAdapters, CpuStep, for_activation, for_weight};
 use crate::backend::{Expand, Lora, Shrink};
 use crate::error::Error;
-use crate::layout::{Group, ModulePlace, PairList, RANK_MAX, SiteKind};
+use crate::layout::{B_TILE_COLUMNS, Group, ModulePlace, PairList, RANK_MAX, SiteKind};
 
 /// Bytes of `A` that make a task worth telling another thread of.
 const TASK_BYTES: usize = 32 << 10;
 
 /// Pairs of one adapter that a task takes at most.
 const TASK_PAIRS: usize = 96;
-
-/// Columns of a delta are divided among threads in runs of so many.
-const COLUMNS_PER_UNIT: usize = 64;
 
 impl Lora for Cpu {
     fn lora_shrink(&self, step: &CpuStep, mut op: Shrink<'_, Self>) -> Result<(), Error> {
@@ -63,7 +60,7 @@ impl Lora for Cpu {
         op.h.memory().expect_unchanged()?;
         op.delta.memory_mut().expect_output()?;
         let (h, delta) = (In::of(&op.h), Out::of(&mut op.delta));
-        let units = delta.width.div_ceil(COLUMNS_PER_UNIT);
+        let units = delta.width.div_ceil(B_TILE_COLUMNS);
         let groups = pairs.groups().iter().zip(op.adapters.places(op.site, pairs));
         let bytes = groups.map(|(group, place)| {
             let pairs = group.to - group.from;
@@ -77,7 +74,7 @@ impl Lora for Cpu {
         let tasks = self.pool.tasks(units, bytes);
         self.pool.each(tasks, bytes, |task| {
             let units = share(task, tasks, units);
-            let columns = units.start * COLUMNS_PER_UNIT..(units.end * COLUMNS_PER_UNIT).min(delta.width);
+            let columns = units.start * B_TILE_COLUMNS..(units.end * B_TILE_COLUMNS).min(delta.width);
             for group in pairs.groups() {
                 let target = Deltas { delta, row_at: None, column_at: 0 };
                 expand_group(self.level, op.adapters, op.site, pairs, group, h, columns.clone(), target);
@@ -240,9 +237,9 @@ impl<W: Load> Kernel for ExpandRun<'_, W> {
                 }
             }
             if count == ROWS {
-                self.rows::<S, ROWS, 2>(simd, index, &coefficients);
+                self.rows::<S, ROWS, 4>(simd, index, &coefficients);
             } else {
-                self.rows::<S, 1, 8>(simd, index, &coefficients);
+                self.rows::<S, 1, 4>(simd, index, &coefficients);
             }
             index += count;
         }
@@ -266,32 +263,46 @@ impl<W: Load> ExpandRun<'_, W> {
         if self.module.rank == 0 && begun.iter().all(|begun| *begun) {
             return;
         }
-        let width = self.columns.len();
-        let mut at = 0;
-        // SAFETY: blocks of columns end at or before `width`, of which each row of `B` and each delta has as many.
-        unsafe {
-            while at + V * S::LANES <= width {
-                self.block::<S, R, V>(simd, &delta, &begun, coefficients, at, S::LANES);
-                at += V * S::LANES;
-            }
-            while at < width {
-                let count = S::LANES.min(width - at);
-                self.block::<S, R, 1>(simd, &delta, &begun, coefficients, at, count);
-                at += count;
+        // Columns of the module, and of the tile that each is in.
+        let (mut at, end) = (self.columns.start - self.module.out_at, self.columns.end - self.module.out_at);
+        let begin = at;
+        while at < end {
+            let tile = at / B_TILE_COLUMNS * B_TILE_COLUMNS;
+            let width = B_TILE_COLUMNS.min(self.module.out_features - tile);
+            let b = &self.b[tile * self.module.rank..][..width * self.module.rank];
+            let until = end.min(tile + width);
+            // A module without rank has no values to read: its columns are zeros.
+            let column = |at: usize| &b[(at - tile).min(b.len())..];
+            // SAFETY: `at .. until` are columns of this tile, and of each delta from `begin` on.
+            unsafe {
+                while at + V * S::LANES <= until {
+                    let to = delta.map(|delta| delta.add(at - begin));
+                    self.block::<S, R, V>(simd, &to, &begun, coefficients, column(at), width, S::LANES);
+                    at += V * S::LANES;
+                }
+                while at < until {
+                    let count = S::LANES.min(until - at);
+                    let to = delta.map(|delta| delta.add(at - begin));
+                    self.block::<S, R, 1>(simd, &to, &begun, coefficients, column(at), width, count);
+                    at += count;
+                }
             }
         }
     }
 
     /// # Safety
-    /// From `at` on there are `V` vectors of columns, the last (where `V` is 1) of `count` values.
+    /// Each delta has `V` vectors of columns, the last (where `V` is 1) of `count` values, and so has each of the ranks'
+    /// rows in `b`, which begin `stride` values apart.
     #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "a block, and where it is")]
     unsafe fn block<S: Simd, const R: usize, const V: usize>(
         &self,
         simd: S,
         delta: &[*mut f32; R],
         begun: &[bool; R],
         coefficients: &Coefficients,
-        at: usize,
+        b: &[W],
+        stride: usize,
         count: usize,
     ) {
         let whole = count == S::LANES;
@@ -301,14 +312,13 @@ impl<W: Load> ExpandRun<'_, W> {
             for r in 0..R {
                 for v in 0..V {
                     if begun[r] {
-                        let from = delta[r].add(at + v * S::LANES);
+                        let from = delta[r].add(v * S::LANES);
                         sums[r][v] = if whole { simd.load(from) } else { f32::load_part(simd, from, count) };
                     }
                 }
             }
-            let b = self.b.as_ptr().add(self.columns.start - self.module.out_at + at);
             for rank in 0..self.module.rank {
-                let b = b.add(rank * self.module.out_features);
+                let b = b.as_ptr().add(rank * stride);
                 for v in 0..V {
                     let from = b.add(v * S::LANES);
                     let column = if whole { W::load(simd, from) } else { W::load_part(simd, from, count) };
@@ -319,7 +329,7 @@ impl<W: Load> ExpandRun<'_, W> {
             }
             for r in 0..R {
                 for v in 0..V {
-                    let to = delta[r].add(at + v * S::LANES);
+                    let to = delta[r].add(v * S::LANES);
                     if whole {
                         simd.store(to, sums[r][v]);
                     } else {

@@ -6,6 +6,9 @@ use crate::error::{Error, WEIGHTS, expect_shape, expect_type};
 /// The largest rank.
 pub const RANK_MAX: u32 = 256;
 
+/// Columns of a tile of `B`.
+pub const B_TILE_COLUMNS: usize = 64;
+
 /// Every matrix begins at a multiple of so many bytes.
 const ALIGNMENT_BYTES: usize = 64;
 
@@ -39,7 +42,8 @@ impl SiteShape {
 /// Where in an adapter's slab everything lies.
 ///
 /// A site's `A` is one matrix `[rank of all its modules, in_features]` (an embedding's `[vocabulary, rank]`), so that one
-/// product makes `h`. A module's `B` is kept `[rank, out_features]`: expanding walks it row by row.
+/// product makes `h`. A module's `B` is kept in tiles of [`B_TILE_COLUMNS`] outputs, each `[rank, columns of the tile]`, the
+/// last one narrower where it must be: expanding some outputs reads one run of memory from its beginning to its end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdapterLayout {
     dtype: DType,
@@ -155,10 +159,14 @@ impl AdapterLayout {
 
     /// Puts a module's `B`, as PEFT stores it (`[out_features, rank]`), where it belongs in the slab's bytes.
     pub fn write_b(&self, slab: &mut [u8], site: usize, module: usize, b: &[u8]) -> Result<(), Error> {
-        let ModulePlace { rank, b_at, out_features, .. } = self.sites[site].modules[module];
-        let bytes = self.dtype.bytes();
-        self.check_sizes(slab, b, rank * out_features)?;
-        transpose(b, out_features, rank, &mut slab[b_at * bytes..], out_features, bytes);
+        let place = self.sites[site].modules[module];
+        let (bytes, rank) = (self.dtype.bytes(), place.rank);
+        self.check_sizes(slab, b, rank * place.out_features)?;
+        for from in (0..place.out_features).step_by(B_TILE_COLUMNS) {
+            let columns = B_TILE_COLUMNS.min(place.out_features - from);
+            let tile = &b[from * rank * bytes..][..columns * rank * bytes];
+            transpose(tile, columns, rank, &mut slab[(place.b_at + from * rank) * bytes..], columns, bytes);
+        }
         Ok(())
     }
 

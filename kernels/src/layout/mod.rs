@@ -12,7 +12,7 @@ mod rope;
 mod sampling;
 mod step;
 
-pub use adapter::{Adapter, AdapterLayout, ModulePlace, RANK_MAX, SiteKind, SitePlace, SiteShape};
+pub use adapter::{Adapter, AdapterLayout, B_TILE_COLUMNS, ModulePlace, RANK_MAX, SiteKind, SitePlace, SiteShape};
 pub use dtype::{DType, Element};
 pub use kv::{KV_SPLIT_TOKENS, KV_TILE_TOKENS, KvShape, PagedKv};
 pub use linear::{Linear, Part, Split, Stored};

@@ -5,6 +5,7 @@ mod philox;
 mod rank;
 mod row;
 mod score;
+mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +18,8 @@ use crate::backend::{Sample, SampleOutputs, Sampler, Score};
 use crate::error::Error;
 use crate::layout::Sampling;
 use choose::choose;
-use row::{Kept, Row};
+use row::Row;
+use seen::Seen;
 
 impl Sampler for Cpu {
     fn sample(&self, step: &CpuStep, mut op: Sample<'_, CpuMemory>) -> Result<(), Error> {
@@ -85,15 +87,14 @@ impl Cpu {
         scratch: &mut Scratch,
     ) {
         let raw = Row::new(self.level, logits, &mut scratch.peaks);
-        let sum = raw.weigh(1.0, Kept::ALL, None, &mut scratch.choice.sums);
-        let said = |logit| log_probability(logit, raw.peak(), sum);
         let token = choose(self.level, logits, raw, sampling, &mut scratch.choice);
         let logit = raw.logit(token);
+        let seen = Seen::of_row(self.level, logits, logit);
         // SAFETY: a row's answers are written by the task that has the row.
         unsafe {
             answers.tokens.row(index)[0] = token as u32;
-            answers.log_probabilities.row(index)[0] = said(logit);
-            answers.ranks.row(index)[0] = raw.count_above(logit) as u32;
+            answers.log_probabilities.row(index)[0] = seen.log_probability(logit);
+            answers.ranks.row(index)[0] = seen.above as u32;
         }
         let keys = &mut scratch.choice.keys;
         rank::first(&raw, sampling.top_log_probabilities as usize, keys);
@@ -102,13 +103,7 @@ impl Cpu {
             (answers.top_tokens.part(index, 0, keys.len()), answers.top_log_probabilities.part(index, 0, keys.len()))
         };
         for ((key, token), log_probability) in keys.iter().zip(tokens).zip(log_probabilities) {
-            (*token, *log_probability) = (key.token(), said(key.logit()));
+            (*token, *log_probability) = (key.token(), seen.log_probability(key.logit()));
         }
     }
-}
-
-/// `logit - log sum_t e^logit[t]`, where `sum` is that of `e^(logit[t] - peak)`.
-fn log_probability(logit: f32, peak: f32, sum: f64) -> f32 {
-    // Minus infinity also where every logit is: nothing is probable there.
-    if logit == f32::NEG_INFINITY { logit } else { (f64::from(logit) - f64::from(peak) - sum.ln()) as f32 }
 }

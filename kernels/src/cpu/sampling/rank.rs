@@ -13,7 +13,7 @@ impl Key {
     /// The key of a logit as it counts.
     #[inline(always)]
     pub(super) const fn new(logit: f32, token: u32) -> Self {
-        // Zero has two signs and one rank. Positive numbers have bits that rise with them, negative ones bits that fall.
+        // Zero has two signs and one rank. Bits of positive numbers rise with them, those of negative ones fall.
         let bits = (logit + 0.0).to_bits();
         let falling = if bits & SIGN == 0 { !(bits | SIGN) } else { bits };
         Self((falling as u64) << 32 | token as u64)
@@ -74,7 +74,7 @@ pub(super) fn reaching(row: &Row<'_>, weights: &[f32], share: f32, total: f64, k
 const NEAR_TOKENS: usize = 64;
 
 /// Logits that are asked where the near ones do not suffice.
-const PIVOTS: usize = 256;
+const PIVOTS: usize = 128;
 
 /// Logits `from <= logit < below`.
 struct Band {
@@ -82,8 +82,8 @@ struct Band {
     below: f32,
 }
 
-/// Few tokens, in one run of ranks, among which is the one that reaches: those from `below` on do not, those from `from`
-/// on do. First the few greatest are tried, then logits picked evenly from the row halve what is left.
+/// Few tokens, in one run of ranks, among which is the one that reaches: those from `below` on do not, those from
+/// `from` on do. First the few greatest are tried, then logits picked evenly from the row halve what is left.
 fn narrow(row: &Row<'_>, near: usize, reaches: impl Fn(f32) -> bool) -> Band {
     // Tokens that cannot come may be most of a row, and are never among the near ones.
     let near = row.bound(near).max(f32::MIN);

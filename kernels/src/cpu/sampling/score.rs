@@ -3,23 +3,19 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use super::log_probability;
-use super::row::{TILE_TOKENS, TileSum, counted};
+use super::row::counted;
+use super::seen::{RUN_TOKENS, STRIPE_TOKENS, Seen};
 use crate::backend::Score;
-use crate::cpu::linear::compute_columns;
+use crate::cpu::linear::{compute_columns, expect_unchanged};
 use crate::cpu::lora::expand_columns;
 use crate::cpu::memory::{AnyOut, In, Out};
 use crate::cpu::simd::Level;
 use crate::cpu::{Cpu, CpuAdapters, CpuMemory, CpuStep};
 use crate::error::Error;
-use crate::layout::{Linear, PairList, RowSet, Rows, Stored};
+use crate::layout::{Linear, PairList, RowSet, Rows};
 
 /// Rows that go through a tile of the layer together, so that its weights are read once for all of them.
 const BLOCK_ROWS: usize = 64;
-
-/// Tokens of one task: several tiles, merged in order. Stripes are then merged in order as well, so that how many
-/// threads there are changes nothing.
-const STRIPE_TOKENS: usize = 16 * TILE_TOKENS;
 
 impl Cpu {
     pub(super) fn score(&self, step: &CpuStep, mut op: Score<'_, Self>) -> Result<(), Error> {
@@ -30,11 +26,7 @@ impl Cpu {
         }
         op.check(&step.0, op.delta.iter().flat_map(|delta| delta.adapters.places(delta.site, pairs)))?;
         op.x.memory().expect_unchanged()?;
-        for part in op.head.parts() {
-            let Stored::Dense(weight) = &part.weight;
-            weight.expect_unchanged()?;
-            part.bias.iter().try_for_each(|bias| bias.expect_unchanged())?;
-        }
+        expect_unchanged(op.head)?;
         op.log_probabilities.memory_mut().expect_output()?;
         op.ranks.memory_mut().expect_output()?;
 
@@ -52,7 +44,7 @@ impl Cpu {
         for (row, (&target, sum)) in targets.iter().zip(sums).enumerate() {
             // SAFETY: there is no other thread.
             unsafe {
-                log_probabilities.row(row)[0] = log_probability(target, sum.peak, sum.sum);
+                log_probabilities.row(row)[0] = sum.log_probability(target);
                 ranks.row(row)[0] = sum.above as u32;
             }
         }
@@ -124,42 +116,16 @@ impl Head<'_> {
     /// What a stripe of the vocabulary adds to what is known of some rows.
     fn see(&self, rows: Range<usize>, tokens: Range<usize>, targets: &[f32]) -> Vec<Seen> {
         let mut seen = vec![Seen::NOTHING; rows.len()];
-        let mut logits = vec![0.0; rows.len() * TILE_TOKENS];
-        let mut delta = [0.0; TILE_TOKENS];
-        for from in tokens.clone().step_by(TILE_TOKENS) {
-            let tile = from..(from + TILE_TOKENS).min(tokens.end);
+        let mut logits = vec![0.0; rows.len() * RUN_TOKENS];
+        let mut delta = vec![0.0; RUN_TOKENS];
+        for from in tokens.clone().step_by(RUN_TOKENS) {
+            let tile = from..(from + RUN_TOKENS).min(tokens.end);
             let logits = &mut logits[..rows.len() * tile.len()];
             self.logits(rows.clone(), tile.clone(), logits, &mut delta);
             for ((seen, &limit), logits) in seen.iter_mut().zip(targets).zip(logits.chunks_exact(tile.len())) {
-                let (peak, sum, above) = self.level.run(TileSum { logits, limit });
-                seen.merge(Seen { peak, sum: f64::from(sum), above });
+                seen.merge(Seen::of_run(self.level, logits, limit));
             }
         }
         seen
-    }
-}
-
-/// What is known of a row when some of its logits were seen.
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    /// The greatest of them.
-    peak: f32,
-    /// The sum of `e^(logit - peak)`.
-    sum: f64,
-    /// How many are above the target's.
-    above: usize,
-}
-
-impl Seen {
-    const NOTHING: Self = Self { peak: f32::NEG_INFINITY, sum: 0.0, above: 0 };
-
-    /// Adds what was seen of the tokens that follow.
-    fn merge(&mut self, next: Self) {
-        if next.peak == f32::NEG_INFINITY {
-            return;
-        }
-        let peak = self.peak.max(next.peak);
-        let scaled = |part: Self| part.sum * (f64::from(part.peak) - f64::from(peak)).exp();
-        *self = Self { peak, sum: scaled(*self) + scaled(next), above: self.above + next.above };
     }
 }

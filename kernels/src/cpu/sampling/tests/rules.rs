@@ -1,6 +1,8 @@
 //! Each rule of sampling.
 
 use super::*;
+use crate::cpu::sampling::rank::{self, Key};
+use crate::cpu::sampling::row::{Row, counted};
 
 fn drawing() -> Sampling {
     Sampling { temperature: 1.0, seed: 7, ..Sampling::default() }
@@ -153,9 +155,9 @@ fn penalties_by_hand() {
     // By hand: 4/2 = 2; -1*2 - 0.5 - 2*0.25 = -3; 8/2 - 0.5 - 3*0.25 = 2.75; untouched 3; not seen at all 2.5.
     let after = [2.0, -3.0, 2.75, 3.0, 2.5];
     let before = [4.0, -1.0, 8.0, 3.0, 2.5];
-    for cut in 0..after.len() {
+    for (cut, penalized) in after.into_iter().enumerate() {
         // One after the other each is compared with a token of a known logit, just below and just above it.
-        for (other, expected) in [(after[cut] - 0.001, cut), (after[cut] + 0.001, 5)] {
+        for (other, expected) in [(penalized - 0.001, cut), (penalized + 0.001, 5)] {
             let logits: Vec<f32> = before.iter().copied().chain([other]).collect();
             let only: u32 = 1 << cut | 1 << 5;
             let sampling = Sampling { mask: Some(vec![only]), ..penalties.clone() };
@@ -274,4 +276,35 @@ fn a_row_is_the_same_in_a_crowd() {
             assert_eq!(format!("{:?}", alone[0]), format!("{:?}", crowd[row]));
         }
     }
+}
+
+/// A place in rank is found without sorting; here beside a sort, near and far, in a vocabulary of many tiles.
+#[test]
+fn ranks_are_those_of_a_sort() {
+    let (mut numbers, vocabulary) = (Numbers::new(13), 70_001);
+    let mut keys = Vec::new();
+    for _ in 0..12 {
+        let logits = any_logits(&mut numbers, vocabulary);
+        let mut sorted: Vec<Key> = (0..).zip(&logits).map(|(token, &logit)| Key::new(counted(logit), token)).collect();
+        sorted.sort_unstable();
+        for level in Level::available() {
+            let mut peaks = Vec::new();
+            let row = Row::new(level, &logits, &mut peaks);
+            for count in [1, 2, 50, 273, 274, 275, 5000, 50_000, vocabulary - 1] {
+                assert_eq!(rank::nth(&row, count, &mut keys), sorted[count - 1], "{level} {count}");
+            }
+            assert_eq!(rank::nth(&row, vocabulary, &mut keys), Key::LAST);
+            rank::first(&row, 64, &mut keys);
+            assert_eq!(keys, sorted[..64]);
+        }
+    }
+}
+
+#[test]
+fn keys_order_by_logit_then_by_id() {
+    let logits = [f32::MAX, 1.5, f32::MIN_POSITIVE, 1e-45, 0.0, -1e-45, -1.5, f32::MIN, NOTHING];
+    let keys: Vec<Key> = logits.iter().flat_map(|&logit| [Key::new(logit, 0), Key::new(logit, u32::MAX)]).collect();
+    assert!(keys.is_sorted_by(|a, b| a < b));
+    assert!(keys.chunks_exact(2).zip(logits).all(|(pair, logit)| pair[0].logit() == logit && pair[0].token() == 0));
+    assert_eq!(Key::new(-0.0, 3), Key::new(0.0, 3));
 }

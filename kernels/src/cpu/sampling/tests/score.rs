@@ -16,6 +16,9 @@ const VOCABULARY: usize = PARTS[0] + PARTS[1];
 const BATCH_ROWS: usize = 5;
 const RANK: u32 = 6;
 
+/// A row's log-probability and rank.
+type Said = (f32, u32);
+
 /// A head, inputs, and an adapter in each of two slots.
 struct World {
     cpu: Cpu,
@@ -62,7 +65,7 @@ impl World {
     }
 
     /// Log-probabilities and ranks as scored, and as a softmax of logits has them.
-    fn score(&self, scored: &[Scored]) -> (Vec<(f32, u32)>, Vec<(f32, u32)>) {
+    fn score(&self, scored: &[Scored]) -> (Vec<Said>, Vec<Said>) {
         let (cpu, rows) = (&self.cpu, scored.len());
         let segment = Segment { first_row: 0, rows: BATCH_ROWS as u32, first_position: 0, first_page: 0, pages: 1 };
         let inputs = StepInputs {
@@ -98,13 +101,7 @@ impl World {
         (found, self.softmax(&step, x, h, scored))
     }
 
-    fn softmax(
-        &self,
-        step: &CpuStep,
-        x: Rows<'_, CpuMemory>,
-        h: Rows<'_, CpuMemory>,
-        scored: &[Scored],
-    ) -> Vec<(f32, u32)> {
+    fn softmax(&self, step: &CpuStep, x: Rows<'_, CpuMemory>, h: Rows<'_, CpuMemory>, scored: &[Scored]) -> Vec<Said> {
         let (cpu, rows, set) = (&self.cpu, scored.len(), RowSet::Scored);
         let mut logits = cpu.allocate(DType::F32, rows * VOCABULARY).unwrap();
         let mut delta = cpu.allocate(DType::F32, rows * VOCABULARY).unwrap();
