@@ -161,12 +161,11 @@ impl<'a> Delta<'a> {
     /// Adds a part of a row's delta to `values`, by way of `scratch`.
     #[inline(always)]
     pub(super) fn add_to<S: Simd>(&self, simd: S, row: usize, from: usize, scratch: &mut [f32], values: &mut [f32]) {
-        if let Some(delta) = &self.values {
-            if !self.pairs.of_row(row).is_empty() {
-                let scratch = &mut scratch[..values.len()];
-                delta.read(simd, row, from, scratch);
-                add(simd, scratch, values);
-            }
+        let Some(delta) = &self.values else { return };
+        if !self.pairs.of_row(row).is_empty() {
+            let scratch = &mut scratch[..values.len()];
+            delta.read(simd, row, from, scratch);
+            add(simd, scratch, values);
         }
     }
 }

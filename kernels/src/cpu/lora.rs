@@ -59,7 +59,8 @@ impl Lora for Cpu {
         op.check(&step.0, op.adapters.places(op.site, pairs))?;
         op.h.memory().expect_unchanged()?;
         op.delta.memory_mut().expect_output()?;
-        let (h, delta) = (In::of(&op.h), Out::of(&mut op.delta));
+        let shrunk = Shrunk { adapters: op.adapters, site: op.site, pairs, h: In::of(&op.h) };
+        let delta = Out::of(&mut op.delta);
         let units = delta.width.div_ceil(B_TILE_COLUMNS);
         let groups = pairs.groups().iter().zip(op.adapters.places(op.site, pairs));
         let bytes = groups.map(|(group, place)| {
@@ -76,8 +77,8 @@ impl Lora for Cpu {
             let units = share(task, tasks, units);
             let columns = units.start * B_TILE_COLUMNS..(units.end * B_TILE_COLUMNS).min(delta.width);
             for group in pairs.groups() {
-                let target = Deltas { delta, row_at: None, column_at: 0 };
-                expand_group(self.level, op.adapters, op.site, pairs, group, h, columns.clone(), target);
+                let to = Deltas { delta, row_at: None, column_at: 0 };
+                shrunk.expand(self.level, group, columns.clone(), to);
             }
         });
         Ok(())
@@ -127,29 +128,6 @@ fn shrink_tasks(adapters: &CpuAdapters, site: usize, pairs: &PairList) -> Vec<Sh
     tasks
 }
 
-/// One row's delta for some columns, as [`Lora::lora_expand`] makes it, on this thread. False, and nothing written, for
-/// a row without an adapter.
-pub(super) fn expand_columns(
-    level: Level,
-    adapters: &CpuAdapters,
-    site: usize,
-    pairs: &PairList,
-    h: &In<'_, f32>,
-    row: usize,
-    columns: Range<usize>,
-    out: &mut [f32],
-) -> bool {
-    let width = columns.len();
-    let delta = Out::packed(out, 1, width);
-    for &index in pairs.of_row(row) {
-        let index = index as usize;
-        let group = Group { slot: pairs.pairs()[index].slot, from: index, to: index + 1 };
-        let target = Deltas { delta, row_at: Some(0), column_at: columns.start };
-        expand_group(level, adapters, site, pairs, &group, *h, columns.clone(), target);
-    }
-    !pairs.of_row(row).is_empty()
-}
-
 /// Where deltas go.
 #[derive(Clone, Copy)]
 struct Deltas<'a> {
@@ -160,29 +138,43 @@ struct Deltas<'a> {
     column_at: usize,
 }
 
-/// Adds what one adapter gives to its rows, in some columns.
-#[expect(clippy::too_many_arguments, reason = "the operation's own, and where to work")]
-fn expand_group(
-    level: Level,
-    adapters: &CpuAdapters,
-    site: usize,
-    pairs: &PairList,
-    group: &Group,
-    h: In<'_, f32>,
-    columns: Range<usize>,
-    to: Deltas<'_>,
-) {
-    let adapter = adapters.adapter(group.slot);
-    let place = &adapter.layout().sites()[site];
-    for module in &place.modules {
-        let (from, until) = (columns.start.max(module.out_at), columns.end.min(module.out_at + module.out_features));
-        if from >= until {
-            continue;
+/// Pairs after the first half.
+pub(super) struct Shrunk<'a> {
+    pub(super) adapters: &'a CpuAdapters,
+    pub(super) site: usize,
+    pub(super) pairs: &'a PairList,
+    pub(super) h: In<'a, f32>,
+}
+
+impl Shrunk<'_> {
+    /// One row's delta for some columns, as [`Lora::lora_expand`] makes it, on this thread. False, and nothing written,
+    /// for a row without an adapter.
+    pub(super) fn expand_row(&self, level: Level, row: usize, columns: Range<usize>, out: &mut [f32]) -> bool {
+        let delta = Out::packed(out, 1, columns.len());
+        for &index in self.pairs.of_row(row) {
+            let from = index as usize;
+            let group = Group { slot: self.pairs.pairs()[from].slot, from, to: from + 1 };
+            let to = Deltas { delta, row_at: Some(0), column_at: columns.start };
+            self.expand(level, &group, columns.clone(), to);
         }
-        for_weight!(adapter.layout().dtype(), W => {
-            let b = &adapter.memory().values::<W>()[module.b_at..][..module.rank * module.out_features];
-            level.run(ExpandRun { b, module: *module, pairs, group: *group, h, columns: from..until, to });
-        });
+        !self.pairs.of_row(row).is_empty()
+    }
+
+    /// Adds what one adapter gives to its rows, in some columns.
+    fn expand(&self, level: Level, group: &Group, columns: Range<usize>, to: Deltas<'_>) {
+        let adapter = self.adapters.adapter(group.slot);
+        for module in &adapter.layout().sites()[self.site].modules {
+            let end = module.out_at + module.out_features;
+            let (from, until) = (columns.start.max(module.out_at), columns.end.min(end));
+            if from >= until {
+                continue;
+            }
+            for_weight!(adapter.layout().dtype(), W => {
+                let b = &adapter.memory().values::<W>()[module.b_at..][..module.rank * module.out_features];
+                let (module, group, columns) = (*module, *group, from..until);
+                level.run(ExpandRun { b, module, pairs: self.pairs, group, h: self.h, columns, to });
+            });
+        }
     }
 }
 

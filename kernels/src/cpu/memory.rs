@@ -63,13 +63,13 @@ impl Drop for Owned {
 
 impl CpuMemory {
     pub(super) fn zeroed(dtype: DType, len: usize) -> Result<Self, Error> {
-        let bytes = len.checked_mul(dtype.bytes()).unwrap_or(usize::MAX);
+        let bytes = len.saturating_mul(dtype.bytes());
         Ok(Self { dtype, len, bytes: Bytes::Owned(Owned::zeroed("values", bytes)?) })
     }
 
     /// Reads in place; copies only what lies at an address that its type cannot have.
     pub(super) fn mapped(source: &Source, dtype: DType, len: usize) -> Result<Self, Error> {
-        let bytes = len.checked_mul(dtype.bytes()).unwrap_or(usize::MAX) as u64;
+        let bytes = len.saturating_mul(dtype.bytes()) as u64;
         let stored = source.file.range(source.offset..source.offset.saturating_add(bytes))?;
         if stored.as_ptr().align_offset(dtype.bytes()) == 0 {
             let bytes = Bytes::Mapped { file: source.file.clone(), offset: source.offset as usize };
@@ -244,7 +244,6 @@ impl<'a, T: Element> Out<'a, T> {
     /// # Safety
     /// While they are held nobody else holds one of them.
     #[inline(always)]
-    #[expect(clippy::mut_from_ref, reason = "who calls it promises that parts are disjoint")]
     pub(super) unsafe fn part(&self, row: usize, from: usize, width: usize) -> &'a mut [T] {
         assert!(row < self.rows && from + width <= self.width, "a part lies inside its matrix");
         // SAFETY: inside the matrix; exclusive by the caller's promise.
@@ -256,7 +255,6 @@ impl<'a, T: Element> Out<'a, T> {
     /// # Safety
     /// While it is held nobody else holds one of its values.
     #[inline(always)]
-    #[expect(clippy::mut_from_ref, reason = "who calls it promises that rows are disjoint")]
     pub(super) unsafe fn row(&self, row: usize) -> &'a mut [T] {
         // SAFETY: the caller's.
         unsafe { self.part(row, 0, self.width) }

@@ -33,11 +33,11 @@ impl Pool {
     }
 
     /// Does all tasks, in no order, and returns when they are done. `bytes` is what all of them read and write.
-    pub(super) fn each(&self, tasks: usize, bytes: usize, task: impl Fn(usize) + Sync) {
+    pub(super) fn each(&self, tasks: usize, bytes: usize, task: impl Fn(usize) + Send + Sync) {
         if tasks <= 1 || bytes < ALONE_BYTES || self.threads() == 1 {
             (0..tasks).for_each(&task);
         } else {
-            self.threads.install(|| (0..tasks).into_par_iter().with_max_len(1).for_each(|index| task(index)));
+            self.threads.install(|| (0..tasks).into_par_iter().with_max_len(1).for_each(task));
         }
     }
 

@@ -102,7 +102,7 @@ fn silu<S: Simd>(simd: S, x: S::V) -> S::V {
 #[inline(always)]
 fn gelu_tanh<S: Simd>(simd: S, x: S::V) -> S::V {
     // sqrt(8/pi), for -2u.
-    const ROOT: f32 = 1.595_769_1;
+    const ROOT: f32 = 1.595_769;
     let cubic = simd.mul_add(simd.mul(simd.mul(x, x), simd.splat(0.044_715)), x, x);
     let power = simd.exp(simd.mul(simd.splat(-ROOT), cubic));
     simd.div(x, simd.add(simd.splat(1.0), power))
@@ -115,14 +115,14 @@ fn gelu<S: Simd>(simd: S, x: S::V) -> S::V {
     const FIT: [f32; 10] = [
         0.170_872_77,
         -0.822_152_23,
-        1.488_515_87,
-        -1.135_203_98,
+        1.488_515_9,
+        -1.135_204,
         0.278_868_07,
         -0.186_288_06,
         0.096_784_18,
         0.374_091_96,
-        1.000_023_68,
-        -1.265_512_23,
+        1.000_023_7,
+        -1.265_512_2,
     ];
     let (zero, one, half) = (simd.splat(0.0), simd.splat(1.0), simd.splat(0.5));
     let size = simd.max(x, simd.sub(zero, x));

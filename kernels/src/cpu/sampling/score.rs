@@ -7,12 +7,12 @@ use super::row::counted;
 use super::seen::{RUN_TOKENS, STRIPE_TOKENS, Seen};
 use crate::backend::Score;
 use crate::cpu::linear::{compute_columns, expect_unchanged};
-use crate::cpu::lora::expand_columns;
+use crate::cpu::lora::Shrunk;
 use crate::cpu::memory::{AnyOut, In, Out};
 use crate::cpu::simd::Level;
-use crate::cpu::{Cpu, CpuAdapters, CpuMemory, CpuStep};
+use crate::cpu::{Cpu, CpuMemory, CpuStep};
 use crate::error::Error;
-use crate::layout::{Linear, PairList, RowSet, Rows};
+use crate::layout::{Linear, RowSet, Rows};
 
 /// Rows that go through a tile of the layer together, so that its weights are read once for all of them.
 const BLOCK_ROWS: usize = 64;
@@ -30,7 +30,7 @@ impl Cpu {
         op.log_probabilities.memory_mut().expect_output()?;
         op.ranks.memory_mut().expect_output()?;
 
-        let delta = op.delta.filter(|_| !pairs.is_empty()).map(|delta| Delta {
+        let delta = op.delta.filter(|_| !pairs.is_empty()).map(|delta| Shrunk {
             adapters: delta.adapters,
             site: delta.site,
             pairs,
@@ -81,14 +81,7 @@ struct Head<'a> {
     level: Level,
     x: Rows<'a, CpuMemory>,
     weights: &'a Linear<CpuMemory>,
-    delta: Option<Delta<'a>>,
-}
-
-struct Delta<'a> {
-    adapters: &'a CpuAdapters,
-    site: usize,
-    pairs: &'a PairList,
-    h: In<'a, f32>,
+    delta: Option<Shrunk<'a>>,
 }
 
 impl Head<'_> {
@@ -104,10 +97,10 @@ impl Head<'_> {
         let width = tokens.len();
         let out = AnyOut::F32(Out::packed(logits, rows.len(), width));
         compute_columns(self.level, &self.x, rows.clone(), self.weights, tokens.clone(), &out);
-        let Some(Delta { adapters, site, pairs, h }) = &self.delta else { return };
+        let Some(adapters) = &self.delta else { return };
         for (row, logits) in rows.zip(logits.chunks_exact_mut(width)) {
             let delta = &mut delta[..width];
-            if expand_columns(self.level, adapters, *site, pairs, h, row, tokens.clone(), delta) {
+            if adapters.expand_row(self.level, row, tokens.clone(), delta) {
                 logits.iter_mut().zip(delta).for_each(|(logit, delta)| *logit += *delta);
             }
         }

@@ -173,7 +173,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn exp(self, x: Self::V) -> Self::V {
         const POLYNOMIAL: [f32; 6] =
-            [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1];
+            [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
         let clamped = self.min(self.max(x, self.splat(-87.3)), self.splat(88.0));
         let n = self.round(self.mul(clamped, self.splat(std::f32::consts::LOG2_E)));
         // ln 2 in two parts, the first so short that its product with n is exact.
