@@ -5,7 +5,7 @@ use std::ops::Range;
 use half::bf16;
 
 use super::dot::{COLUMNS, dot_block, next_rows, with_rows};
-use super::memory::{AnyIn, AnyOut, In};
+use super::memory::{AnyIn, AnyOut, In, room};
 use super::pool::share;
 use super::simd::{Kernel, Level, Load, Simd};
 use super::{Cpu, CpuMemory, for_activation, for_weight};
@@ -13,8 +13,14 @@ use crate::backend::{ApplyLinear, Product};
 use crate::error::Error;
 use crate::layout::{DType, Element, Linear, Memory, Pair, Part, Rows, Stored};
 
-/// Bytes of weights that a block of rows walks before the next: they stay in the second-level cache.
-const BLOCK_BYTES: usize = 128 << 10;
+/// Bytes of weights that wait in the second-level cache until all rows have met them. Few rows wait for memory: while
+/// they meet one block, the next is fetched. Many rows come from further away themselves, and come the less often the
+/// larger a block is.
+const BLOCK_BYTES_FEW: usize = 128 << 10;
+const BLOCK_BYTES_MANY: usize = 512 << 10;
+
+/// Strips of rows up to which they are few.
+const FEW_STRIPS: usize = 8;
 
 /// Columns are divided among threads in runs of so many.
 const COLUMNS_PER_UNIT: usize = 16;
@@ -48,10 +54,10 @@ impl Cpu {
         // Both operands are laid out along the sum, so that the order of sums is that of `linear`.
         let k = op.k();
         if op.a.dtype() == DType::Bf16 && op.b.dtype() == DType::Bf16 {
-            let (a, b) = (along::<bf16>(&op.a, op.a_transposed), along::<bf16>(&op.b, !op.b_transposed));
+            let (a, b) = (along::<bf16>(&op.a, op.a_transposed)?, along::<bf16>(&op.b, !op.b_transposed)?);
             self.multiply(&a, &b, k, AnyOut::of(&mut op.out));
         } else {
-            let (a, b) = (along::<f32>(&op.a, op.a_transposed), along::<f32>(&op.b, !op.b_transposed));
+            let (a, b) = (along::<f32>(&op.a, op.a_transposed)?, along::<f32>(&op.b, !op.b_transposed)?);
             self.multiply(&a, &b, k, AnyOut::of(&mut op.out));
         }
         Ok(())
@@ -160,8 +166,9 @@ impl<X: Load, W: Load> Kernel for Dots<'_, X, W> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let row_bytes = (self.w.width * W::DTYPE.bytes()).max(1);
-        let block = (BLOCK_BYTES / row_bytes).next_multiple_of(COLUMNS).max(COLUMNS);
         let strips = self.rows.len().div_ceil(S::ROWS_MAX);
+        let block_bytes = if strips > FEW_STRIPS { BLOCK_BYTES_MANY } else { BLOCK_BYTES_FEW };
+        let block = (block_bytes / row_bytes).next_multiple_of(COLUMNS).max(COLUMNS);
         let mut from = self.columns.start;
         while from < self.columns.end {
             let columns = from..(from + block).min(self.columns.end);
@@ -227,10 +234,10 @@ struct Ahead {
 }
 
 /// A matrix's rows, or its columns, one after the other.
-fn along<T: Element + FromAny>(matrix: &Rows<'_, CpuMemory>, transposed: bool) -> Vec<T> {
+fn along<T: Element + FromAny>(matrix: &Rows<'_, CpuMemory>, transposed: bool) -> Result<Vec<T>, Error> {
     let from = AnyIn::of(matrix);
     let (rows, width) = (matrix.rows(), matrix.width());
-    let mut values = Vec::with_capacity(rows * width);
+    let mut values = room("a product's operand", rows * width)?;
     let (outer, inner) = if transposed { (width, rows) } else { (rows, width) };
     for o in 0..outer {
         values.extend((0..inner).map(|i| {
@@ -238,7 +245,7 @@ fn along<T: Element + FromAny>(matrix: &Rows<'_, CpuMemory>, transposed: bool) -
             T::from_any(&from, row, column)
         }));
     }
-    values
+    Ok(values)
 }
 
 /// What a packed operand can be kept as.

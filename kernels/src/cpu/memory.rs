@@ -1,17 +1,16 @@
 //! The host's memory, as values of a type, and as matrices that several threads share.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::marker::PhantomData;
-use std::ptr::NonNull;
 use std::sync::Arc;
 
 use half::{bf16, f16};
+use memmap2::MmapMut;
 
 use super::simd::{Load, Simd, Store};
 use crate::backend::Source;
 use crate::error::Error;
 use crate::layout::{DType, Element, Memory, Rows, RowsMut};
-use crate::mapped::Mapped;
+use crate::mapped::{Mapped, large};
 
 /// Values in the host's memory, or in a mapped file.
 #[derive(Debug)]
@@ -29,35 +28,44 @@ enum Bytes {
 
 /// Zeroed bytes of our own, at a multiple of what a cache line holds.
 #[derive(Debug)]
-struct Owned {
-    start: NonNull<u8>,
-    layout: Layout,
+enum Owned {
+    Small(Vec<Line>),
+    /// In large pages where the system has them: a fifth of the read rate hangs on that.
+    Large(MmapMut),
 }
 
-// SAFETY: the bytes are owned, and written only through `&mut`.
-unsafe impl Send for Owned {}
-// SAFETY: as above.
-unsafe impl Sync for Owned {}
+/// What a cache line holds.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
 
-/// Small memories begin at a cache line, large ones where the system can use large pages.
-const LINE_BYTES: usize = 64;
-const LARGE_PAGE_BYTES: usize = 2 << 20;
+/// From here on memory is taken in pages.
+const LARGE_BYTES: usize = 4 << 20;
 
 impl Owned {
     fn zeroed(what: &'static str, bytes: usize) -> Result<Self, Error> {
-        let failed = Error::OutOfMemory { what, bytes };
-        let align = if bytes >= 2 * LARGE_PAGE_BYTES { LARGE_PAGE_BYTES } else { LINE_BYTES };
-        let Ok(layout) = Layout::from_size_align(bytes.max(1), align) else { return Err(failed) };
-        // SAFETY: the layout has a size above zero.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(failed)?;
-        Ok(Self { start, layout })
+        if bytes >= LARGE_BYTES {
+            return large(bytes).map(Self::Large).ok_or(Error::OutOfMemory { what, bytes });
+        }
+        let lines = bytes.div_ceil(size_of::<Line>());
+        let mut values = Vec::new();
+        values.try_reserve_exact(lines).map_err(|_| Error::OutOfMemory { what, bytes })?;
+        values.resize(lines, Line([0; 64]));
+        Ok(Self::Small(values))
     }
-}
 
-impl Drop for Owned {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout, and freed once.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) }
+    fn start(&self) -> *const u8 {
+        match self {
+            Self::Small(lines) => lines.as_ptr().cast(),
+            Self::Large(pages) => pages.as_ptr(),
+        }
+    }
+
+    fn start_mut(&mut self) -> *mut u8 {
+        match self {
+            Self::Small(lines) => lines.as_mut_ptr().cast(),
+            Self::Large(pages) => pages.as_mut_ptr(),
+        }
     }
 }
 
@@ -83,7 +91,7 @@ impl CpuMemory {
     pub(super) fn write(&mut self, at: usize, from: &[u8]) -> Result<(), Error> {
         self.expect_range("what is written", at, from.len())?;
         let start = match &mut self.bytes {
-            Bytes::Owned(owned) => owned.start.as_ptr(),
+            Bytes::Owned(owned) => owned.start_mut(),
             Bytes::Mapped { .. } => {
                 let found = "a mapped file".to_owned();
                 return Err(Error::Unsupported { what: "what is written to", found, allowed: "allocated memory" });
@@ -123,7 +131,7 @@ impl CpuMemory {
 
     fn start(&self) -> *const u8 {
         match &self.bytes {
-            Bytes::Owned(owned) => owned.start.as_ptr(),
+            Bytes::Owned(owned) => owned.start(),
             Bytes::Mapped { file, offset } => file.start().wrapping_add(*offset),
         }
     }
@@ -138,7 +146,7 @@ impl CpuMemory {
     fn values_mut<T: Element>(&mut self) -> *mut T {
         assert_eq!(self.dtype, T::DTYPE, "operations choose by the memory's type");
         match &mut self.bytes {
-            Bytes::Owned(owned) => owned.start.as_ptr().cast(),
+            Bytes::Owned(owned) => owned.start_mut().cast(),
             Bytes::Mapped { .. } => unreachable!("a mapped file is nowhere an output: see `expect_output`"),
         }
     }
@@ -150,7 +158,7 @@ impl CpuMemory {
         match &mut self.bytes {
             // SAFETY: inside, and `copy` allows that they overlap.
             Bytes::Owned(owned) => unsafe {
-                let start = owned.start.as_ptr();
+                let start = owned.start_mut();
                 start.add(from * value).copy_to(start.add(to * value), len * value);
             },
             Bytes::Mapped { .. } => unreachable!("a mapped file is nowhere an output: see `expect_output`"),
@@ -176,6 +184,14 @@ impl Memory for CpuMemory {
     fn len(&self) -> usize {
         self.len
     }
+}
+
+/// Room for values that an operation needs beside its arguments; where there is none, an error and no work.
+pub(super) fn room<T: Element>(what: &'static str, len: usize) -> Result<Vec<T>, Error> {
+    let mut values = Vec::new();
+    let bytes = len.saturating_mul(size_of::<T>());
+    values.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { what, bytes })?;
+    Ok(values)
 }
 
 /// A matrix's values, to read.

@@ -44,6 +44,27 @@ pub(super) struct Work<'a, Q, K> {
     states: &'a mut [f32],
 }
 
+/// A tile's positions: which are seen, and where their keys and values are.
+#[derive(Clone, Copy)]
+struct Tile<K> {
+    /// The first position, seen or not.
+    at: u32,
+    from: usize,
+    to: usize,
+    keys: [*const K; KV_TILE_TOKENS],
+    values: [*const K; KV_TILE_TOKENS],
+}
+
+impl<K> Tile<K> {
+    const NOTHING: Self = Self {
+        at: u32::MAX,
+        from: 0,
+        to: 0,
+        keys: [std::ptr::null(); KV_TILE_TOKENS],
+        values: [std::ptr::null(); KV_TILE_TOKENS],
+    };
+}
+
 /// Scores of the queries over a tile, then their powers.
 type Scores = [[f32; KV_TILE_TOKENS]];
 
@@ -83,14 +104,30 @@ impl<Q: Load, K: Load> Block<'_, Q, K> {
     #[inline(always)]
     fn split<S: Simd>(&self, simd: S, split: u32, scores: &mut Scores, states: &mut [f32]) {
         let tiles_a_split = (KV_SPLIT_TOKENS / KV_TILE_TOKENS) as u32;
-        for tile in split * tiles_a_split..(split + 1) * tiles_a_split {
-            self.tile(simd, tile * KV_TILE_TOKENS as u32, scores, states);
+        let tiles = (split * tiles_a_split..(split + 1) * tiles_a_split).map(|tile| tile * KV_TILE_TOKENS as u32);
+        let mut next = Tile::NOTHING;
+        for tile in tiles.clone().filter(|tile| self.seen(*tile).is_some()).take(1) {
+            next = self.find(tile);
+        }
+        for tile in tiles {
+            if next.at != tile {
+                continue;
+            }
+            let this = next;
+            next = self.find(tile + KV_TILE_TOKENS as u32);
+            // One query after the other waits for memory; what many queries share, the cache has.
+            let ahead = if self.only.is_some() && next.from < next.to { Some(&next) } else { None };
+            // SAFETY: `find` has set the pointers of positions that are seen, each to `head_dim` values.
+            unsafe {
+                self.score(simd, &this, ahead, scores);
+                self.add_values(simd, &this, ahead, scores, states);
+            }
         }
     }
 
-    /// One tile, from its first position on.
+    /// Which of a tile's positions some query sees.
     #[inline(always)]
-    fn tile<S: Simd>(&self, simd: S, tile: u32, scores: &mut Scores, states: &mut [f32]) {
+    fn seen(&self, tile: u32) -> Option<(usize, usize)> {
         let (mut from, mut to) = (KV_TILE_TOKENS, 0);
         for query in self.queries {
             let (first, end) = seen_of_tile(query, tile);
@@ -98,59 +135,43 @@ impl<Q: Load, K: Load> Block<'_, Q, K> {
                 (from, to) = (from.min(first), to.max(end));
             }
         }
-        if from >= to {
-            return;
-        }
-        let (mut keys, mut values) = ([std::ptr::null(); KV_TILE_TOKENS], [std::ptr::null(); KV_TILE_TOKENS]);
-        self.find(tile, from, to, &mut keys, &mut values);
-        // SAFETY: `find` has set the pointers from `from` to `to`, each to `head_dim` values.
-        unsafe {
-            self.score(simd, &keys, from, to, scores);
-            self.add_values(simd, &values, tile, scores, states);
-        }
+        (from < to).then_some((from, to))
     }
 
     /// Where the keys and values of a tile's positions are.
     #[inline(always)]
-    fn find(
-        &self,
-        tile: u32,
-        from: usize,
-        to: usize,
-        keys: &mut [*const K; KV_TILE_TOKENS],
-        values: &mut [*const K; KV_TILE_TOKENS],
-    ) {
+    fn find(&self, at: u32) -> Tile<K> {
+        let mut tile = Tile::NOTHING;
+        let Some((from, to)) = self.seen(at) else { return tile };
+        (tile.at, tile.from, tile.to) = (at, from, to);
         let Over { kv, values: stored, layer, step, .. } = self.over;
         let (shape, pages) = (kv.shape(), step.pages(self.segment));
-        for at in from..to {
-            let position = tile as usize + at;
-            let page = pages[position / shape.page_tokens] as usize;
-            let offset = position % shape.page_tokens * shape.head_dim;
-            let key = shape.keys_at(page, *layer, self.kv_head) + offset;
-            let value = shape.values_at(page, *layer, self.kv_head) + offset;
-            keys[at] = stored[key..key + shape.head_dim].as_ptr();
-            values[at] = stored[value..value + shape.head_dim].as_ptr();
+        let (page_tokens, head_dim) = (shape.page_tokens, shape.head_dim);
+        let first_page = at as usize / page_tokens;
+        // A tile is whole pages, and a page's positions stand one after the other.
+        for page in from / page_tokens..=(to - 1) / page_tokens {
+            let stored_page = pages[first_page + page] as usize;
+            let keys = &stored[shape.keys_at(stored_page, *layer, self.kv_head)..][..page_tokens * head_dim];
+            let values = &stored[shape.values_at(stored_page, *layer, self.kv_head)..][..page_tokens * head_dim];
+            for position in 0..page_tokens {
+                tile.keys[page * page_tokens + position] = keys[position * head_dim..].as_ptr();
+                tile.values[page * page_tokens + position] = values[position * head_dim..].as_ptr();
+            }
         }
+        tile
     }
 
-    /// Scores of all queries for the tile's positions `from .. to`.
+    /// Scores of all queries for the tile's positions that are seen.
     ///
     /// # Safety
     /// `head_dim` values can be read at each of those positions' keys.
     #[inline(always)]
-    unsafe fn score<S: Simd>(
-        &self,
-        simd: S,
-        keys: &[*const K; KV_TILE_TOKENS],
-        from: usize,
-        to: usize,
-        scores: &mut Scores,
-    ) {
+    unsafe fn score<S: Simd>(&self, simd: S, tile: &Tile<K>, ahead: Option<&Tile<K>>, scores: &mut Scores) {
         let mut row = 0;
         while row < self.queries.len() {
             let count = next_rows::<S>(self.queries.len() - row);
             // SAFETY: the caller's.
-            with_rows!(S, count, R => unsafe { self.score_rows::<S, R>(simd, row, keys, from, to, scores) });
+            with_rows!(S, count, R => unsafe { self.score_rows::<S, R>(simd, row, tile, ahead, scores) });
             row += count;
         }
     }
@@ -162,9 +183,8 @@ impl<Q: Load, K: Load> Block<'_, Q, K> {
         &self,
         simd: S,
         row: usize,
-        keys: &[*const K; KV_TILE_TOKENS],
-        from: usize,
-        to: usize,
+        tile: &Tile<K>,
+        ahead: Option<&Tile<K>>,
         scores: &mut Scores,
     ) {
         let head_dim = self.over.heads.head_dim;
@@ -173,19 +193,19 @@ impl<Q: Load, K: Load> Block<'_, Q, K> {
             let query = &self.queries[row + r];
             q[r] = self.over.q.row(query.row)[query.head * head_dim..][..head_dim].as_ptr();
         }
-        let mut at = from;
-        while at < to {
-            let count = COLUMNS.min(to - at);
-            let last = at + count - 1;
-            let four = [keys[at], keys[(at + 1).min(last)], keys[(at + 2).min(last)], keys[(at + 3).min(last)]];
+        let scores = &mut scores[row..row + R];
+        // Four at a time, from a multiple of four on: what is not seen is computed beside, where it can be read.
+        for at in (tile.from / COLUMNS * COLUMNS..tile.to).step_by(COLUMNS) {
+            let key = |position: usize| tile.keys[position.clamp(tile.from, tile.to - 1)];
+            let four = [key(at), key(at + 1), key(at + 2), key(at + 3)];
+            let ahead = ahead.map(|next| [next.keys[at], next.keys[at + 1], next.keys[at + 2], next.keys[at + 3]]);
             // SAFETY: the caller's; queries are as long.
-            let block = unsafe { dot_block::<S, Q, K, R>(simd, q, four, head_dim, None) };
+            let block = unsafe { dot_block::<S, Q, K, R>(simd, q, four, head_dim, ahead) };
             for r in 0..R {
-                for c in 0..count {
-                    scores[row + r][at + c] = block[r][c] * self.over.scale;
+                for c in 0..COLUMNS {
+                    scores[r][at + c] = block[r][c] * self.over.scale;
                 }
             }
-            at += count;
         }
     }
 
@@ -197,8 +217,8 @@ impl<Q: Load, K: Load> Block<'_, Q, K> {
     unsafe fn add_values<S: Simd>(
         &self,
         simd: S,
-        values: &[*const K; KV_TILE_TOKENS],
-        tile: u32,
+        tile: &Tile<K>,
+        ahead: Option<&Tile<K>>,
         scores: &mut Scores,
         states: &mut [f32],
     ) {
@@ -206,15 +226,9 @@ impl<Q: Load, K: Load> Block<'_, Q, K> {
         let mut row = 0;
         while row < self.queries.len() {
             // Queries that see the same part of the tile share what is read of it.
-            let seen = seen_of_tile(&self.queries[row], tile);
-            let mut count = 1;
-            while count < 4
-                && row + count < self.queries.len()
-                && seen_of_tile(&self.queries[row + count], tile) == seen
-            {
-                count += 1;
-            }
-            let count = if count == 4 { 4 } else { 1 };
+            let seen = seen_of_tile(&self.queries[row], tile.at);
+            let same = |query: &Query| seen_of_tile(query, tile.at) == seen;
+            let count = if self.queries[row..].iter().take(4).filter(|query| same(query)).count() == 4 { 4 } else { 1 };
             if seen.0 < seen.1 {
                 for r in row..row + count {
                     powers(simd, &mut scores[r], seen, &mut states[r * len..][..len]);
@@ -222,9 +236,9 @@ impl<Q: Load, K: Load> Block<'_, Q, K> {
                 // SAFETY: the caller's.
                 unsafe {
                     if count == 4 {
-                        self.add_rows::<S, 4>(simd, row, values, seen, scores, states);
+                        self.add_rows::<S, 4>(simd, row, tile, ahead, seen, scores, states);
                     } else {
-                        self.add_rows::<S, 1>(simd, row, values, seen, scores, states);
+                        self.add_rows::<S, 1>(simd, row, tile, ahead, seen, scores, states);
                     }
                 }
             }
@@ -235,11 +249,13 @@ impl<Q: Load, K: Load> Block<'_, Q, K> {
     /// # Safety
     /// As `add_values`.
     #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "rows of a tile, and what they meet")]
     unsafe fn add_rows<S: Simd, const R: usize>(
         &self,
         simd: S,
         row: usize,
-        values: &[*const K; KV_TILE_TOKENS],
+        tile: &Tile<K>,
+        ahead: Option<&Tile<K>>,
         (from, to): (usize, usize),
         scores: &Scores,
         states: &mut [f32],
@@ -257,7 +273,10 @@ impl<Q: Load, K: Load> Block<'_, Q, K> {
                     sums[r] = [simd.load(sum), simd.load(sum.add(S::LANES))];
                 }
                 for position in from..to {
-                    let value = values[position].add(at);
+                    let value = tile.values[position].add(at);
+                    if let Some(next) = ahead {
+                        simd.prefetch(next.values[position].wrapping_add(at));
+                    }
                     let (low, high) = (K::load(simd, value), K::load(simd, value.add(S::LANES)));
                     for r in 0..R {
                         let power = simd.splat(scores[r][position]);

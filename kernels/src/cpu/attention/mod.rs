@@ -4,7 +4,7 @@ mod block;
 mod rope;
 
 use self::block::{Block, Merge, Query, state_len};
-use super::memory::{AnyOut, In, Out};
+use super::memory::{AnyOut, In, Out, room};
 use super::simd::Load;
 use super::{Cpu, CpuMemory, CpuStep, for_activation};
 use crate::backend::{Attend, Attention, CopyPages, HeadShape, RopeStore};
@@ -36,9 +36,8 @@ impl Attention for Cpu {
         for_activation!(op.q.dtype(), Q => for_activation!(op.kv.dtype(), K => {
             let over = Over::<Q, K>::new(&op.q, op.kv, op.layer, op.scale, op.window, &step.0, heads);
             self.attend_prefill(&over, &to);
-            self.attend_decode(&over, &to);
-        }));
-        Ok(())
+            self.attend_decode(&over, &to)
+        }))
     }
 
     fn copy_pages(&self, op: CopyPages<'_, CpuMemory>) -> Result<(), Error> {
@@ -142,10 +141,11 @@ impl Cpu {
     }
 
     /// Segments of one row: every split is a piece of work of its own, and the pieces are merged in order.
-    fn attend_decode<Q: Load, K: Load>(&self, over: &Over<'_, Q, K>, to: &Results<'_>) {
+    fn attend_decode<Q: Load, K: Load>(&self, over: &Over<'_, Q, K>, to: &Results<'_>) -> Result<(), Error> {
         let work = over.step.decode_work(over.kv.shape(), over.window);
         let len = over.group() * state_len(over.heads.head_dim);
-        let mut partials = vec![0.0; work.len() * len];
+        let mut partials = room("partial results of attention", work.len() * len)?;
+        partials.resize(work.len() * len, 0.0);
         let bytes = work.iter().map(|_| crate::layout::KV_SPLIT_TOKENS * over.heads.head_dim * 2).sum::<usize>();
         let parts = Out::packed(&mut partials, work.len(), len);
         self.pool.each(work.len(), bytes, |index| {
@@ -178,6 +178,7 @@ impl Cpu {
             }
             to.write(&queries, &states);
         });
+        Ok(())
     }
 }
 
