@@ -1,6 +1,6 @@
 //! Rotary embedding, paged keys and values, attention over them.
 
-use super::dense::{expect_delta, expect_rows};
+use super::dense::{expect_delta, expect_f32, expect_rows};
 use super::{Device, HeadShape};
 use crate::error::{Error, expect_below, expect_shape, expect_type};
 use crate::layout::{DType, Memory, PagedKv, RowSet, Rows, RowsMut, StepPlan};
@@ -104,7 +104,9 @@ impl<M: Memory> Attend<'_, M> {
         heads.check()?;
         expect_rows("queries", &self.q, rows, heads.q_width())?;
         expect_rows("attention's output", &self.out.reading(), rows, heads.q_width())?;
-        expect_delta(self.log_sum_exp.as_ref().map(RowsMut::reading).as_ref(), rows, heads.q_heads)?;
+        if let Some(log_sum_exp) = &self.log_sum_exp {
+            expect_f32("log_sum_exp", &log_sum_exp.reading(), rows, heads.q_heads)?;
+        }
         if !self.scale.is_finite() {
             return Err(Error::NotFinite { what: "attention's scale", value: self.scale, also: "" });
         }

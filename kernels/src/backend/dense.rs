@@ -2,7 +2,7 @@
 
 use super::Device;
 use crate::error::{ACTIVATIONS, Error, WEIGHTS, expect_shape, expect_type};
-use crate::layout::{Linear, Memory, RowSet, Rows, RowsMut, StepPlan};
+use crate::layout::{DType, Linear, Memory, RowSet, Rows, RowsMut, StepPlan};
 
 /// Operations on dense rows.
 pub trait Dense: Device {
@@ -205,9 +205,18 @@ pub(super) fn expect_rows<M: Memory>(
 
 /// Refuses a delta that is not f32 of the expected shape.
 pub(super) fn expect_delta<M: Memory>(delta: Option<&Rows<'_, M>>, rows: usize, width: usize) -> Result<(), Error> {
-    let Some(delta) = delta else { return Ok(()) };
-    expect_type("a delta", delta.dtype(), &[crate::layout::DType::F32])?;
-    expect_rows("a delta", delta, rows, width)
+    delta.map_or(Ok(()), |delta| expect_f32("a delta", delta, rows, width))
+}
+
+/// Refuses a matrix that is not f32 of the expected shape.
+pub(super) fn expect_f32<M: Memory>(
+    what: &'static str,
+    x: &Rows<'_, M>,
+    rows: usize,
+    width: usize,
+) -> Result<(), Error> {
+    expect_type(what, x.dtype(), &[DType::F32])?;
+    expect_rows(what, x, rows, width)
 }
 
 /// Refuses a vector of weights of another length.
@@ -218,7 +227,7 @@ pub(super) fn expect_weights<M: Memory>(what: &'static str, weights: &M, len: us
 
 /// Refuses inverse norms that are not one f32 a row.
 fn expect_inverse<M: Memory>(inverse: Option<&RowsMut<'_, M>>, rows: usize) -> Result<(), Error> {
-    expect_delta(inverse.map(RowsMut::reading).as_ref(), rows, 1)
+    inverse.map_or(Ok(()), |inverse| expect_f32("a norm's inverse", &inverse.reading(), rows, 1))
 }
 
 fn expect_epsilon(epsilon: f32) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! From logits to tokens.
 
 use super::Device;
-use super::dense::{expect_delta, expect_rows};
+use super::dense::{expect_f32, expect_rows};
 use super::lora::expect_h;
 use crate::error::{Error, expect_shape, expect_type};
 use crate::layout::{DType, Linear, Memory, RowSet, Rows, RowsMut, Sampling, SitePlace, StepPlan};
@@ -19,7 +19,7 @@ pub trait Sampler: Device {
 /// Log-probabilities and ranks are those of the logits as given, before penalties, biases, mask and temperature:
 /// `log_probability = logit - log sum_t exp(logit[t])`; a rank counts the tokens with a greater logit. A logit that is
 /// not a number counts as minus infinity, an infinite one as the greatest number; where no token is left, the lowest that
-/// the mask allows is chosen.
+/// the mask allows is chosen. Where every logit is minus infinity, so is every log-probability.
 #[derive(Debug)]
 pub struct Sample<'a, M> {
     /// `[sampled rows, vocabulary]` in f32.
@@ -40,7 +40,7 @@ pub struct SampleOutputs<'a, M> {
     /// `[sampled rows, 1]` in u32.
     pub ranks: RowsMut<'a, M>,
     /// `[sampled rows, top]` in u32, `top` at least what any row asks for: the most probable tokens, in order of rank.
-    /// What a row did not ask for is left as it is.
+    /// What a row did not ask for, and what a vocabulary does not have, is left as it is.
     pub top_tokens: RowsMut<'a, M>,
     /// `[sampled rows, top]` in f32.
     pub top_log_probabilities: RowsMut<'a, M>,
@@ -77,7 +77,7 @@ impl<M: Memory> Sample<'_, M> {
     /// Refuses what does not fit.
     pub fn check(&self, step: &StepPlan) -> Result<(), Error> {
         let (rows, vocabulary) = (step.rows(RowSet::Sampled), step.limits().vocabulary);
-        expect_delta(Some(&self.logits), rows, vocabulary)?;
+        expect_f32("logits", &self.logits, rows, vocabulary)?;
         expect_shape("the rows to sample", self.rows.len(), rows)?;
         self.rows.iter().try_for_each(|row| row.check(vocabulary))?;
         expect_column("chosen tokens", &self.out.tokens, rows, DType::U32)?;
