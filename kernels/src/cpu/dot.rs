@@ -23,80 +23,120 @@ pub(super) unsafe fn dot_block<S: Simd, X: Load, W: Load, const R: usize>(
     k: usize,
     ahead: Option<[*const W; COLUMNS]>,
 ) -> [[f32; COLUMNS]; R] {
-    let mut sums = [[simd.splat(0.0); COLUMNS]; R];
-    // SAFETY: whole vectors end at or before `k`; the rest is read by its count.
-    unsafe {
+    // SAFETY: the caller's.
+    let sums = unsafe {
         if in_pairs::<S, X, W>() {
-            let (x, w) = (x.map(<*const X>::cast::<bf16>), w.map(<*const W>::cast::<bf16>));
-            let step = 2 * S::LANES;
-            let mut at = 0;
-            while at + step <= k {
-                let columns = [
-                    simd.load_pairs(w[0].add(at)),
-                    simd.load_pairs(w[1].add(at)),
-                    simd.load_pairs(w[2].add(at)),
-                    simd.load_pairs(w[3].add(at)),
-                ];
-                if let Some(ahead) = ahead {
-                    for column in ahead {
-                        simd.prefetch(column.wrapping_add(at));
-                    }
-                }
-                for r in 0..R {
-                    let row = simd.load_pairs(x[r].add(at));
-                    for c in 0..COLUMNS {
-                        sums[r][c] = simd.dot_pairs(sums[r][c], row, columns[c]);
-                    }
-                }
-                at += step;
-            }
-            if at < k {
-                for r in 0..R {
-                    let row = load_pairs_part(simd, x[r].add(at), k - at);
-                    for c in 0..COLUMNS {
-                        let column = load_pairs_part(simd, w[c].add(at), k - at);
-                        sums[r][c] = simd.dot_pairs(sums[r][c], row, column);
-                    }
-                }
-            }
+            let ahead = ahead.map(|ahead| ahead.map(<*const W>::cast));
+            sum_pairs(simd, x.map(<*const X>::cast), w.map(<*const W>::cast), k, ahead)
         } else {
-            let mut at = 0;
-            while at + S::LANES <= k {
-                let columns = [
-                    W::load(simd, w[0].add(at)),
-                    W::load(simd, w[1].add(at)),
-                    W::load(simd, w[2].add(at)),
-                    W::load(simd, w[3].add(at)),
-                ];
-                if let Some(ahead) = ahead {
-                    for column in ahead {
-                        simd.prefetch(column.wrapping_add(at));
-                    }
-                }
-                for r in 0..R {
-                    let row = X::load(simd, x[r].add(at));
-                    for c in 0..COLUMNS {
-                        sums[r][c] = simd.mul_add(row, columns[c], sums[r][c]);
-                    }
-                }
-                at += S::LANES;
-            }
-            if at < k {
-                for r in 0..R {
-                    let row = X::load_part(simd, x[r].add(at), k - at);
-                    for c in 0..COLUMNS {
-                        let column = W::load_part(simd, w[c].add(at), k - at);
-                        sums[r][c] = simd.mul_add(row, column, sums[r][c]);
-                    }
-                }
-            }
+            sum_singly(simd, x, w, k, ahead)
         }
-    }
+    };
     let mut out = [[0.0; COLUMNS]; R];
     for r in 0..R {
         out[r] = simd.sum4(sums[r]);
     }
     out
+}
+
+/// The lanes' sums, a vector of each operand at a time, widened to f32.
+///
+/// # Safety
+/// `k` values can be read at each pointer.
+#[inline(always)]
+unsafe fn sum_singly<S: Simd, X: Load, W: Load, const R: usize>(
+    simd: S,
+    x: [*const X; R],
+    w: [*const W; COLUMNS],
+    k: usize,
+    ahead: Option<[*const W; COLUMNS]>,
+) -> [[S::V; COLUMNS]; R] {
+    let mut sums = [[simd.splat(0.0); COLUMNS]; R];
+    let mut at = 0;
+    // SAFETY: whole vectors end at or before `k`; the rest is read by its count.
+    unsafe {
+        while at + S::LANES <= k {
+            let columns = [
+                W::load(simd, w[0].add(at)),
+                W::load(simd, w[1].add(at)),
+                W::load(simd, w[2].add(at)),
+                W::load(simd, w[3].add(at)),
+            ];
+            prefetch(simd, ahead, at);
+            for r in 0..R {
+                let row = X::load(simd, x[r].add(at));
+                for c in 0..COLUMNS {
+                    sums[r][c] = simd.mul_add(row, columns[c], sums[r][c]);
+                }
+            }
+            at += S::LANES;
+        }
+        if at < k {
+            for r in 0..R {
+                let row = X::load_part(simd, x[r].add(at), k - at);
+                for c in 0..COLUMNS {
+                    let column = W::load_part(simd, w[c].add(at), k - at);
+                    sums[r][c] = simd.mul_add(row, column, sums[r][c]);
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// The lanes' sums, two bf16 of each operand in a lane.
+///
+/// # Safety
+/// `k` values can be read at each pointer.
+#[inline(always)]
+unsafe fn sum_pairs<S: Simd, const R: usize>(
+    simd: S,
+    x: [*const bf16; R],
+    w: [*const bf16; COLUMNS],
+    k: usize,
+    ahead: Option<[*const bf16; COLUMNS]>,
+) -> [[S::V; COLUMNS]; R] {
+    let mut sums = [[simd.splat(0.0); COLUMNS]; R];
+    let mut at = 0;
+    // SAFETY: whole vectors end at or before `k`; the rest is read by its count.
+    unsafe {
+        while at + 2 * S::LANES <= k {
+            let columns = [
+                simd.load_pairs(w[0].add(at)),
+                simd.load_pairs(w[1].add(at)),
+                simd.load_pairs(w[2].add(at)),
+                simd.load_pairs(w[3].add(at)),
+            ];
+            prefetch(simd, ahead, at);
+            for r in 0..R {
+                let row = simd.load_pairs(x[r].add(at));
+                for c in 0..COLUMNS {
+                    sums[r][c] = simd.dot_pairs(sums[r][c], row, columns[c]);
+                }
+            }
+            at += 2 * S::LANES;
+        }
+        if at < k {
+            for r in 0..R {
+                let row = load_pairs_part(simd, x[r].add(at), k - at);
+                for c in 0..COLUMNS {
+                    let column = load_pairs_part(simd, w[c].add(at), k - at);
+                    sums[r][c] = simd.dot_pairs(sums[r][c], row, column);
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// Asks for what the next four columns have at a place.
+#[inline(always)]
+fn prefetch<S: Simd, W>(simd: S, ahead: Option<[*const W; COLUMNS]>, at: usize) {
+    if let Some(ahead) = ahead {
+        for column in ahead {
+            simd.prefetch(column.wrapping_add(at));
+        }
+    }
 }
 
 /// Fewer pairs than a vector holds; the rest is zero.

@@ -14,8 +14,9 @@ use crate::error::Error;
 use crate::layout::{DType, Element, Linear, Memory, Pair, Part, Rows, Stored};
 
 /// Bytes of weights that wait in the second-level cache until all rows have met them. Few rows wait for memory: while
-/// they meet one block, the next is fetched. Many rows come from further away themselves, and come the less often the
+/// they meet one block, the next is fetched; a single strip of them needs no more than the next columns. Many rows come from further away themselves, and come the less often the
 /// larger a block is.
+const BLOCK_BYTES_ONE: usize = 16 << 10;
 const BLOCK_BYTES_FEW: usize = 128 << 10;
 const BLOCK_BYTES_MANY: usize = 512 << 10;
 
@@ -167,7 +168,11 @@ impl<X: Load, W: Load> Kernel for Dots<'_, X, W> {
     fn run<S: Simd>(self, simd: S) {
         let row_bytes = (self.w.width * W::DTYPE.bytes()).max(1);
         let strips = self.rows.len().div_ceil(S::ROWS_MAX);
-        let block_bytes = if strips > FEW_STRIPS { BLOCK_BYTES_MANY } else { BLOCK_BYTES_FEW };
+        let block_bytes = match strips {
+            0 | 1 => BLOCK_BYTES_ONE,
+            2..=FEW_STRIPS => BLOCK_BYTES_FEW,
+            _ => BLOCK_BYTES_MANY,
+        };
         let block = (block_bytes / row_bytes).next_multiple_of(COLUMNS).max(COLUMNS);
         let mut from = self.columns.start;
         while from < self.columns.end {
@@ -204,6 +209,7 @@ impl<X: Load, W: Load> Dots<'_, X, W> {
                 *w = self.w.row(column + c.min(count - 1)).as_ptr();
             }
             let mine = (column - columns.start) / COLUMNS % ahead.strips == ahead.strip;
+            let mine = mine && column + ahead.columns < self.columns.end;
             let ahead =
                 if mine { Some(w.map(|column| column.wrapping_add(ahead.columns * self.w.width))) } else { None };
             // SAFETY: rows of both are as wide as the sum is long: `check` compared them.

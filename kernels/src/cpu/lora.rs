@@ -210,6 +210,9 @@ struct ExpandRun<'a, W> {
 /// Rows that share what is read of `B`.
 const ROWS: usize = 4;
 
+/// How far ahead of what is read of `B` more is fetched: its tiles lie one after the other.
+const AHEAD_BYTES: usize = 4 << 10;
+
 type Coefficients = [[f32; RANK_MAX as usize]; ROWS];
 
 impl<W: Load> Kernel for ExpandRun<'_, W> {
@@ -311,6 +314,9 @@ impl<W: Load> ExpandRun<'_, W> {
             }
             for rank in 0..self.module.rank {
                 let b = b.as_ptr().add(rank * stride);
+                for line in (0..V * S::LANES * W::DTYPE.bytes()).step_by(64) {
+                    simd.prefetch(b.cast::<u8>().wrapping_add(AHEAD_BYTES + line));
+                }
                 for v in 0..V {
                     let from = b.add(v * S::LANES);
                     let column = if whole { W::load(simd, from) } else { W::load_part(simd, from, count) };
