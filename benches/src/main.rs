@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a program speaks to whoever runs it")]
 
+mod kernels;
 mod ledger;
 mod results;
 mod samples;
@@ -23,6 +24,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The kernels: linears, adapters, attention, sampling, each beside the machine's roof.
+    Kernels(kernels::Arguments),
     /// The ledger: appends, acknowledgements, receipts, proofs, audit, bytes.
     Ledger(ledger::Arguments),
 }
@@ -30,6 +33,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let figures = match &arguments.command {
+        Command::Kernels(arguments) => kernels::run(arguments)?,
         Command::Ledger(arguments) => ledger::run(arguments)?,
     };
     if let Some(folder) = &arguments.results {

@@ -54,9 +54,9 @@ fn modules_say_what_they_are() {
 fn dangerous_code_is_in_kernels_only() {
     let word = concat!("un", "safe");
     let found = sources(&["rs"])
-        .filter(|source| !source.path.starts_with("kernels/"))
+        .filter(|source| !source.path.starts_with("kernels/") && !source.path.starts_with("benches/rivals/"))
         .flat_map(|source| source.lines_where(|line| is_code(line) && has_word(line, word)));
-    check(&format!("`{word}` has one address: kernels/"), found);
+    check(&format!("`{word}` has one address: kernels/ (and benches/rivals/, where rivals take raw pointers)"), found);
 }
 
 #[test]
