@@ -18,6 +18,8 @@ pub enum Error {
     OutOfBounds { what: &'static str, from: usize, to: usize, len: usize },
     #[error("{what} is {found}; it can be {allowed}")]
     Unsupported { what: &'static str, found: String, allowed: &'static str },
+    #[error("{what} is larger than can be addressed")]
+    TooLarge { what: &'static str },
     #[error("{what} holds {found}; it can hold {allowed}")]
     Type { what: &'static str, found: DType, allowed: &'static str },
     #[error("{what} is at byte {offset}, which is no multiple of the {bytes} bytes of {dtype}")]
@@ -65,6 +67,13 @@ pub(crate) fn expect_shape(what: &'static str, found: usize, expected: usize) ->
     if found == expected { Ok(()) } else { Err(Error::Shape { what, expected, found }) }
 }
 
+/// A product of sizes; refused where it is more than can be addressed.
+pub(crate) fn product(what: &'static str, sizes: &[usize]) -> Result<usize, Error> {
+    let product = sizes.iter().try_fold(1, |product: usize, size| product.checked_mul(*size));
+    // Bytes are counted as well, and offsets are signed.
+    product.filter(|product| *product <= isize::MAX as usize / 8).ok_or(Error::TooLarge { what })
+}
+
 /// Refuses a number that is not below its limit.
 pub(crate) fn expect_below(what: &'static str, value: usize, limit: usize) -> Result<(), Error> {
     if value < limit { Ok(()) } else { Err(Error::Limit { what, value, limit }) }
@@ -77,6 +86,8 @@ pub(crate) fn expect_type(what: &'static str, found: DType, among: &[DType]) -> 
     }
     let allowed = match among {
         [DType::F32] => "f32",
+        [DType::Bf16] => "bf16",
+        [DType::F16] => "f16",
         [DType::U32] => "u32",
         [DType::F32, DType::Bf16] => "f32 or bf16",
         _ => "f32, bf16 or f16",

@@ -44,7 +44,7 @@ pub struct RopeStore<'a, M> {
 ///
 /// The order of sums: tiles of [`KV_TILE_TOKENS`](crate::layout::KV_TILE_TOKENS) positions, each with its own maximum,
 /// run through in order; after every [`KV_SPLIT_TOKENS`](crate::layout::KV_SPLIT_TOKENS) the partial result is merged
-/// with those before; both counted from position 0.
+/// with those before; both counted from position 0. A score that is not a number makes its row's results so.
 #[derive(Debug)]
 pub struct Attend<'a, M> {
     /// `[batch rows, q_heads * head_dim]`

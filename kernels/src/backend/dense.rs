@@ -1,7 +1,7 @@
 //! Embedding, norms, linears and activations.
 
 use super::Device;
-use crate::error::{ACTIVATIONS, Error, WEIGHTS, expect_shape, expect_type};
+use crate::error::{ACTIVATIONS, Error, WEIGHTS, expect_shape, expect_type, product};
 use crate::layout::{DType, Linear, Memory, RowSet, Rows, RowsMut, StepPlan};
 
 /// Operations on dense rows.
@@ -200,7 +200,9 @@ pub(super) fn expect_rows<M: Memory>(
 ) -> Result<(), Error> {
     expect_type(what, x.dtype(), ACTIVATIONS)?;
     expect_shape(what, x.rows(), rows)?;
-    expect_shape(what, x.width(), width)
+    expect_shape(what, x.width(), width)?;
+    // Rows without values could be more than can be counted through.
+    if width == 0 { Err(Error::Shape { what, expected: 1, found: 0 }) } else { Ok(()) }
 }
 
 /// Refuses a delta that is not f32 of the expected shape.
@@ -241,7 +243,8 @@ impl<M: Memory> Embed<'_, M> {
     /// Refuses what does not fit.
     pub fn check(&self, step: &StepPlan) -> Result<(), Error> {
         expect_rows("the embedding's output", &self.out.reading(), step.rows(RowSet::Batch), self.out.width())?;
-        expect_weights("the embedding's table", self.table, step.limits().vocabulary * self.out.width())
+        let values = product("the embedding's table", &[step.limits().vocabulary, self.out.width()])?;
+        expect_weights("the embedding's table", self.table, values)
     }
 }
 
@@ -289,6 +292,8 @@ impl HeadShape {
             let allowed = "a multiple of the heads of keys";
             return Err(Error::Unsupported { what: "the number of query heads", found, allowed });
         }
+        let heads = self.q_heads.saturating_add(product("heads of keys and values", &[2, self.kv_heads])?);
+        product("a row of heads", &[heads, self.head_dim])?;
         Ok(())
     }
 }
@@ -338,8 +343,9 @@ impl<M: Memory> Gate<'_, M> {
     /// Refuses what does not fit.
     pub fn check(&self, step: &StepPlan) -> Result<(), Error> {
         let (rows, width) = (step.rows(RowSet::Batch), self.out.width());
-        expect_rows("gates and ups", &self.gate_up, rows, 2 * width)?;
-        expect_delta(self.delta.as_ref(), rows, 2 * width)?;
+        let both = product("gates and ups", &[2, width])?;
+        expect_rows("gates and ups", &self.gate_up, rows, both)?;
+        expect_delta(self.delta.as_ref(), rows, both)?;
         expect_rows("a gated layer's output", &self.out.reading(), rows, width)
     }
 }

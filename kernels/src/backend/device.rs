@@ -35,11 +35,11 @@ pub trait Device: Send + Sync {
     /// Checks a step's numbers and sends them to the device, in one call.
     fn step(&self, inputs: StepInputs, limits: StepLimits) -> Result<Self::Step, Error>;
 
-    /// Runs the operations of a step. With a key a device may record them once and replay them for each later step of
-    /// that key; operations must then be the same but for the step's numbers.
+    /// Runs the operations of a step. With a key a device may record them once and, for each later step of that key,
+    /// replay them with that step's numbers instead of calling them; they must then be the same but for those.
     fn run(
         &self,
-        graph: Option<GraphKey>,
+        graph: Option<(GraphKey, &Self::Step)>,
         operations: &mut (dyn FnMut() -> Result<(), Error> + Send),
     ) -> Result<(), Error>;
 

@@ -3,7 +3,7 @@
 use super::dense::expect_rows;
 use super::{Device, dense::expect_delta};
 use crate::error::{Error, expect_below, expect_type};
-use crate::layout::{DType, Memory, RowSet, Rows, RowsMut, SiteKind, SitePlace, StepPlan};
+use crate::layout::{DType, Memory, RowSet, Rows, RowsMut, SiteKind, SitePlace, SiteShape, StepPlan};
 
 /// Operations over pairs (row, adapter). In a step without pairs they do nothing and touch no byte.
 pub trait Lora: Device {
@@ -48,35 +48,43 @@ pub struct Expand<'a, D: Device + ?Sized> {
 }
 
 impl<D: Device + ?Sized> Shrink<'_, D> {
-    /// Refuses what does not fit the step and the site's places in the adapters that the pairs use.
-    pub fn check<'s>(&self, step: &StepPlan, mut places: impl Iterator<Item = &'s SitePlace>) -> Result<(), Error> {
+    /// Refuses what does not fit the step, the site, and its places in the adapters that the pairs use.
+    pub fn check<'s>(
+        &self,
+        step: &StepPlan,
+        site: &SiteShape,
+        mut places: impl Iterator<Item = &'s SitePlace>,
+    ) -> Result<(), Error> {
         let (rows, pairs) = (step.rows(self.set), step.pairs(self.set).pairs().len());
-        places.try_for_each(|place| {
-            expect_h(&self.h.reading(), pairs, place)?;
-            match (place.shape.kind, &self.x) {
-                (SiteKind::Linear, Some(x)) => expect_rows("a site's input", x, rows, place.shape.in_features),
-                (SiteKind::Embedding, None) if self.set == RowSet::Batch => {
-                    let tokens = place.shape.in_features;
-                    expect_below("the step's vocabulary", step.limits().vocabulary, tokens + 1)
-                }
-                (kind, x) => {
-                    let found = format!("{kind:?} with{} input", if x.is_some() { "" } else { "out" });
-                    let allowed = "linear with input, or an embedding without, over the batch";
-                    Err(Error::Unsupported { what: "a site", found, allowed })
-                }
+        expect_type("h", self.h.dtype(), &[DType::F32])?;
+        match (site.kind, &self.x) {
+            (SiteKind::Linear, Some(x)) => expect_rows("a site's input", x, rows, site.in_features)?,
+            (SiteKind::Embedding, None) if self.set == RowSet::Batch => {
+                let (vocabulary, tokens) = (step.limits().vocabulary, site.in_features);
+                expect_below("the step's vocabulary", vocabulary, tokens.saturating_add(1))?;
             }
-        })
+            (kind, x) => {
+                let found = format!("{kind:?} with{} input", if x.is_some() { "" } else { "out" });
+                let allowed = "linear with input, or an embedding without, over the batch";
+                return Err(Error::Unsupported { what: "a site", found, allowed });
+            }
+        }
+        places.try_for_each(|place| expect_h(&self.h.reading(), pairs, place))
     }
 }
 
 impl<D: Device + ?Sized> Expand<'_, D> {
-    /// Refuses what does not fit the step and the site's places in the adapters that the pairs use.
-    pub fn check<'s>(&self, step: &StepPlan, mut places: impl Iterator<Item = &'s SitePlace>) -> Result<(), Error> {
+    /// Refuses what does not fit the step, the site, and its places in the adapters that the pairs use.
+    pub fn check<'s>(
+        &self,
+        step: &StepPlan,
+        site: &SiteShape,
+        mut places: impl Iterator<Item = &'s SitePlace>,
+    ) -> Result<(), Error> {
         let (rows, pairs) = (step.rows(self.set), step.pairs(self.set).pairs().len());
-        places.try_for_each(|place| {
-            expect_h(&self.h, pairs, place)?;
-            expect_delta(Some(&self.delta.reading()), rows, place.shape.out_features())
-        })
+        expect_type("h", self.h.dtype(), &[DType::F32])?;
+        expect_delta(Some(&self.delta.reading()), rows, site.out_features())?;
+        places.try_for_each(|place| expect_h(&self.h, pairs, place))
     }
 }
 

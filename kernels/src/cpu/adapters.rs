@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::memory::CpuMemory;
 use crate::error::{Error, expect_below, expect_shape};
-use crate::layout::{Adapter, PairList, SiteKind, SitePlace, SiteShape};
+use crate::layout::{Adapter, PairList, SitePlace, SiteShape};
 
 /// A table of adapters. On the CPU a slot is a reference to what was loaded.
 #[derive(Debug)]
@@ -14,8 +14,12 @@ pub struct CpuAdapters {
 }
 
 impl CpuAdapters {
-    pub(super) fn new(sites: Vec<SiteShape>, slots: usize) -> Self {
-        Self { sites, slots: vec![None; slots] }
+    pub(super) fn new(sites: Vec<SiteShape>, slots: usize) -> Result<Self, Error> {
+        let mut empty = Vec::new();
+        let bytes = slots.saturating_mul(size_of::<Option<Arc<Adapter<CpuMemory>>>>());
+        empty.try_reserve_exact(slots).map_err(|_| Error::OutOfMemory { what: "slots for adapters", bytes })?;
+        empty.resize(slots, None);
+        Ok(Self { sites, slots: empty })
     }
 
     pub(super) fn install(
@@ -42,9 +46,9 @@ impl CpuAdapters {
         })
     }
 
-    /// How a checked site's input is read.
-    pub(super) fn kind(&self, site: usize) -> SiteKind {
-        self.sites[site].kind
+    /// A checked site.
+    pub(super) fn site(&self, site: usize) -> &SiteShape {
+        &self.sites[site]
     }
 
     /// The adapter of a slot that was checked.

@@ -121,6 +121,9 @@ impl Dense for Cpu {
 impl Cpu {
     /// Divides rows among threads.
     pub(super) fn each_row(&self, rows: usize, bytes_a_row: usize, task: impl Fn(Range<usize>) + Sync) {
+        if rows == 0 {
+            return;
+        }
         let bytes = rows * bytes_a_row;
         let tasks = self.pool.tasks(rows, bytes);
         self.pool.each(tasks, bytes, |index| task(share(index, tasks, rows)));

@@ -14,8 +14,8 @@ use crate::error::Error;
 use crate::layout::{DType, Element, Linear, Memory, Pair, Part, Rows, Stored};
 
 /// Bytes of weights that wait in the second-level cache until all rows have met them. Few rows wait for memory: while
-/// they meet one block, the next is fetched; a single strip of them needs no more than the next columns. Many rows come from further away themselves, and come the less often the
-/// larger a block is.
+/// they meet one block, the next is fetched; a single strip of them needs no more than the next columns. Many rows come
+/// from further away themselves, and come the less often the larger a block is.
 const BLOCK_BYTES_ONE: usize = 16 << 10;
 const BLOCK_BYTES_FEW: usize = 128 << 10;
 const BLOCK_BYTES_MANY: usize = 512 << 10;

@@ -22,9 +22,9 @@ impl Lora for Cpu {
     fn lora_shrink(&self, step: &CpuStep, mut op: Shrink<'_, Self>) -> Result<(), Error> {
         let pairs = step.0.pairs(op.set);
         op.adapters.check(op.site, pairs)?;
-        op.check(&step.0, op.adapters.places(op.site, pairs))?;
+        op.check(&step.0, op.adapters.site(op.site), op.adapters.places(op.site, pairs))?;
         op.h.memory_mut().expect_output()?;
-        if op.adapters.kind(op.site) == SiteKind::Embedding {
+        if op.adapters.site(op.site).kind == SiteKind::Embedding {
             self.shrink_tokens(step.0.tokens(), op.adapters, op.site, pairs, &Out::of(&mut op.h));
             return Ok(());
         }
@@ -56,7 +56,7 @@ impl Lora for Cpu {
     fn lora_expand(&self, step: &CpuStep, mut op: Expand<'_, Self>) -> Result<(), Error> {
         let pairs = step.0.pairs(op.set);
         op.adapters.check(op.site, pairs)?;
-        op.check(&step.0, op.adapters.places(op.site, pairs))?;
+        op.check(&step.0, op.adapters.site(op.site), op.adapters.places(op.site, pairs))?;
         op.h.memory().expect_unchanged()?;
         op.delta.memory_mut().expect_output()?;
         let shrunk = Shrunk { adapters: op.adapters, site: op.site, pairs, h: In::of(&op.h) };

@@ -153,7 +153,7 @@ impl CpuMemory {
 
     /// Copies values from one place to another.
     pub(super) fn copy(&mut self, from: usize, to: usize, len: usize) {
-        assert!(from + len <= self.len && to + len <= self.len, "both places lie inside");
+        assert!(len <= self.len && from <= self.len - len && to <= self.len - len, "both places lie inside");
         let value = self.dtype.bytes();
         match &mut self.bytes {
             // SAFETY: inside, and `copy` allows that they overlap.
@@ -238,8 +238,12 @@ unsafe impl<T: Element> Sync for Out<'_, T> {}
 impl<'a, T: Element> Out<'a, T> {
     pub(super) fn of(matrix: &'a mut RowsMut<'_, CpuMemory>) -> Self {
         let (offset, rows, width, stride) = (matrix.offset(), matrix.rows(), matrix.width(), matrix.stride());
+        assert!(
+            matrix.end() <= matrix.reading().memory().len(),
+            "a matrix's memory is not exchanged for a smaller one"
+        );
         let start = matrix.memory_mut().values_mut::<T>();
-        // SAFETY: a matrix lies inside its memory.
+        // SAFETY: the matrix lies inside its memory.
         Self { start: unsafe { start.add(offset) }, rows, width, stride, owner: PhantomData }
     }
 
@@ -261,7 +265,7 @@ impl<'a, T: Element> Out<'a, T> {
     /// While they are held nobody else holds one of them.
     #[inline(always)]
     pub(super) unsafe fn part(&self, row: usize, from: usize, width: usize) -> &'a mut [T] {
-        assert!(row < self.rows && from + width <= self.width, "a part lies inside its matrix");
+        assert!(row < self.rows && width <= self.width && from <= self.width - width, "a part lies inside its matrix");
         // SAFETY: inside the matrix; exclusive by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.stride + from), width) }
     }

@@ -105,14 +105,14 @@ impl Device for Cpu {
     /// Nothing is recorded: operations run, on a thread of the pool, so that each finds the others awake.
     fn run(
         &self,
-        _: Option<GraphKey>,
+        _: Option<(GraphKey, &CpuStep)>,
         operations: &mut (dyn FnMut() -> Result<(), Error> + Send),
     ) -> Result<(), Error> {
         self.pool.enter(operations)
     }
 
     fn adapters(&self, sites: &[SiteShape], slots: usize) -> Result<CpuAdapters, Error> {
-        Ok(CpuAdapters::new(sites.to_vec(), slots))
+        CpuAdapters::new(sites.to_vec(), slots)
     }
 
     fn install(

@@ -1,7 +1,7 @@
 //! LoRA adapters in memory: all sites of all layers in one slab, at their own ranks.
 
 use super::{DType, Memory};
-use crate::error::{Error, WEIGHTS, expect_shape, expect_type};
+use crate::error::{Error, WEIGHTS, expect_below, expect_shape, expect_type, product};
 
 /// The largest rank.
 pub const RANK_MAX: u32 = 256;
@@ -35,7 +35,7 @@ pub enum SiteKind {
 impl SiteShape {
     /// Values in an output row, over all modules.
     pub fn out_features(&self) -> usize {
-        self.modules.iter().sum()
+        self.modules.iter().fold(0, |sum: usize, module| sum.saturating_add(*module))
     }
 }
 
@@ -86,11 +86,14 @@ impl AdapterLayout {
     pub fn new(dtype: DType, sites: &[SiteShape], ranks: &[Vec<(u32, f32)>]) -> Result<Self, Error> {
         expect_type("an adapter", dtype, WEIGHTS)?;
         expect_shape("an adapter's sites", ranks.len(), sites.len())?;
-        let mut next = 0;
-        let mut place = |values: usize| {
+        let mut next = 0_usize;
+        let mut place = |rank: usize, features: usize| {
             let at = next;
-            next += values.next_multiple_of(ALIGNMENT_BYTES / dtype.bytes());
-            at
+            let values = product("an adapter", &[rank, features])?;
+            let end =
+                values.checked_next_multiple_of(ALIGNMENT_BYTES / dtype.bytes()).and_then(|len| at.checked_add(len));
+            next = product("an adapter", &[end.unwrap_or(usize::MAX)])?;
+            Ok::<_, Error>(at)
         };
         let mut placed = Vec::with_capacity(sites.len());
         for (site, (shape, ranks)) in sites.iter().zip(ranks).enumerate() {
@@ -104,15 +107,14 @@ impl AdapterLayout {
                 }
             }
             let rank = ranks.iter().map(|(rank, _)| *rank as usize).sum::<usize>();
-            let a_at = place(rank * shape.in_features);
+            let a_at = place(rank, shape.in_features)?;
             let (mut h_at, mut out_at) = (0, 0);
-            let modules = ranks.iter().zip(&shape.modules).map(|(&(rank, scale), &out_features)| {
+            let mut modules = Vec::with_capacity(ranks.len());
+            for (&(rank, scale), &out_features) in ranks.iter().zip(&shape.modules) {
                 let rank = rank as usize;
-                let module = ModulePlace { rank, scale, h_at, b_at: place(rank * out_features), out_at, out_features };
-                (h_at, out_at) = (h_at + rank, out_at + out_features);
-                module
-            });
-            let modules = modules.collect();
+                modules.push(ModulePlace { rank, scale, h_at, b_at: place(rank, out_features)?, out_at, out_features });
+                (h_at, out_at) = (h_at + rank, product("a site's output", &[out_at.saturating_add(out_features)])?);
+            }
             placed.push(SitePlace { shape: shape.clone(), rank, a_at, modules });
         }
         Ok(Self { dtype, sites: placed, len: next })
@@ -140,8 +142,7 @@ impl AdapterLayout {
 
     /// Puts a module's `A`, as PEFT stores it (`[rank, in_features]`), where it belongs in the slab's bytes.
     pub fn write_a(&self, slab: &mut [u8], site: usize, module: usize, a: &[u8]) -> Result<(), Error> {
-        let place = &self.sites[site];
-        let ModulePlace { rank, h_at, .. } = place.modules[module];
+        let (place, ModulePlace { rank, h_at, .. }) = self.module(site, module)?;
         let (bytes, width) = (self.dtype.bytes(), place.shape.in_features);
         self.check_sizes(slab, a, rank * width)?;
         match place.shape.kind {
@@ -159,7 +160,7 @@ impl AdapterLayout {
 
     /// Puts a module's `B`, as PEFT stores it (`[out_features, rank]`), where it belongs in the slab's bytes.
     pub fn write_b(&self, slab: &mut [u8], site: usize, module: usize, b: &[u8]) -> Result<(), Error> {
-        let place = self.sites[site].modules[module];
+        let (_, place) = self.module(site, module)?;
         let (bytes, rank) = (self.dtype.bytes(), place.rank);
         self.check_sizes(slab, b, rank * place.out_features)?;
         for from in (0..place.out_features).step_by(B_TILE_COLUMNS) {
@@ -168,6 +169,13 @@ impl AdapterLayout {
             transpose(tile, columns, rank, &mut slab[(place.b_at + from * rank) * bytes..], columns, bytes);
         }
         Ok(())
+    }
+
+    fn module(&self, site: usize, module: usize) -> Result<(&SitePlace, ModulePlace), Error> {
+        expect_below("a site", site, self.sites.len())?;
+        let place = &self.sites[site];
+        expect_below("a module", module, place.modules.len())?;
+        Ok((place, place.modules[module]))
     }
 
     fn check_sizes(&self, slab: &[u8], matrix: &[u8], values: usize) -> Result<(), Error> {

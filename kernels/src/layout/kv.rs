@@ -1,7 +1,7 @@
 //! Keys and values, in pages.
 
 use super::{DType, Memory};
-use crate::error::{ACTIVATIONS, Error, expect_shape, expect_type};
+use crate::error::{ACTIVATIONS, Error, expect_shape, expect_type, product};
 
 /// Attention walks a sequence in tiles of so many positions, counted from position 0: the order of its sums.
 pub const KV_TILE_TOKENS: usize = 64;
@@ -38,6 +38,7 @@ impl KvShape {
         if self.layers == 0 || self.kv_heads == 0 {
             return Err(unsupported("the number of layers or heads", 0, "1 or more"));
         }
+        product("a page", &[self.layers, 2, self.kv_heads, self.page_tokens, self.head_dim])?;
         Ok(())
     }
 

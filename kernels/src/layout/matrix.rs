@@ -46,9 +46,19 @@ impl Place {
         }
     }
 
+    /// What has no values begins at none.
+    const fn or_nowhere(self) -> Self {
+        if self.rows == 0 || self.width == 0 { Self { offset: 0, ..self } } else { self }
+    }
+
+    /// The value after its last.
+    const fn end(&self) -> usize {
+        if self.rows == 0 || self.width == 0 { 0 } else { self.offset + (self.rows - 1) * self.stride + self.width }
+    }
+
     fn columns(self, from: usize, width: usize) -> Result<Self, Error> {
         match from.checked_add(width) {
-            Some(to) if to <= self.width => Ok(Self { offset: self.offset + from, width, ..self }),
+            Some(to) if to <= self.width => Ok(Self { offset: self.offset + from, width, ..self }.or_nowhere()),
             to => {
                 let to = to.unwrap_or(usize::MAX);
                 Err(Error::OutOfBounds { what: "a range of columns", from, to, len: self.width })
@@ -58,7 +68,10 @@ impl Place {
 
     fn rows(self, from: usize, rows: usize) -> Result<Self, Error> {
         match from.checked_add(rows) {
-            Some(to) if to <= self.rows => Ok(Self { offset: self.offset + from * self.stride, rows, ..self }),
+            Some(to) if to <= self.rows => {
+                let skipped = if rows == 0 { 0 } else { from * self.stride };
+                Ok(Self { offset: self.offset + skipped, rows, ..self }.or_nowhere())
+            }
             to => {
                 let to = to.unwrap_or(usize::MAX);
                 Err(Error::OutOfBounds { what: "a range of rows", from, to, len: self.rows })
@@ -116,7 +129,7 @@ impl<'a, M: Memory> RowsMut<'a, M> {
         Rows { memory: self.memory, place: self.place }
     }
 
-    /// The memory it lies in.
+    /// The memory it lies in. A backend looks again whether all of the matrix does.
     pub fn memory_mut(&mut self) -> &mut M {
         self.memory
     }
@@ -152,6 +165,10 @@ macro_rules! shape_of {
             /// Values from one row's beginning to the next one's.
             pub const fn stride(&self) -> usize {
                 self.place.stride
+            }
+            /// The place after the last value.
+            pub const fn end(&self) -> usize {
+                self.place.end()
             }
             /// The first value's place in the memory.
             pub const fn offset(&self) -> usize {

@@ -1,5 +1,7 @@
 //! Which rows use which adapters.
 
+use std::collections::HashSet;
+
 use crate::error::{Error, expect_below};
 
 /// Adapters that one row can mix.
@@ -29,7 +31,8 @@ pub struct Group {
 
 /// Pairs grouped by adapter, and the way back from each row to its own.
 ///
-/// Groups stand in order of generation: a row's deltas are added in that order, whoever else is in the step.
+/// Groups stand in order of generation: a row's deltas are added in that order, whoever else is in the step. A slot says
+/// nothing of generations, so that the order is its caller's to keep.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PairList {
     pairs: Vec<Pair>,
@@ -43,7 +46,7 @@ impl PairList {
     /// Pairs over `rows` rows. Refused: rows out of range, an adapter in two groups, a row twice in one.
     pub fn new(pairs: Vec<Pair>, rows: usize, slots: usize) -> Result<Self, Error> {
         let mut groups: Vec<Group> = Vec::new();
-        let mut seen = vec![false; if pairs.is_empty() { 0 } else { slots }];
+        let mut seen = HashSet::new();
         for (index, pair) in pairs.iter().enumerate() {
             let Pair { row, slot, weight } = *pair;
             expect_below("a pair's row", row as usize, rows)?;
@@ -53,11 +56,8 @@ impl PairList {
             }
             match groups.last_mut() {
                 Some(group) if group.slot == slot && pairs[index - 1].row < row => group.to = index + 1,
-                _ if seen[slot as usize] => return Err(Error::PairOrder { pair: index, row, slot }),
-                _ => {
-                    seen[slot as usize] = true;
-                    groups.push(Group { slot, from: index, to: index + 1 });
-                }
+                _ if !seen.insert(slot) => return Err(Error::PairOrder { pair: index, row, slot }),
+                _ => groups.push(Group { slot, from: index, to: index + 1 }),
             }
         }
         let (of_row, by_row) = by_row(&pairs, rows);

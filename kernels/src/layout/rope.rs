@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use crate::error::Error;
+use crate::error::{Error, product};
 
 /// Angles of a model. Pairs are (i, i + rotary_dim / 2), as in Transformers' Llama.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,6 +70,7 @@ impl Rope {
     pub fn frequencies(&self) -> Result<Vec<f64>, Error> {
         self.check()?;
         let pairs = self.rotary_dim / 2;
+        product("the rotary dimension", &[self.rotary_dim])?;
         let trained = (0..pairs).map(|pair| self.theta.powf(-2.0 * pair as f64 / self.rotary_dim as f64));
         let frequencies = match self.scaling {
             RopeScaling::Default => trained.collect(),
@@ -110,7 +111,9 @@ impl Rope {
             RopeScaling::Yarn { attention_factor, .. } => attention_factor,
             _ => 1.0,
         };
-        let mut table = Vec::with_capacity(positions * self.rotary_dim);
+        let len = product("a table of angles", &[positions, self.rotary_dim])?;
+        let mut table = Vec::new();
+        table.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { what: "a table of angles", bytes: len * 4 })?;
         for position in 0..positions {
             let angles = frequencies.iter().map(|frequency| position as f64 * frequency);
             table.extend(angles.clone().map(|angle| (angle.cos() * scale) as f32));

@@ -1,5 +1,7 @@
 //! How a row's next token is chosen.
 
+use std::collections::HashSet;
+
 use crate::error::{Error, expect_below};
 
 /// Top log-probabilities that can be asked for.
@@ -29,7 +31,7 @@ pub struct Sampling {
     pub presence_penalty: f32,
     /// Taken off once for each time that a token is in the output; 0 does nothing.
     pub frequency_penalty: f32,
-    /// Tokens in prompt and output; only read where a penalty is in force.
+    /// Tokens in prompt and output, each once; only read where a penalty is in force.
     pub seen: Vec<Seen>,
     /// Added to the logits of single tokens; each token at most once.
     pub bias: Vec<(u32, f32)>,
@@ -92,7 +94,12 @@ impl Sampling {
         }
         expect_below("top_log_probabilities", self.top_log_probabilities as usize, TOP_LOG_PROBABILITIES_MAX + 1)?;
         self.seen.iter().try_for_each(|seen| expect_below("a token seen", seen.token as usize, vocabulary))?;
+        let mut biased = HashSet::new();
         for &(token, bias) in &self.bias {
+            if !biased.insert(token) {
+                let found = format!("two biases of token {token}");
+                return Err(Error::Unsupported { what: "a bias", found, allowed: "one for each token" });
+            }
             expect_below("a biased token", token as usize, vocabulary)?;
             if bias.is_nan() || bias == f32::INFINITY {
                 return Err(Error::NotFinite {

@@ -62,6 +62,20 @@ pub struct StepLimits {
     pub slots: usize,
 }
 
+/// Positions that can be counted, with room to look a tile ahead.
+const POSITIONS_MAX: usize = u32::MAX as usize / 2;
+
+impl StepLimits {
+    fn check(&self) -> Result<(), Error> {
+        if self.page_tokens == 0 {
+            let found = self.page_tokens.to_string();
+            return Err(Error::Unsupported { what: "a page's number of positions", found, allowed: "16, 32 or 64" });
+        }
+        expect_below("a page's number of positions", self.page_tokens, POSITIONS_MAX)?;
+        expect_below("the number of positions", self.positions, POSITIONS_MAX)
+    }
+}
+
 /// Which rows an operation's matrices are over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowSet {
@@ -99,6 +113,7 @@ pub struct StepPlan {
 impl StepPlan {
     /// Checks every number of a step.
     pub fn new(mut inputs: StepInputs, limits: StepLimits) -> Result<Self, Error> {
+        limits.check()?;
         let rows = inputs.tokens.len();
         let vocabulary = |token: u32| expect_below("a token", token as usize, limits.vocabulary);
         inputs.tokens.iter().copied().try_for_each(vocabulary)?;
@@ -227,7 +242,7 @@ fn lay_rows(inputs: &StepInputs, limits: &StepLimits) -> Result<(Vec<u32>, Vec<u
         expect_below("a segment's end", expected + segment.rows as usize, inputs.tokens.len() + 1)?;
         let end = segment.first_position as usize + segment.rows as usize;
         expect_below("a position", end.saturating_sub(1), limits.positions)?;
-        let held = segment.pages as usize * limits.page_tokens;
+        let held = (segment.pages as usize).saturating_mul(limits.page_tokens);
         if end > held && segment.rows > 0 {
             return Err(Error::SegmentPages { segment: index, position: end - 1, held });
         }

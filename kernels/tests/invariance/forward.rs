@@ -44,7 +44,7 @@ fn run(model: &Model<'_>, cpu: &Cpu, requests: &[Request], schedule: &Schedule, 
             rows = model.forward(&step, &mut kv);
             Ok(())
         };
-        cpu.run(Some(key), &mut operations).unwrap();
+        cpu.run(Some((key, &step)), &mut operations).unwrap();
         let mut rows = rows.into_iter();
         for &(request, count) in shares {
             out[request].extend(rows.by_ref().take(count));

@@ -196,7 +196,7 @@ fn adapters_that_cannot_be_laid_out() {
 fn slabs_that_do_not_fit_their_layout() {
     let (cpu, of) = (cpu(), layout(Bf16, VOCABULARY));
     let made = |dtype, len| Adapter::new(Held::new(&cpu, given(dtype, 1, len)).memory, layout(Bf16, VOCABULARY));
-    error(made(F32, of.len()), holds("an adapter's slab", F32, "f32, bf16 or f16"), "an adapter's slab holds f32");
+    error(made(F32, of.len()), holds("an adapter's slab", F32, "bf16"), "an adapter's slab holds f32");
     let expected = shape("an adapter's slab", of.len(), of.len() - 1);
     error(made(Bf16, of.len() - 1), expected, "an adapter's slab has");
     let mut slab = vec![0; of.len() * 2];

@@ -358,10 +358,11 @@ impl Kernel for Merge<'_> {
 fn merge<S: Simd>(simd: S, states: &mut [f32], parts: &[f32], head_dim: usize) {
     let len = state_len(head_dim);
     for (state, part) in states.chunks_exact_mut(len).zip(parts.chunks_exact(len)) {
-        if part[0] == f32::NEG_INFINITY {
+        // A sum is 0 where nothing was seen, and nowhere else: the greatest score alone adds 1.
+        if part[1] == 0.0 {
             continue;
         }
-        if state[0] == f32::NEG_INFINITY {
+        if state[1] == 0.0 {
             state.copy_from_slice(part);
             continue;
         }

@@ -35,8 +35,10 @@ impl Attention for Cpu {
         let to = Results { out: AnyOut::of(&mut op.out), log_sum_exp: op.log_sum_exp.as_mut().map(Out::of), heads };
         for_activation!(op.q.dtype(), Q => for_activation!(op.kv.dtype(), K => {
             let over = Over::<Q, K>::new(&op.q, op.kv, op.layer, op.scale, op.window, &step.0, heads);
+            // First what may find no memory.
+            self.attend_decode(&over, &to)?;
             self.attend_prefill(&over, &to);
-            self.attend_decode(&over, &to)
+            Ok(())
         }))
     }
 

@@ -141,8 +141,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The greater; where `a` is not a number, `b`.
+    /// The greater; where either is not a number, `b`.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The less; where either is not a number, `b`.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
@@ -169,12 +170,14 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         [self.sum(v[0]), self.sum(v[1]), self.sum(v[2]), self.sum(v[3])]
     }
 
-    /// `e^x`, within two units in the last place; 0 below the least normal number, and never infinite.
+    /// `e^x`, within two units in the last place; 0 below the least normal number, and never infinite. What is not
+    /// a number stays so.
     #[inline(always)]
     fn exp(self, x: Self::V) -> Self::V {
         const POLYNOMIAL: [f32; 6] =
             [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
-        let clamped = self.min(self.max(x, self.splat(-87.3)), self.splat(88.0));
+        // What is not a number passes: of two operands the second is taken then.
+        let clamped = self.min(self.splat(88.0), self.max(self.splat(-87.3), x));
         let n = self.round(self.mul(clamped, self.splat(std::f32::consts::LOG2_E)));
         // ln 2 in two parts, the first so short that its product with n is exact.
         let r = self.mul_add(n, self.splat(-0.693_359_4), clamped);

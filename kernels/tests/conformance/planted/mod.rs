@@ -217,7 +217,7 @@ impl Device for Planted {
 
     fn run(
         &self,
-        graph: Option<GraphKey>,
+        graph: Option<(GraphKey, &CpuStep)>,
         operations: &mut (dyn FnMut() -> Result<(), Error> + Send),
     ) -> Result<(), Error> {
         self.cpu.run(graph, operations)

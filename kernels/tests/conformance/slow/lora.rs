@@ -11,7 +11,7 @@ impl Lora for Slow {
     fn lora_shrink(&self, step: &SlowStep, mut op: Shrink<'_, Self>) -> Result<(), Error> {
         let pairs = step.0.pairs(op.set);
         let places = op.adapters.places(op.site, pairs)?;
-        op.check(&step.0, places.into_iter())?;
+        op.check(&step.0, op.adapters.site(op.site), places.into_iter())?;
         for (index, pair) in pairs.pairs().iter().enumerate() {
             let adapter = op.adapters.adapter(pair.slot)?;
             let place = &adapter.layout().sites()[op.site];
@@ -36,7 +36,7 @@ impl Lora for Slow {
     fn lora_expand(&self, step: &SlowStep, mut op: Expand<'_, Self>) -> Result<(), Error> {
         let pairs = step.0.pairs(op.set);
         let places = op.adapters.places(op.site, pairs)?;
-        op.check(&step.0, places.into_iter())?;
+        op.check(&step.0, op.adapters.site(op.site), places.into_iter())?;
         if pairs.is_empty() {
             return Ok(());
         }

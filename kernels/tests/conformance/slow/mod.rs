@@ -44,6 +44,11 @@ impl SlowAdapters {
         held.ok_or(Error::EmptySlot { slot })
     }
 
+    /// A site that `places` found.
+    fn site(&self, site: usize) -> &SiteShape {
+        &self.sites[site]
+    }
+
     /// The place of a site in each group's adapter, in order of groups.
     fn places(&self, site: usize, pairs: &PairList) -> Result<Vec<&SitePlace>, Error> {
         if site >= self.sites.len() {
@@ -88,7 +93,7 @@ impl Device for Slow {
 
     fn run(
         &self,
-        _: Option<GraphKey>,
+        _: Option<(GraphKey, &SlowStep)>,
         operations: &mut (dyn FnMut() -> Result<(), Error> + Send),
     ) -> Result<(), Error> {
         operations()
