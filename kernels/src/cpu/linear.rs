@@ -8,7 +8,7 @@ use super::dot::{COLUMNS, dot_block, next_rows, with_rows};
 use super::memory::{AnyIn, AnyOut, In, room};
 use super::pool::share;
 use super::simd::{Kernel, Level, Load, Simd};
-use super::{Cpu, CpuMemory, for_activation, for_weight};
+use super::{Cpu, CpuMemory, for_weight};
 use crate::backend::{ApplyLinear, Product};
 use crate::error::Error;
 use crate::layout::{DType, Element, Linear, Memory, Pair, Part, Rows, Stored};
@@ -19,6 +19,10 @@ use crate::layout::{DType, Element, Linear, Memory, Pair, Part, Rows, Stored};
 const BLOCK_BYTES_ONE: usize = 16 << 10;
 const BLOCK_BYTES_FEW: usize = 128 << 10;
 const BLOCK_BYTES_MANY: usize = 512 << 10;
+
+/// Rows that meet all columns before the next rows come: so few that they stay in the caches, so many that weights come
+/// from memory seldom.
+const ROWS_A_RUN: usize = 96;
 
 /// Strips of rows up to which they are few.
 const FEW_STRIPS: usize = 8;
@@ -33,16 +37,17 @@ impl Cpu {
         op.out.memory_mut().expect_output()?;
         expect_unchanged(op.weights)?;
         let (rows, columns, k) = (op.x.rows(), op.weights.out_features(), op.weights.in_features());
-        let out = AnyOut::of(&mut op.out);
         let units = columns.div_ceil(COLUMNS_PER_UNIT);
         let weight_bytes = op.weights.parts().iter().map(|part| part.dtype().bytes()).max().unwrap_or(1);
         let bytes = columns * k * weight_bytes * rows.div_ceil(4);
         let tasks = self.pool.tasks(units, bytes);
+        let apart = Apart::of(&op.x)?;
+        let (x, out) = (apart.as_ref().map_or(AnyIn::of(&op.x), Apart::rows), AnyOut::of(&mut op.out));
         self.pool.each(tasks, bytes, |task| {
             let units = share(task, tasks, units);
             let run = units.start * COLUMNS_PER_UNIT..(units.end * COLUMNS_PER_UNIT).min(columns);
             let to = Target { out: &out, row: 0, column: run.start };
-            compute(self.level, &op.x, 0..rows, op.weights, run, to);
+            compute(self.level, x, 0..rows, op.weights, run, to);
         });
         Ok(())
     }
@@ -98,7 +103,7 @@ pub(super) fn compute_columns(
     columns: Range<usize>,
     out: &AnyOut<'_>,
 ) {
-    compute(level, x, rows, weights, columns, Target { out, row: 0, column: 0 });
+    compute(level, AnyIn::of(x), rows, weights, columns, Target { out, row: 0, column: 0 });
 }
 
 /// Where a run of rows and columns goes.
@@ -113,7 +118,7 @@ pub(super) struct Target<'a> {
 
 fn compute(
     level: Level,
-    x: &Rows<'_, CpuMemory>,
+    x: AnyIn<'_>,
     rows: Range<usize>,
     weights: &Linear<CpuMemory>,
     columns: Range<usize>,
@@ -134,7 +139,7 @@ fn compute(
 
 fn compute_part(
     level: Level,
-    x: &Rows<'_, CpuMemory>,
+    x: AnyIn<'_>,
     rows: Range<usize>,
     part: &Part<CpuMemory>,
     columns: Range<usize>,
@@ -142,11 +147,70 @@ fn compute_part(
 ) {
     let Stored::Dense(weight) = &part.weight;
     let bias = part.bias.as_ref().map(|bias| AnyIn::row_of(bias));
-    let k = x.width();
-    for_activation!(x.dtype(), X => for_weight!(weight.dtype(), W => {
-        let w = In::packed(weight.values::<W>(), weight.len() / k, k);
-        level.run(Dots { x: In::<X>::of(x), gathered: None, rows, w, columns, bias, to });
-    }));
+    for_weight!(weight.dtype(), W => {
+        let weight = weight.values::<W>();
+        match x {
+            AnyIn::F32(x) => {
+                let w = In::packed(weight, weight.len() / x.width, x.width);
+                level.run(Dots { x, gathered: None, rows, w, columns, bias, to });
+            }
+            AnyIn::Bf16(x) => {
+                let w = In::packed(weight, weight.len() / x.width, x.width);
+                level.run(Dots { x, gathered: None, rows, w, columns, bias, to });
+            }
+            AnyIn::F16(_) => unreachable!("f16 is no type of activations: `check` refuses it"),
+        }
+    });
+}
+
+/// Rows that lie a multiple of a page apart fall on the same few places of a cache, where many of them push each other
+/// out. So many rows are copied a little further apart.
+enum Apart {
+    F32(Vec<f32>, usize, usize),
+    Bf16(Vec<bf16>, usize, usize),
+}
+
+/// Rows from which it is worth a copy.
+const APART_ROWS: usize = 48;
+
+/// Bytes by which rows are moved.
+const APART_BYTES: usize = 2 * 64;
+
+impl Apart {
+    /// A copy where one is worth it.
+    fn of(x: &Rows<'_, CpuMemory>) -> Result<Option<Self>, Error> {
+        let row_bytes = x.stride() * x.dtype().bytes();
+        if x.rows() < APART_ROWS || !row_bytes.is_multiple_of(1 << 10) {
+            return Ok(None);
+        }
+        let (rows, width) = (x.rows(), x.width());
+        Ok(match AnyIn::of(x) {
+            AnyIn::F32(x) => Some(Self::F32(spread(x, rows)?, rows, width)),
+            AnyIn::Bf16(x) => Some(Self::Bf16(spread(x, rows)?, rows, width)),
+            AnyIn::F16(_) => None,
+        })
+    }
+
+    fn rows(&self) -> AnyIn<'_> {
+        match self {
+            Self::F32(values, rows, width) => AnyIn::F32(In::strided(values, *rows, *width, width + apart::<f32>())),
+            Self::Bf16(values, rows, width) => AnyIn::Bf16(In::strided(values, *rows, *width, width + apart::<bf16>())),
+        }
+    }
+}
+
+/// Values between a row's end and the next one's beginning.
+const fn apart<T: Element>() -> usize {
+    APART_BYTES / T::DTYPE.bytes()
+}
+
+fn spread<T: Element>(x: In<'_, T>, rows: usize) -> Result<Vec<T>, Error> {
+    let mut values = room("rows of a linear layer", rows * (x.width + apart::<T>()))?;
+    for row in 0..rows {
+        values.extend_from_slice(x.row(row));
+        values.extend(std::iter::repeat_n(T::default(), apart::<T>()));
+    }
+    Ok(values)
 }
 
 /// Rows of `x` with rows of `w`: a run of an output's rows and columns.
@@ -166,8 +230,18 @@ impl<X: Load, W: Load> Kernel for Dots<'_, X, W> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        for first in self.rows.clone().step_by(ROWS_A_RUN) {
+            self.some_rows(simd, first..(first + ROWS_A_RUN).min(self.rows.end));
+        }
+    }
+}
+
+impl<X: Load, W: Load> Dots<'_, X, W> {
+    /// Rows that stay near, over all columns.
+    #[inline(always)]
+    fn some_rows<S: Simd>(&self, simd: S, rows: Range<usize>) {
         let row_bytes = (self.w.width * W::DTYPE.bytes()).max(1);
-        let strips = self.rows.len().div_ceil(S::ROWS_MAX);
+        let strips = rows.len().div_ceil(S::ROWS_MAX);
         let block_bytes = match strips {
             0 | 1 => BLOCK_BYTES_ONE,
             2..=FEW_STRIPS => BLOCK_BYTES_FEW,
@@ -177,21 +251,17 @@ impl<X: Load, W: Load> Kernel for Dots<'_, X, W> {
         let mut from = self.columns.start;
         while from < self.columns.end {
             let columns = from..(from + block).min(self.columns.end);
-            let mut row = self.rows.start;
-            let mut strip = 0;
-            while row < self.rows.end {
-                let count = next_rows::<S>(self.rows.end - row);
+            let mut row = rows.start;
+            for strip in 0..strips {
+                let count = next_rows::<S>(rows.end - row);
                 let ahead = Ahead { columns: block, strip, strips };
                 with_rows!(S, count, R => self.strip::<S, R>(simd, row, columns.clone(), ahead));
                 row += count;
-                strip += 1;
             }
             from = columns.end;
         }
     }
-}
 
-impl<X: Load, W: Load> Dots<'_, X, W> {
     /// A few rows over a block of columns.
     #[inline(always)]
     fn strip<S: Simd, const R: usize>(&self, simd: S, row: usize, columns: Range<usize>, ahead: Ahead) {

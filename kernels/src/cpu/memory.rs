@@ -208,6 +208,12 @@ impl<'a, T: Element> In<'a, T> {
         Self { values, width: matrix.width(), stride: matrix.stride() }
     }
 
+    /// Values whose rows begin `stride` values apart.
+    pub(super) fn strided(values: &'a [T], rows: usize, width: usize, stride: usize) -> Self {
+        assert!(rows == 0 || values.len() >= (rows - 1) * stride + width, "a matrix has all its values");
+        Self { values, width, stride }
+    }
+
     /// Values that lie one row after the other.
     pub(super) fn packed(values: &'a [T], rows: usize, width: usize) -> Self {
         assert!(values.len() >= rows * width, "a packed matrix has all its values");
