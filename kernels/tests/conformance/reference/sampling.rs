@@ -95,6 +95,25 @@ fn adjusted(logits: &[f64], sampling: &Sampling) -> Vec<Sum> {
     adjusted
 }
 
+/// The same, each step of it rounded to f32.
+fn rounded_steps(logits: &[f64], sampling: &Sampling) -> Vec<Sum> {
+    let mut adjusted: Vec<f32> = logits.iter().map(|logit| counted(*logit) as f32).collect();
+    for seen in &sampling.seen {
+        let logit = &mut adjusted[seen.token as usize];
+        let penalty = sampling.repetition_penalty;
+        *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+        if seen.in_output > 0 {
+            *logit = *logit - sampling.presence_penalty - sampling.frequency_penalty * seen.in_output as f32;
+        }
+    }
+    for &(token, bias) in &sampling.bias {
+        adjusted[token as usize] += bias;
+    }
+    let allowed = |token: usize| sampling.mask.as_ref().is_none_or(|mask| mask[token / 32] & 1 << (token % 32) != 0);
+    let value = |(token, logit): (usize, &f32)| if allowed(token) { f64::from(*logit) } else { f64::NEG_INFINITY };
+    adjusted.iter().enumerate().map(value).map(Sum::exact).collect()
+}
+
 /// The tokens that may be chosen: one, and its neighbours where f32 may fall on their side of a boundary.
 pub(crate) fn choices(logits: &[f64], sampling: &Sampling) -> Vec<usize> {
     let adjusted = adjusted(logits, sampling);
@@ -113,10 +132,15 @@ pub(crate) fn choices(logits: &[f64], sampling: &Sampling) -> Vec<usize> {
         };
         return by_rank.into_iter().filter(near).collect();
     }
+    // Penalties make equal logits of different ones, and f32 rounds them apart: then `top_p` may end at another of them.
+    let rounded = rounded_steps(logits, sampling);
+    let by_rank_rounded = ranked(&rounded.iter().map(|sum| sum.value).collect::<Vec<_>>());
     let mut accepted = Vec::new();
-    for nudge in [-1.0, 0.0, 1.0] {
-        for other in [-1.0, 0.0, 1.0] {
-            accepted.extend(drawn(&adjusted, &by_rank, sampling, [nudge, other]));
+    for (adjusted, by_rank) in [(&adjusted, &by_rank), (&rounded, &by_rank_rounded)] {
+        for nudge in [-1.0, 0.0, 1.0] {
+            for other in [-1.0, 0.0, 1.0] {
+                accepted.extend(drawn(adjusted, by_rank, sampling, [nudge, other]));
+            }
         }
     }
     accepted.sort_unstable();
