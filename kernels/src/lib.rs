@@ -5,7 +5,8 @@
 //! * [`cpu`]: the CPU backend, fast, and the readable specification of each operation;
 //! * [`mapped`]: read-only files of weights.
 //!
-//! The only crate of Loam with `unsafe`; each use says why it holds.
+//! The only crate that Loam's programs are made of with `unsafe` in it; each use says why it holds. (The benches have
+//! another, for calls to rivals that take raw pointers.)
 
 pub mod backend;
 pub mod cpu;
