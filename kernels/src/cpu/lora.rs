@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::dot::COLUMNS;
-use super::linear::{Dots, Target};
+use super::dots::{Dots, Target};
 use super::memory::{AnyOut, In, Out};
 use super::pool::share;
 use super::simd::{Kernel, Level, Load, Simd, Store};

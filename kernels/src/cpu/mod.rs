@@ -6,6 +6,7 @@ mod adapters;
 mod attention;
 mod dense;
 mod dot;
+mod dots;
 mod linear;
 mod lora;
 mod memory;
