@@ -1,0 +1,31 @@
+//! Adapters: known by name, parsed and digested, loaded, resident.
+
+use std::fmt;
+
+use loam_kernels::layout::AdapterLayout;
+use loam_ledger_core::Hash;
+
+/// A generation's number within one engine: what the scheduler and the pool count by. Never used again for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AdapterId(pub u32);
+
+/// What an adapter *is*: SHA-256 over its canonical configuration and its tensors. Names are aliases of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub Hash);
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An adapter in host memory, laid out as backends want it.
+#[derive(Debug)]
+pub struct HostAdapter {
+    /// What it is.
+    pub generation: Generation,
+    /// What lies where in the slab.
+    pub layout: AdapterLayout,
+    /// All its values.
+    pub slab: Vec<u8>,
+}

@@ -1,0 +1,48 @@
+//! One named error for each way in which the engine can be asked for what it cannot do.
+
+use std::path::PathBuf;
+
+use thiserror::Error as ThisError;
+
+/// Why something was not done. Texts name the file or the field, what was found there, and what would be right.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each variant's message is its documentation")]
+pub enum Error {
+    // Files.
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("{path}: not valid JSON: {reason}")]
+    Json { path: PathBuf, reason: String },
+    #[error("{path}: {reason}")]
+    Malformed { path: PathBuf, reason: String },
+
+    // Fields of a model's or an adapter's configuration.
+    #[error("{path}: `{field}` is {found}; it can be {allowed}")]
+    Field { path: PathBuf, field: String, found: String, allowed: String },
+
+    // Tensors.
+    #[error("{path}: no tensor `{name}`")]
+    TensorMissing { path: PathBuf, name: String },
+    #[error("{path}: tensor `{name}` has no place in this model")]
+    TensorStrange { path: PathBuf, name: String },
+    #[error("{path}: tensor `{name}` has shape {found:?} where {expected:?} belongs")]
+    TensorShape { path: PathBuf, name: String, expected: Vec<usize>, found: Vec<usize> },
+    #[error("{path}: tensor `{name}` holds {found}; it can hold {allowed}")]
+    TensorType { path: PathBuf, name: String, found: String, allowed: &'static str },
+
+    // Requests.
+    #[error("`{field}` is {found}; it can be {allowed}")]
+    Request { field: &'static str, found: String, allowed: String },
+    #[error("no adapter is called `{name}`")]
+    AdapterUnknown { name: String },
+
+    // Capacity.
+    #[error("{what} is full: {limit}; try again later")]
+    Full { what: &'static str, limit: usize },
+    #[error("the engine has stopped: {reason}")]
+    Stopped { reason: String },
+
+    #[error(transparent)]
+    Kernels(#[from] loam_kernels::Error),
+}

@@ -1,0 +1,89 @@
+//! The seam between choosing what to compute and computing it: one call a step.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use loam_kernels::layout::{Sampling, StepInputs, StepLimits};
+
+use crate::adapter::HostAdapter;
+use crate::error::Error;
+
+/// What runs steps. Tests have one without a model.
+pub trait Executor: Send {
+    /// What a step's numbers must stay below, and how many rows it may have.
+    fn limits(&self) -> ExecutorLimits;
+
+    /// Puts adapters where steps can use them, from other threads while steps run.
+    fn uploader(&self) -> Arc<dyn Uploader>;
+
+    /// Runs one step, whole. After an error nothing of the step holds.
+    fn execute(&mut self, batch: &Batch) -> Result<Outputs, Error>;
+
+    /// What computes, for people.
+    fn describe(&self) -> String;
+}
+
+/// Copies adapters to a device.
+pub trait Uploader: Send + Sync {
+    /// Copies one. Steps that run meanwhile are not held up.
+    fn upload(&self, adapter: &HostAdapter) -> Result<Uploaded, Error>;
+}
+
+/// An adapter on a device; only the executor that it was made for looks inside.
+#[derive(Clone)]
+pub struct Uploaded(pub Arc<dyn Any + Send + Sync>);
+
+/// What an executor can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecutorLimits {
+    /// Vocabulary, positions, pages, slots.
+    pub step: StepLimits,
+    /// Rows of a step.
+    pub rows_max: usize,
+}
+
+/// One step, laid flat.
+#[derive(Default)]
+pub struct Batch {
+    /// Rows, segments, pages, pairs.
+    pub inputs: StepInputs,
+    /// How each of [`StepInputs::sampled`] is chosen.
+    pub sampling: Vec<Sampling>,
+    /// Places in [`StepInputs::sampled`] whose logits are wanted as they are.
+    pub logits: Vec<u32>,
+    /// Slots to fill before the step, or to empty.
+    pub installs: Vec<(u32, Option<Uploaded>)>,
+    /// Pages to copy before the step: from, to.
+    pub copies: Vec<(u32, u32)>,
+}
+
+/// What came of a step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outputs {
+    /// One for each sampled row.
+    pub sampled: Vec<Sampled>,
+    /// One for each scored row.
+    pub scored: Vec<Chosen>,
+    /// One row of logits for each of [`Batch::logits`].
+    pub logits: Vec<Vec<f32>>,
+}
+
+/// A token and how probable the model found it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Chosen {
+    /// The token.
+    pub token: u32,
+    /// Of the logits as they are, before penalties and temperature.
+    pub log_probability: f32,
+    /// How many tokens have a greater logit.
+    pub rank: u32,
+}
+
+/// A row's next token.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sampled {
+    /// The token drawn.
+    pub chosen: Chosen,
+    /// The most probable ones, as many as were asked for: token and log-probability.
+    pub top: Vec<(u32, f32)>,
+}
