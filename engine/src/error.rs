@@ -36,6 +36,22 @@ pub enum Error {
     Request { field: &'static str, found: String, allowed: String },
     #[error("no adapter is called `{name}`")]
     AdapterUnknown { name: String },
+    #[error("a request has no field `{field}`; {hint}")]
+    RequestField { field: String, hint: String },
+    #[error("a request is not valid JSON: {reason}")]
+    RequestJson { reason: String },
+
+    // Text.
+    #[error("the text cannot be tokenised: {reason}")]
+    Tokenizer { reason: String },
+    #[error(
+        "{path}: the model has no chat template; give `prompt` or `prompt_tokens`, or put chat_template.jinja there"
+    )]
+    TemplateMissing { path: PathBuf },
+    #[error("the chat template `{name}`: {reason}")]
+    Template { name: String, reason: String },
+    #[error("structured output: {reason}")]
+    Constraint { reason: String },
 
     // Capacity.
     #[error("{what} is full: {limit}; try again later")]

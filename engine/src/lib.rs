@@ -4,8 +4,16 @@
 #![forbid(unsafe_code)]
 
 pub mod adapter;
+pub mod constraint;
+pub mod detokenizer;
 mod error;
 pub mod executor;
+pub mod json;
 pub mod model;
+pub mod request;
+pub mod sampler;
+pub mod stops;
+pub mod template;
+pub mod tokenizer;
 
 pub use error::Error;

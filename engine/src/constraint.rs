@@ -1,0 +1,229 @@
+//! Answers of a given form: which tokens may come next, by a JSON schema, a regular expression, a grammar or a list.
+
+use std::fmt;
+use std::sync::Arc;
+
+use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
+use llguidance::{Matcher, ParserFactory};
+
+use crate::error::Error;
+use crate::json::Json;
+use crate::request::{at_most, refuse};
+use crate::tokenizer::Tokenizer;
+
+/// Bytes of a schema, an expression or a grammar.
+pub const CONSTRAINT_BYTES_MAX: usize = 256 << 10;
+/// Texts of a [`Constraint::Choice`].
+pub const CONSTRAINT_CHOICES_MAX: usize = 1024;
+/// Brackets within brackets of an expression or a grammar.
+pub const CONSTRAINT_NESTING_MAX: usize = 100;
+
+/// The form that an answer must have.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Constraint {
+    /// JSON that a schema describes.
+    JsonSchema(Json),
+    /// Any JSON object.
+    JsonObject,
+    /// A text that a regular expression matches as a whole.
+    Regex(String),
+    /// A text of a grammar in Lark's notation.
+    Grammar(String),
+    /// One of these texts.
+    Choice(Vec<String>),
+}
+
+impl Constraint {
+    /// What a request calls it.
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::JsonSchema(_) => "json_schema",
+            Self::JsonObject => "response_format",
+            Self::Regex(_) => "regex",
+            Self::Grammar(_) => "grammar",
+            Self::Choice(_) => "choice",
+        }
+    }
+
+    /// Refuses what is too large to look at.
+    pub fn check(&self) -> Result<(), Error> {
+        let field = self.field();
+        match self {
+            Self::JsonObject => Ok(()),
+            Self::JsonSchema(schema) => {
+                if !matches!(schema, Json::Object(_) | Json::Bool(_)) {
+                    return refuse(field, &schema.shown(), "an object");
+                }
+                let bytes = serde_json::to_string(schema).map_or(usize::MAX, |text| text.len());
+                at_most(field, bytes, CONSTRAINT_BYTES_MAX, "bytes")
+            }
+            Self::Regex(text) | Self::Grammar(text) => {
+                at_most(field, text.len(), CONSTRAINT_BYTES_MAX, "bytes")?;
+                at_most(field, nesting(text), CONSTRAINT_NESTING_MAX, "brackets within brackets")
+            }
+            Self::Choice(texts) => {
+                if texts.is_empty() || texts.iter().any(String::is_empty) {
+                    return refuse(field, "empty", "one text or more, none of them empty");
+                }
+                at_most(field, texts.len(), CONSTRAINT_CHOICES_MAX, "texts")?;
+                at_most(field, texts.iter().map(String::len).sum(), CONSTRAINT_BYTES_MAX, "bytes")
+            }
+        }
+    }
+
+    fn grammar(&self) -> TopLevelGrammar {
+        let object = || Json::Object(vec![("type".to_owned(), Json::from("object"))]);
+        match self {
+            Self::JsonSchema(schema) => TopLevelGrammar::from_json_schema(value(schema)),
+            Self::JsonObject => TopLevelGrammar::from_json_schema(value(&object())),
+            Self::Regex(text) => TopLevelGrammar::from_regex(text),
+            Self::Grammar(text) => TopLevelGrammar::from_lark(text.clone()),
+            Self::Choice(texts) => {
+                let texts: Vec<_> = texts.iter().map(|text| Json::from(text.as_str())).collect();
+                let quoted: Vec<_> =
+                    texts.iter().map(|text| serde_json::to_string(text).expect("a string has a JSON form")).collect();
+                TopLevelGrammar::from_lark(format!("start: {}\n", quoted.join(" | ")))
+            }
+        }
+    }
+}
+
+/// The most brackets that are open at once, closing ones not believed.
+fn nesting(text: &str) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => open += 1,
+            b')' | b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(open);
+    }
+    most
+}
+
+fn value(json: &Json) -> serde_json::Value {
+    serde_json::to_value(json).expect("every number of it is finite")
+}
+
+/// Makes constraints' states for one model: its tokens as bytes, in a tree.
+pub struct ConstraintFactory {
+    inner: ParserFactory,
+    words: usize,
+}
+
+impl ConstraintFactory {
+    /// For a tokenizer, the tokens that end an answer, and the rows of the model's logits.
+    pub fn new(tokenizer: &Tokenizer, eos: &[u32], vocabulary: usize) -> Result<Self, Error> {
+        let failed = |reason: String| Error::Constraint { reason };
+        let eos: Vec<u32> = eos.iter().copied().filter(|token| (*token as usize) < vocabulary).collect();
+        let Some(first) = eos.first() else {
+            return Err(failed("the model's files name no token that ends an answer".to_owned()));
+        };
+        let size = u32::try_from(vocabulary).map_err(|_| failed(format!("{vocabulary} tokens are too many")))?;
+        let tokens: Vec<Vec<u8>> = (0..size).map(|token| marked(tokenizer, token, eos.contains(&token))).collect();
+        let trie = TokTrie::from(&TokRxInfo::new(size, *first), &tokens).with_eos_tokens(&eos);
+        let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
+        let mut inner = ParserFactory::new(
+            &environment,
+            InferenceCapabilities::default(),
+            &llguidance::earley::SlicedBiasComputer::general_slices(),
+        )
+        .map_err(|error| failed(error.to_string()))?;
+        inner.quiet();
+        *inner.limits_mut() = limits();
+        Ok(Self { inner, words: vocabulary.div_ceil(32) })
+    }
+
+    /// Begins an answer. Compiling takes milliseconds, for hostile schemas up to a second: not for the thread that serves.
+    pub fn begin(&self, constraint: &Constraint) -> Result<ConstraintState, Error> {
+        constraint.check()?;
+        let matcher = Matcher::new(self.inner.create_parser(constraint.grammar()));
+        match matcher.get_error() {
+            None => Ok(ConstraintState { matcher, words: self.words }),
+            Some(reason) => {
+                let found = format!("refused ({})", first_line(&reason));
+                let allowed = "what can be compiled within this engine's limits".to_owned();
+                Err(Error::Request { field: constraint.field(), found, allowed })
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ConstraintFactory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConstraintFactory").field("words", &self.words).finish_non_exhaustive()
+    }
+}
+
+/// What one compilation and one mask may cost: about a tenth of a second, and some tens of megabytes.
+fn limits() -> ParserLimits {
+    ParserLimits {
+        max_items_in_row: 2000,
+        initial_lexer_fuel: 1_000_000,
+        step_lexer_fuel: 200_000,
+        step_max_items: 50_000,
+        max_lexer_states: 30_000,
+        max_grammar_size: 300_000,
+        precompute_large_lexemes: true,
+        verbose_errors: false,
+    }
+}
+
+/// A token's bytes; those of a special one behind a mark that no text has.
+fn marked(tokenizer: &Tokenizer, token: u32, ends: bool) -> Vec<u8> {
+    let bytes = tokenizer.bytes(token);
+    if ends || tokenizer.is_special(token) {
+        let name = if bytes.is_empty() { format!("<{token}>").into_bytes() } else { bytes };
+        return [&[TokTrie::SPECIAL_TOKEN_MARKER][..], &name].concat();
+    }
+    // A byte that begins no UTF-8 would read as the mark; nothing of any form contains it.
+    if bytes.first() == Some(&TokTrie::SPECIAL_TOKEN_MARKER) { Vec::new() } else { bytes }
+}
+
+/// One answer's form, as far as it has come. It can be sent to a thread that computes masks beside the model.
+pub struct ConstraintState {
+    matcher: Matcher,
+    words: usize,
+}
+
+impl ConstraintState {
+    /// Which tokens may come next: bit `token % 32` of word `token / 32`. The tokens that end the answer are among them
+    /// exactly where it may end.
+    pub fn mask(&mut self) -> Result<Vec<u32>, Error> {
+        let mask = self.matcher.compute_mask_or_eos().map_err(failed)?;
+        let mut words: Vec<u32> = mask.into();
+        words.resize(self.words, 0);
+        Ok(words)
+    }
+
+    /// Takes the token that was chosen. After the answer's end there is nothing more to check.
+    pub fn accept(&mut self, token: u32) -> Result<(), Error> {
+        if self.is_finished() { Ok(()) } else { self.matcher.consume_token(token).map_err(failed) }
+    }
+
+    /// Whether the answer is complete and nothing can follow it.
+    pub fn is_finished(&self) -> bool {
+        self.matcher.is_stopped() && !self.matcher.is_error()
+    }
+
+    /// Whether the answer may end here.
+    pub fn may_end(&mut self) -> Result<bool, Error> {
+        if self.is_finished() { Ok(true) } else { self.matcher.is_accepting().map_err(failed) }
+    }
+}
+
+impl fmt::Debug for ConstraintState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConstraintState").field("finished", &self.is_finished()).finish_non_exhaustive()
+    }
+}
+
+fn failed(error: impl fmt::Display) -> Error {
+    Error::Constraint { reason: first_line(&error.to_string()) }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(300).collect()
+}
