@@ -1,9 +1,22 @@
 //! Adapters: known by name, parsed and digested, loaded, resident.
 
+mod generation;
+mod json;
+mod load;
+mod pattern;
+mod peft;
+mod targets;
+mod tensors;
+
 use std::fmt;
 
 use loam_kernels::layout::AdapterLayout;
 use loam_ledger_core::Hash;
+
+pub use load::{BaseTensor, BaseTensors, NoBaseTensors, load};
+pub use peft::{CONFIG_BYTES_MAX, CONFIG_FILE, PeftConfig};
+pub use targets::Chosen;
+pub use tensors::{HEADER_BYTES_MAX, TENSORS_FILE, TENSORS_MAX, Tensor, TensorFile};
 
 /// A generation's number within one engine: what the scheduler and the pool count by. Never used again for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,0 +1,4 @@
+//! Adapters: what is loaded, what is refused and by which name, and who may still use what.
+
+mod folder;
+mod golden;
