@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use thiserror::Error as ThisError;
 
+use crate::adapter::Generation;
+
 /// Why something was not done. Texts name the file or the field, what was found there, and what would be right.
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
@@ -36,6 +38,12 @@ pub enum Error {
     Request { field: &'static str, found: String, allowed: String },
     #[error("no adapter is called `{name}`")]
     AdapterUnknown { name: String },
+    #[error("adapter `{name}` stands for {found} where {expected} was expected; nothing was changed")]
+    AdapterConflict { name: String, expected: String, found: String },
+    #[error("{origin} now holds {found} and not {expected}, which was read there before; load it again under its name")]
+    AdapterChanged { origin: String, expected: Generation, found: Generation },
+    #[error("a thread panicked over an adapter: {reason}")]
+    AdapterPanic { reason: String },
     #[error("a request has no field `{field}`; {hint}")]
     RequestField { field: String, hint: String },
     #[error("a request is not valid JSON: {reason}")]

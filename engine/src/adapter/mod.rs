@@ -1,10 +1,17 @@
 //! Adapters: known by name, parsed and digested, loaded, resident.
 
+mod aliases;
+mod catalog;
+mod dummy;
+mod files;
 mod generation;
 mod json;
 mod load;
+mod loader;
 mod pattern;
 mod peft;
+mod roots;
+mod source;
 mod targets;
 mod tensors;
 
@@ -13,8 +20,14 @@ use std::fmt;
 use loam_kernels::layout::AdapterLayout;
 use loam_ledger_core::Hash;
 
+pub use aliases::ADAPTERS_MAX;
+pub use catalog::{Catalog, CatalogOptions, Expected, Listed, Loaded, NAME_BYTES_MAX, Reference, Resolved};
+pub use dummy::Dummy;
 pub use load::{BaseTensor, BaseTensors, NoBaseTensors, load};
+pub use loader::{Job, Loader, LoaderEvent, LoaderOptions, Notify, Read};
 pub use peft::{CONFIG_BYTES_MAX, CONFIG_FILE, PeftConfig};
+pub use roots::{Roots, Way};
+pub use source::Source;
 pub use targets::Chosen;
 pub use tensors::{HEADER_BYTES_MAX, TENSORS_FILE, TENSORS_MAX, Tensor, TensorFile};
 

@@ -65,8 +65,16 @@ impl PeftConfig {
 
     fn expect_every_name_to_match(&self, sites: &Sites) -> Result<(), Error> {
         let Names::Listed(names) = &self.targets else { return Ok(()) };
-        let known: HashSet<&str> = sites.modules().iter().flat_map(|module| endings(&module.path)).collect();
-        match names.iter().filter(|name| !known.contains(name.as_str())).min() {
+        let mut left: HashSet<&str> = names.iter().map(String::as_str).collect();
+        for module in sites.modules() {
+            if left.is_empty() {
+                break;
+            }
+            for end in endings(&module.path) {
+                left.remove(end);
+            }
+        }
+        match left.into_iter().min() {
             None => Ok(()),
             Some(name) => {
                 let allowed = "names of linears or of the embedding of this model";
