@@ -4,8 +4,12 @@
 #![forbid(unsafe_code)]
 
 pub mod adapter;
+pub mod batch;
 mod error;
 pub mod executor;
+pub mod fairness;
+pub mod kv_pages;
 pub mod model;
+pub mod scheduler;
 
 pub use error::Error;

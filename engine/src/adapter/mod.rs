@@ -1,5 +1,7 @@
 //! Adapters: known by name, parsed and digested, loaded, resident.
 
+pub mod pool;
+
 use std::fmt;
 
 use loam_kernels::layout::AdapterLayout;
