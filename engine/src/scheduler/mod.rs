@@ -262,6 +262,11 @@ impl Scheduler {
         self.pool.all().map(numbers).collect()
     }
 
+    /// A running sequence's page table; of others there is none.
+    pub fn table(&self, id: SequenceId) -> &[u32] {
+        self.live.get(&id).map_or(&[], |live| &live.pages)
+    }
+
     /// The pages themselves, to look at.
     pub const fn pages(&self) -> &KvPages {
         &self.pages
