@@ -4,16 +4,20 @@
 #![forbid(unsafe_code)]
 
 pub mod adapter;
+mod error;
+pub mod batch;
 pub mod constraint;
 pub mod detokenizer;
-mod error;
 pub mod executor;
+pub mod fairness;
 pub mod generation;
 pub mod json;
+pub mod kv_pages;
 pub mod model;
 pub mod request;
 pub mod request_line;
 pub mod sampler;
+pub mod scheduler;
 pub mod stops;
 pub mod template;
 pub mod tokenizer;

@@ -1,5 +1,6 @@
 //! Adapters: known by name, parsed and digested, loaded, resident.
 
+<<<<<<< HEAD
 mod aliases;
 mod catalog;
 mod dummy;
@@ -14,6 +15,9 @@ mod roots;
 mod source;
 mod targets;
 mod tensors;
+=======
+pub mod pool;
+>>>>>>> w-sched
 
 use std::fmt;
 

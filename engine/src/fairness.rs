@@ -1,0 +1,274 @@
+//! Whose turn it is: what each tenant was given is counted, and who was given least goes first.
+//!
+//! There are two levels: tenants, and within a tenant its *lines*, one for each set of adapters. A tenant gains nothing by
+//! naming many adapters, and one adapter's crowd does not hold up the tenant's others. What is admitted but not computed
+//! yet is owed, and counts as given. Who was away is lifted to the least of those present: absence saves nothing up.
+//!
+//! Priorities order requests within their tenant and nowhere else: no tenant overtakes another by claiming them. Within a
+//! tenant they are strict, so that its low ones wait as long as its high ones keep coming; that is its own choice.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::adapter::AdapterId;
+use crate::scheduler::{SequenceId, TenantId};
+
+/// A set of adapters, in order of generation: all requests for it wait in one line.
+pub type Line = Arc<[AdapterId]>;
+
+/// Accounts of the absent are cleared away when so many more than those present are kept.
+const ABSENT_KEPT: usize = 64;
+
+/// What each of several parties was given.
+#[derive(Debug)]
+struct Accounts<K> {
+    accounts: BTreeMap<K, Account>,
+    /// Where the last one stood who left nobody behind.
+    floor: u64,
+    present: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Account {
+    given: u64,
+    owed: u64,
+    requests: u32,
+}
+
+impl Account {
+    const fn level(&self) -> u64 {
+        self.given.saturating_add(self.owed)
+    }
+}
+
+impl<K> Default for Accounts<K> {
+    fn default() -> Self {
+        Self { accounts: BTreeMap::new(), floor: 0, present: 0 }
+    }
+}
+
+impl<K: Ord + Clone> Accounts<K> {
+    fn least(&self) -> u64 {
+        let present = self.accounts.values().filter(|account| account.requests > 0);
+        present.map(Account::level).min().unwrap_or(self.floor)
+    }
+
+    /// One request more; whoever was away is lifted.
+    fn enter(&mut self, key: &K) {
+        let away = self.accounts.get(key).is_none_or(|account| account.requests == 0);
+        if !away {
+            self.of(key).requests += 1;
+            return;
+        }
+        let least = self.least();
+        self.present += 1;
+        let account = self.accounts.entry(key.clone()).or_default();
+        account.given = account.given.max(least);
+        account.requests = 1;
+    }
+
+    /// One request less.
+    fn leave(&mut self, key: &K) {
+        let account = self.of(key);
+        account.requests = account.requests.checked_sub(1).expect("a request leaves once");
+        if account.requests > 0 {
+            return;
+        }
+        let level = account.level();
+        self.present -= 1;
+        if self.present == 0 {
+            self.floor = self.floor.max(level);
+        }
+        if self.accounts.len() > 2 * self.present + ABSENT_KEPT {
+            // Who is below the least would be lifted to it anyway.
+            let least = self.least();
+            self.accounts.retain(|_, account| account.requests > 0 || account.level() > least);
+        }
+    }
+
+    fn of(&mut self, key: &K) -> &mut Account {
+        self.accounts.get_mut(key).expect("whoever has requests has an account")
+    }
+
+    fn level(&self, key: &K) -> u64 {
+        self.accounts.get(key).map_or(0, Account::level)
+    }
+}
+
+/// A request's place in its line: higher priority first, then who came first. A preempted one keeps its number, and so
+/// stands before all that came after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Higher ones first.
+    pub priority: Reverse<i32>,
+    /// Its number, in order of arrival.
+    pub number: u64,
+    /// Who it is.
+    pub id: SequenceId,
+}
+
+/// All who wait, and what all were given.
+#[derive(Debug, Default)]
+pub struct Queue {
+    tenants: BTreeMap<TenantId, Tenant>,
+    accounts: Accounts<TenantId>,
+}
+
+#[derive(Debug, Default)]
+struct Tenant {
+    accounts: Accounts<Line>,
+    lines: BTreeMap<Line, Waiting>,
+    running: u32,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    places: BTreeSet<Place>,
+    /// Since when nothing but slots is missing.
+    slotless_since_ms: Option<u64>,
+}
+
+/// A line whose first one could be next.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The line.
+    pub line: Line,
+    /// Its first one.
+    pub place: Place,
+}
+
+impl Queue {
+    /// A request came; it waits, or runs, until [`Queue::leave`].
+    pub fn enter(&mut self, tenant: TenantId, line: &Line) {
+        self.accounts.enter(&tenant);
+        self.tenants.entry(tenant).or_default().accounts.enter(line);
+    }
+
+    /// A request ended.
+    pub fn leave(&mut self, tenant: TenantId, line: &Line) {
+        self.accounts.leave(&tenant);
+        let it = self.of(tenant);
+        it.accounts.leave(line);
+        if it.accounts.present == 0 {
+            self.tenants.remove(&tenant);
+        }
+    }
+
+    /// A request stands in its line.
+    pub fn push(&mut self, tenant: TenantId, line: &Line, place: Place) {
+        let it = self.of(tenant);
+        it.lines.entry(Arc::clone(line)).or_default().places.insert(place);
+    }
+
+    /// A request stands there no longer.
+    pub fn remove(&mut self, tenant: TenantId, line: &Line, place: &Place) {
+        let it = self.of(tenant);
+        let places = &mut it.lines.get_mut(line).expect("its line exists").places;
+        let was_there = places.remove(place);
+        if places.is_empty() {
+            it.lines.remove(line);
+        }
+        assert!(was_there, "a request leaves its line once");
+    }
+
+    /// More, or fewer, of a tenant's requests run.
+    pub fn run(&mut self, tenant: TenantId, change: i32) {
+        let it = self.of(tenant);
+        it.running = it.running.checked_add_signed(change).expect("what stops ran");
+    }
+
+    /// Something was given.
+    pub fn charge(&mut self, tenant: TenantId, line: &Line, cost: u64) {
+        let account = self.accounts.of(&tenant);
+        account.given = account.given.saturating_add(cost);
+        let account = self.of(tenant).accounts.of(line);
+        account.given = account.given.saturating_add(cost);
+    }
+
+    /// What is owed to a request changes.
+    pub fn owe(&mut self, tenant: TenantId, line: &Line, before: u64, after: u64) {
+        let change = |account: &mut Account| account.owed = account.owed.saturating_sub(before).saturating_add(after);
+        change(self.accounts.of(&tenant));
+        change(self.of(tenant).accounts.of(line));
+    }
+
+    /// How many of a tenant's requests wait, in lines or elsewhere.
+    pub fn waiting_of(&self, tenant: TenantId) -> usize {
+        let requests = self.accounts.accounts.get(&tenant).map_or(0, |account| account.requests);
+        (requests - self.running_of(tenant)) as usize
+    }
+
+    /// How many of a tenant's requests run.
+    pub fn running_of(&self, tenant: TenantId) -> u32 {
+        self.tenants.get(&tenant).map_or(0, |it| it.running)
+    }
+
+    /// What a tenant was given and is owed.
+    pub fn level(&self, tenant: TenantId) -> u64 {
+        self.accounts.level(&tenant)
+    }
+
+    /// Who is next: of the tenant that was given least (then: with fewest running, then whose request came first), its
+    /// highest priority, of that the line that was given least, of that the first. Lines that cannot go are passed over.
+    pub fn next(&self, can_go: impl Fn(TenantId, &Line) -> bool) -> Option<Candidate> {
+        let mut best: Option<((u64, u32, u64, TenantId), Candidate)> = None;
+        for (&tenant, it) in &self.tenants {
+            let level = self.level(tenant);
+            if best.as_ref().is_some_and(|(key, _)| (level, it.running) > (key.0, key.1)) {
+                continue;
+            }
+            let lines = it.lines.iter().filter(|(line, _)| can_go(tenant, line));
+            let first = lines.map(|(line, waiting)| (it.rank(line, waiting), line)).min();
+            let Some(((_, _, place), line)) = first else { continue };
+            let key = (level, it.running, place.number, tenant);
+            if best.as_ref().is_none_or(|(other, _)| key < *other) {
+                best = Some((key, Candidate { tenant, line: Arc::clone(line), place }));
+            }
+        }
+        best.map(|(_, candidate)| candidate)
+    }
+
+    /// All lines in the order in which their adapters are fetched: the first of each tenant, the second of each, ...
+    pub fn lines(&self) -> Vec<(TenantId, Line)> {
+        let mut ranked = Vec::new();
+        for (&tenant, it) in &self.tenants {
+            let mut lines: Vec<_> = it.lines.iter().map(|(line, waiting)| (it.rank(line, waiting), line)).collect();
+            lines.sort_unstable();
+            let level = self.level(tenant);
+            ranked.extend((0_usize..).zip(lines).map(|(rank, (_, line))| (rank, level, tenant, line)));
+        }
+        ranked.sort_unstable();
+        ranked.into_iter().map(|(_, _, tenant, line)| (tenant, Arc::clone(line))).collect()
+    }
+
+    /// The first one in a line.
+    pub fn first(&self, tenant: TenantId, line: &Line) -> Option<Place> {
+        self.tenants.get(&tenant)?.lines.get(line)?.places.first().copied()
+    }
+
+    /// Since when a line has lacked nothing but slots: noted now, if it was not before; or forgotten.
+    pub fn note_slotless(&mut self, tenant: TenantId, line: &Line, slotless: bool, now_ms: u64) {
+        if let Some(waiting) = self.of(tenant).lines.get_mut(line) {
+            waiting.slotless_since_ms = slotless.then(|| waiting.slotless_since_ms.unwrap_or(now_ms));
+        }
+    }
+
+    /// Since when a line has lacked nothing but slots.
+    pub fn slotless_since_ms(&self, tenant: TenantId, line: &Line) -> Option<u64> {
+        self.tenants.get(&tenant)?.lines.get(line)?.slotless_since_ms
+    }
+
+    fn of(&mut self, tenant: TenantId) -> &mut Tenant {
+        self.tenants.get_mut(&tenant).expect("whoever has requests is known")
+    }
+}
+
+impl Tenant {
+    fn rank(&self, line: &Line, waiting: &Waiting) -> (Reverse<i32>, u64, Place) {
+        let place = *waiting.places.first().expect("an empty line is removed");
+        (place.priority, self.accounts.level(line), place)
+    }
+}

@@ -1,0 +1,10 @@
+//! The scheduler, alone: small stories, one for each rule, and whole worlds in which every step is checked.
+
+mod batches;
+mod bounds;
+mod devices;
+mod memory;
+mod random;
+mod stories;
+mod world;
+mod worlds;
