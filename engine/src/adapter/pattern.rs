@@ -121,7 +121,9 @@ fn check_dialect(pattern: &str) -> Result<(), String> {
     }
     let mut rest = pattern;
     let mut in_class = false;
+    let mut before = Repeat::No;
     while let Some(first) = rest.chars().next() {
+        let mut repeat = Repeat::No;
         let length = match first {
             '\\' => check_escape(rest, in_class)?,
             '[' if !in_class => {
@@ -139,13 +141,41 @@ fn check_dialect(pattern: &str) -> Result<(), String> {
                 let known = KNOWN.into_iter().find(|open| rest.starts_with(open));
                 known.map(str::len).ok_or_else(|| strange(rest, 3))?
             }
-            '{' if !rest[1..].starts_with(|c: char| c.is_ascii_digit()) => return Err(strange(rest, 2)),
-            '}' if rest.starts_with("}+") => return Err(strange(rest, 2)),
+            '*' | '+' | '?' | '{' => {
+                let length = if first == '{' { counted(rest).ok_or_else(|| strange(rest, 2))? } else { 1 };
+                repeat = match (before, first) {
+                    (Repeat::No, '{') => Repeat::Counted,
+                    (Repeat::No, _) => Repeat::Yes,
+                    (Repeat::Yes, '?' | '+') | (Repeat::Counted, '?') => Repeat::Modified,
+                    // Python has either none of these, or (`{2}+`) another meaning for them.
+                    _ => return Err(strange(rest, 1)),
+                };
+                length
+            }
             _ => first.len_utf8(),
         };
+        before = repeat;
         rest = &rest[length..];
     }
     Ok(())
+}
+
+/// Whether what was just read repeats what stands before it.
+#[derive(Clone, Copy)]
+enum Repeat {
+    No,
+    Yes,
+    Counted,
+    /// Lazy or possessive: nothing can be added to it.
+    Modified,
+}
+
+/// The length of `{2}`, `{2,}` or `{2,3}`.
+fn counted(rest: &str) -> Option<usize> {
+    let (inside, _) = rest[1..].split_once('}')?;
+    let (least, most) = inside.split_once(',').unwrap_or((inside, "0"));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    (!least.is_empty() && is_number(least) && is_number(most)).then_some(inside.len() + 2)
 }
 
 fn check_in_class(rest: &str, first: char) -> Result<usize, String> {
