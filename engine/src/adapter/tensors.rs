@@ -82,6 +82,11 @@ impl TensorFile {
         read.map_err(|source| Error::File { path: self.path.clone(), source })
     }
 
+    /// Where the first tensor's bytes begin.
+    pub const fn data_at(&self) -> u64 {
+        self.data_at
+    }
+
     /// What errors call it.
     pub fn path(&self) -> &Path {
         &self.path

@@ -1,0 +1,193 @@
+//! A model's tensors: in safetensors, single or sharded, mapped or copied; or made up from a seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use loam_kernels::backend::{Device, Source};
+use loam_kernels::layout::DType;
+use loam_kernels::mapped::Mapped;
+
+use super::dummy;
+use crate::adapter::{BaseTensor, BaseTensors, Tensor, TensorFile};
+use crate::error::Error;
+
+/// How far the reading of a model is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes read so far.
+    pub bytes_done: u64,
+    /// Bytes in all.
+    pub bytes_total: u64,
+}
+
+/// Where weights lie while they are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Residence {
+    /// In their files, which must not change meanwhile.
+    #[default]
+    Mapped,
+    /// Copied to memory: slower to start, faster to read.
+    Copied,
+}
+
+/// All tensors of a model.
+pub struct Weights {
+    pub(super) folder: PathBuf,
+    pub(super) kind: Kind,
+}
+
+pub(super) enum Kind {
+    Files { files: Vec<Arc<Mapped>>, tensors: BTreeMap<String, Place> },
+    Dummy { seed: u64, dtype: DType },
+}
+
+/// Where a tensor lies.
+pub(super) struct Place {
+    file: usize,
+    dtype: DType,
+    shape: Vec<usize>,
+    offset: u64,
+    bytes: u64,
+}
+
+impl Weights {
+    /// Opens a folder's safetensors. `progress` hears of copying; mapping takes no time.
+    pub fn open(folder: &Path, residence: Residence, progress: &mut dyn FnMut(Progress)) -> Result<Self, Error> {
+        let paths = shards(folder)?;
+        let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |found| found.len());
+        let bytes_total = paths.iter().map(size).sum();
+        let (mut files, mut tensors, mut bytes_done) = (Vec::new(), BTreeMap::new(), 0);
+        for path in paths {
+            for (name, place) in header(&path, files.len())? {
+                if tensors.insert(name.clone(), place).is_some() {
+                    let reason = format!("tensor `{name}` is in two files");
+                    return Err(Error::Malformed { path, reason });
+                }
+            }
+            bytes_done += size(&path);
+            let file = match residence {
+                Residence::Mapped => Mapped::open(&path)?,
+                Residence::Copied => Mapped::read(&path)?,
+            };
+            files.push(Arc::new(file));
+            if residence == Residence::Copied {
+                progress(Progress { bytes_done, bytes_total });
+            }
+        }
+        Ok(Self { folder: folder.to_owned(), kind: Kind::Files { files, tensors } })
+    }
+
+    /// Random weights that follow from a seed.
+    pub fn dummy(folder: &Path, seed: u64, dtype: DType) -> Self {
+        Self { folder: folder.to_owned(), kind: Kind::Dummy { seed, dtype } }
+    }
+
+    /// A tensor's values on a device, if it has the shape that belongs there.
+    pub(super) fn load<D: Device>(&self, device: &D, name: &str, shape: &[usize]) -> Result<D::Memory, Error> {
+        let values = shape.iter().product();
+        match &self.kind {
+            Kind::Dummy { seed, dtype } => {
+                let mut memory = device.allocate(*dtype, values)?;
+                device.write(&mut memory, 0, &dummy::values(*seed, name, shape, *dtype))?;
+                Ok(memory)
+            }
+            Kind::Files { files, tensors } => {
+                let place = self.place(tensors, name, shape)?;
+                let file = &files[place.file];
+                if place.offset.is_multiple_of(place.dtype.bytes() as u64) {
+                    let source = Source { file: Arc::clone(file), offset: place.offset };
+                    return Ok(device.load(&source, place.dtype, values)?);
+                }
+                // A header of odd length puts values where they cannot be read in place.
+                let mut memory = device.allocate(place.dtype, values)?;
+                device.write(&mut memory, 0, file.range(place.offset..place.offset + place.bytes)?)?;
+                Ok(memory)
+            }
+        }
+    }
+
+    fn place<'a>(&self, tensors: &'a BTreeMap<String, Place>, name: &str, shape: &[usize]) -> Result<&'a Place, Error> {
+        let (path, name) = (self.folder.clone(), name.to_owned());
+        let Some(place) = tensors.get(&name) else { return Err(Error::TensorMissing { path, name }) };
+        if place.shape != shape {
+            let (expected, found) = (shape.to_vec(), place.shape.clone());
+            return Err(Error::TensorShape { path, name, expected, found });
+        }
+        Ok(place)
+    }
+
+    /// Refuses tensors that nothing of the model takes.
+    pub(super) fn expect_all_known(&self, known: &BTreeSet<String>) -> Result<(), Error> {
+        let Kind::Files { tensors, .. } = &self.kind else { return Ok(()) };
+        let strange = |name: &&String| !known.contains(*name) && !name.ends_with("rotary_emb.inv_freq");
+        match tensors.keys().find(strange) {
+            None => Ok(()),
+            Some(name) => Err(Error::TensorStrange { path: self.folder.clone(), name: name.clone() }),
+        }
+    }
+
+    /// The paths of its files.
+    pub(super) fn paths(&self) -> Vec<&Path> {
+        match &self.kind {
+            Kind::Files { files, .. } => files.iter().map(|file| file.path()).collect(),
+            Kind::Dummy { .. } => Vec::new(),
+        }
+    }
+}
+
+/// Adapters that bring a copy of the base's head or embedding are held against these.
+impl BaseTensors for Weights {
+    fn tensor(&self, name: &str) -> Option<BaseTensor<'_>> {
+        let Kind::Files { files, tensors } = &self.kind else { return None };
+        let tied = || tensors.get("model.embed_tokens.weight").filter(|_| name == "lm_head.weight");
+        let place = tensors.get(name).or_else(tied)?;
+        let bytes = files[place.file].range(place.offset..place.offset + place.bytes).ok()?;
+        Some(BaseTensor { dtype: place.dtype, shape: &place.shape, bytes })
+    }
+}
+
+/// The files that hold the tensors.
+fn shards(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let index = folder.join("model.safetensors.index.json");
+    if !index.exists() {
+        let single = folder.join("model.safetensors");
+        if single.exists() {
+            return Ok(vec![single]);
+        }
+        let reason = "no model.safetensors and no model.safetensors.index.json; weights as pickles are not read, for \
+            they can run code: convert them with Transformers' save_pretrained";
+        return Err(Error::Malformed { path: folder.to_owned(), reason: reason.to_owned() });
+    }
+    let json = |reason: String| Error::Json { path: index.clone(), reason };
+    let bytes = std::fs::read(&index).map_err(|source| Error::File { path: index.clone(), source })?;
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| json(error.to_string()))?;
+    let map = value["weight_map"].as_object().ok_or_else(|| json("`weight_map` is no object".to_owned()))?;
+    let mut names = BTreeSet::new();
+    for name in map.values() {
+        let plain = name.as_str().filter(|name| {
+            let mut parts = Path::new(name).components();
+            matches!((parts.next(), parts.next()), (Some(std::path::Component::Normal(_)), None))
+        });
+        names.insert(plain.ok_or_else(|| json(format!("`weight_map` names {name}, which is no file's name")))?);
+    }
+    if names.is_empty() {
+        return Err(json("`weight_map` is empty".to_owned()));
+    }
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// What a file says that it holds, checked against its length.
+fn header(path: &Path, file: usize) -> Result<Vec<(String, Place)>, Error> {
+    let opened = File::open(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
+    let header = TensorFile::open(path, opened)?;
+    let place = |tensor: &Tensor| Place {
+        file,
+        dtype: tensor.dtype,
+        shape: tensor.shape.clone(),
+        offset: header.data_at() + tensor.at,
+        bytes: tensor.len as u64,
+    };
+    Ok(header.tensors().iter().map(|tensor| (tensor.name.clone(), place(tensor))).collect())
+}
