@@ -62,6 +62,8 @@ pub enum Error {
     Constraint { reason: String },
 
     // Capacity.
+    #[error(transparent)]
+    Refused(#[from] crate::scheduler::Refused),
     #[error("{what} is full: {limit}; try again later")]
     Full { what: &'static str, limit: usize },
     #[error("the engine has stopped: {reason}")]

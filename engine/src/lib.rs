@@ -1,25 +1,53 @@
 //! Requests to tokens: real models and real adapters over any [`Backend`](loam_kernels::Backend).
 //!
+//! ```text
+//! Generate -> engine (checked, tokenised) -> inbox -> worker -> scheduler -> batch -> executor (runner -> model/decoder)
+//!                                                       |
+//!            stream <- delivery <- recorder <- usage <- answers
+//! ```
+//!
+//! In reading order: [`request`] is what is asked, [`Engine`] takes it, [`event`] is what comes back; [`scheduler`] with
+//! [`kv_pages`], [`fairness`] and [`adapter::pool`] chooses what a step computes, [`batch`] lays it flat, [`executor`] is
+//! the seam behind which [`runner`] runs a [`model`]; [`recorder`] is all that the engine knows of a ledger.
+//!
 //! The library starts no runtime, reads no environment, and installs no handler.
 #![forbid(unsafe_code)]
 
 pub mod adapter;
-mod error;
+mod answer;
 pub mod batch;
 pub mod constraint;
+mod delivery;
 pub mod detokenizer;
+mod engine;
+mod error;
+pub mod event;
 pub mod executor;
 pub mod fairness;
 pub mod generation;
 pub mod json;
 pub mod kv_pages;
+pub mod metrics;
 pub mod model;
+mod open;
+pub mod recorder;
 pub mod request;
 pub mod request_line;
+pub mod runner;
 pub mod sampler;
 pub mod scheduler;
 pub mod stops;
 pub mod template;
+pub mod text;
 pub mod tokenizer;
+pub mod usage;
+mod worker;
 
+pub use delivery::{DeliveryMode, STEPS_AHEAD_MAX};
+pub use engine::{Engine, EngineParts, Handle, Mode, RequestId, STOP_SECONDS, Stream};
 pub use error::Error;
+pub use event::{Event, Failure, Finished, TokensEvent};
+pub use loam_kernels::layout::DType;
+pub use model::Progress;
+pub use open::{KV_BYTES, LoadFormat, OpenOptions};
+pub use recorder::MemoryRecorder;

@@ -1,6 +1,5 @@
 //! Adapters: known by name, parsed and digested, loaded, resident.
 
-<<<<<<< HEAD
 mod aliases;
 mod catalog;
 mod dummy;
@@ -11,13 +10,11 @@ mod load;
 mod loader;
 mod pattern;
 mod peft;
+pub mod pool;
 mod roots;
 mod source;
 mod targets;
 mod tensors;
-=======
-pub mod pool;
->>>>>>> w-sched
 
 use std::fmt;
 

@@ -1,0 +1,411 @@
+//! The engine's handle: requests go in from any thread, adapters are loaded and unloaded, and it is stopped in order.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use loam_ledger_core::Hash;
+use loam_ledger_core::hash::digest;
+
+use crate::adapter::{Catalog, Expected, Loaded, Loader, LoaderOptions, Resolved, Source};
+use crate::delivery::{Ahead, DeliveryMode, Outlet};
+use crate::detokenizer::Detokenizer;
+use crate::error::Error;
+use crate::event::{Event, Sink};
+use crate::executor::{Executor, ExecutorLimits};
+use crate::metrics::{Board, Metrics};
+use crate::recorder::{RecordFailed, Recorder, RequestFacts};
+use crate::request::{Generate, weight_millionths};
+use crate::sampler::SamplingParameters;
+use crate::scheduler::{Scheduler, SchedulerOptions, TenantId};
+use crate::stops::Stops;
+use crate::text::Text;
+use crate::worker::{Admitted, Inbox, Message, Mixed, Parts, Worker};
+
+pub use crate::worker::RequestId;
+
+/// Reads and copies of adapters that wait for a thread; more wait in the loop.
+const LOADS_WAITING_MAX: usize = 256;
+
+/// How long [`Engine::stop`] lets requests run on.
+pub const STOP_SECONDS: u64 = 600;
+
+/// Requests in, tokens out. Dropping it stops it at once; [`Engine::stop`] lets what runs finish.
+pub struct Engine {
+    inbox: Inbox,
+    catalog: Catalog,
+    text: Arc<Text>,
+    limits: ExecutorLimits,
+    board: Board,
+    ahead: Arc<Ahead>,
+    describe: String,
+    base: Hash,
+    mode: Mode,
+    next_request: AtomicU64,
+    tenants: Mutex<BTreeMap<String, TenantId>>,
+    thread: Mutex<Option<JoinHandle<Result<(), RecordFailed>>>>,
+}
+
+/// How numbers are kept: recorded with every answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// What activations, keys and values are kept as.
+    pub dtype: loam_kernels::layout::DType,
+}
+
+/// What an engine is made of.
+pub struct EngineParts {
+    /// What computes.
+    pub executor: Box<dyn Executor>,
+    /// What keeps the record.
+    pub recorder: Box<dyn Recorder>,
+    /// Adapters by name.
+    pub catalog: Catalog,
+    /// Tokenizer, template, defaults of the model's files.
+    pub text: Text,
+    /// The base model's digest.
+    pub base: Hash,
+    /// How numbers are kept.
+    pub mode: Mode,
+    /// Queues, budgets, costs.
+    pub scheduling: SchedulerOptions,
+    /// Requests taken on at once, waiting and running.
+    pub requests_max: usize,
+    /// When tokens leave.
+    pub delivery: DeliveryMode,
+    /// Threads that read and copy adapters.
+    pub loader_threads: usize,
+}
+
+/// A request on its way.
+#[derive(Clone)]
+pub struct Handle {
+    id: RequestId,
+    outlet: Arc<Outlet>,
+    inbox: Inbox,
+}
+
+impl Handle {
+    /// The request's number.
+    pub fn id(&self) -> RequestId {
+        self.id
+    }
+
+    /// Ends the request; its pages are free for others at once.
+    pub fn cancel(&self) {
+        self.outlet.leave();
+        self.inbox.tell(Message::Cancel(self.id));
+    }
+}
+
+/// A request's messages, one after the other, for whoever can wait for them. Dropping it cancels the request.
+pub struct Stream {
+    events: Receiver<Event>,
+    handle: Handle,
+}
+
+impl Stream {
+    /// The request's handle.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Iterator for Stream {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        self.events.recv().ok()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.handle.cancel();
+    }
+}
+
+impl Engine {
+    /// Starts the loop and its helpers' threads.
+    pub fn new(parts: EngineParts) -> Result<Self, Error> {
+        let EngineParts { executor, recorder, catalog, text, base, mode, scheduling, requests_max, .. } = parts;
+        let (limits, describe) = (executor.limits(), executor.describe());
+        let (inbox, receiver) = Inbox::new(requests_max);
+        let (board, ahead) = (Board::default(), Arc::new(Ahead::default()));
+        let told = inbox.clone();
+        let loader = Loader::start(
+            LoaderOptions { threads: parts.loader_threads, waiting_max: LOADS_WAITING_MAX },
+            {
+                let catalog = catalog.clone();
+                Box::new(move |adapter| catalog.read(adapter))
+            },
+            Box::new(move |event| {
+                // A loop that ended needs no adapters.
+                let _ = told.tell(Message::Loader(event));
+            }),
+        )?;
+        let dtype = format!("{}", mode.dtype);
+        let identity = digest(&[b"loam/identity/v1\0".as_slice(), &base.0, dtype.as_bytes()].concat());
+        let worker = Worker::new(Parts {
+            executor,
+            scheduler: Scheduler::new(scheduling),
+            recorder,
+            inbox: (inbox.clone(), receiver),
+            loader,
+            catalog: catalog.clone(),
+            ahead: Arc::clone(&ahead),
+            delivery: parts.delivery,
+            board: board.clone(),
+            identity,
+        })?;
+        let thread = std::thread::Builder::new().name("loam-engine".to_owned()).spawn(move || worker.run());
+        let thread = thread.map_err(|error| Error::Stopped { reason: format!("no thread: {error}") })?;
+        Ok(Self {
+            inbox,
+            catalog,
+            text: Arc::new(text),
+            limits,
+            board,
+            ahead,
+            describe,
+            base,
+            mode,
+            next_request: AtomicU64::new(0),
+            tenants: Mutex::default(),
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Asks for an answer and returns its messages.
+    pub fn generate(&self, request: Generate) -> Result<Stream, Error> {
+        let (sender, events) = mpsc::channel();
+        let handle = self.submit(request, Box::new(move |event| sender.send(event).is_ok()))?;
+        Ok(Stream { events, handle })
+    }
+
+    /// Asks for an answer; `sink` hears of it. What can be refused is refused here, before anything is queued.
+    pub fn submit(&self, request: Generate, sink: Sink) -> Result<Handle, Error> {
+        self.submit_recorded(request, RequestFacts::default(), sink)
+    }
+
+    /// As [`Engine::submit`], with what the record says of the request beside its tenant.
+    pub fn submit_recorded(&self, request: Generate, facts: RequestFacts, sink: Sink) -> Result<Handle, Error> {
+        if let Some(failed) = self.ahead.failed() {
+            return Err(Error::Stopped { reason: failed.to_string() });
+        }
+        let place = self.inbox.place()?;
+        let admitted = self.admit(&request, facts, sink, place)?;
+        let handle = Handle { id: admitted.id, outlet: Arc::clone(&admitted.outlet), inbox: self.inbox.clone() };
+        if self.inbox.tell(Message::Submit(Box::new(admitted))) {
+            Ok(handle)
+        } else {
+            Err(Error::Stopped { reason: "it was told to".to_owned() })
+        }
+    }
+
+    /// From what was asked to what is queued: after this nothing is "maybe valid".
+    fn admit(
+        &self,
+        request: &Generate,
+        facts: RequestFacts,
+        sink: Sink,
+        place: crate::worker::Place,
+    ) -> Result<Admitted, Error> {
+        request.check()?;
+        let vocabulary = self.limits.step.vocabulary;
+        let prompt = self.text.prompt(&request.prompt)?;
+        let output_tokens_max = self.room(request, &prompt)?;
+        let parameters = request.sampling.resolve(self.text.sampling_defaults());
+        // A number outside the vocabulary would else be found in the midst of a step, with others in it.
+        let biased = parameters.logit_bias.iter().map(|(token, _)| *token);
+        within_vocabulary("prompt_tokens", prompt.iter().copied(), vocabulary)?;
+        within_vocabulary("stop_token_ids", request.stop_token_ids.iter().copied(), vocabulary)?;
+        within_vocabulary("logit_bias", biased, vocabulary)?;
+        let seed = request.sampling.seed.unwrap_or_else(random_seed);
+        let adapters = request.adapters.iter().map(|used| {
+            let weight_millionths = weight_millionths(used.weight)?;
+            let Resolved { id, generation, reference } = self.catalog.resolve(&used.name)?;
+            Ok(Mixed { id, generation, weight_millionths, reference })
+        });
+        let adapters = adapters.collect::<Result<Vec<_>, Error>>()?;
+        let forms = request.constraint.iter().flat_map(|form| (0..request.n).map(|_| self.text.constrain(form)));
+        let forms = forms.collect::<Result<Vec<_>, Error>>()?;
+        let detokenizer = self.text.tokenizer().map(|it| Detokenizer::new(Arc::clone(it), request.skip_special_tokens));
+        if detokenizer.is_none() && !request.stop.is_empty() {
+            let allowed = "left out: this model has no tokenizer, so no text to look in".to_owned();
+            return Err(Error::Request { field: "stop", found: "given".to_owned(), allowed });
+        }
+        let arrived = Instant::now();
+        Ok(Admitted {
+            id: RequestId(self.next_request.fetch_add(1, Ordering::Relaxed)),
+            outlet: Outlet::new(sink),
+            tenant: self.tenant(&request.tenant),
+            facts: RequestFacts { tenant: request.tenant.clone(), ..facts },
+            prompt: prompt.into(),
+            adapters,
+            sampling: sampling_bytes(&parameters, seed, self.mode),
+            seed,
+            parameters,
+            vocabulary,
+            logprobs: request.logprobs,
+            stops: Stops::new(request, self.text.eos(), output_tokens_max),
+            detokenizer,
+            forms,
+            output_tokens_max,
+            choices: request.n,
+            gated: request.constraint.is_some(),
+            prompt_logprobs: request.prompt_logprobs,
+            logits: request.logits,
+            // The scheduler's greater number goes first.
+            priority: request.priority.saturating_neg(),
+            arrived,
+            deadline: request.deadline_ms.and_then(|ms| arrived.checked_add(Duration::from_millis(ms))),
+            place: Some(place),
+        })
+    }
+
+    /// How many tokens an answer can have behind this prompt.
+    fn room(&self, request: &Generate, prompt: &[u32]) -> Result<u32, Error> {
+        let positions = self.limits.step.positions;
+        let refuse = |field, found: usize, allowed: String| {
+            Err(Error::Request { field, found: format!("{found} tokens"), allowed })
+        };
+        if prompt.is_empty() {
+            return refuse("prompt", 0, "one token or more".to_owned());
+        }
+        if prompt.len() >= positions {
+            return refuse("prompt", prompt.len(), format!("at most {} with this model", positions - 1));
+        }
+        let room = u32::try_from(positions - prompt.len()).unwrap_or(u32::MAX);
+        match request.max_tokens {
+            Some(wanted) if wanted > room => {
+                let allowed = format!("at most {room} behind a prompt of {} tokens with this model", prompt.len());
+                refuse("max_tokens", wanted as usize, allowed)
+            }
+            wanted => Ok(wanted.unwrap_or(room)),
+        }
+    }
+
+    /// The number that a tenant is scheduled by.
+    fn tenant(&self, name: &str) -> TenantId {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tenant) = tenants.get(name) {
+            return *tenant;
+        }
+        let tenant = TenantId(u32::try_from(tenants.len()).unwrap_or(u32::MAX));
+        tenants.insert(name.to_owned(), tenant);
+        tenant
+    }
+
+    /// Reads an adapter whole and lets a name stand for it, so that whatever is wrong with it is known now.
+    pub fn load_adapter(&self, name: &str, source: &Source, expected: Expected) -> Result<Loaded, Error> {
+        let loaded = self.catalog.load(name, source, expected)?;
+        if loaded.changed && self.catalog.is_pinned(loaded.id) {
+            self.inbox.tell(Message::Pin(loaded.id, true));
+        }
+        Ok(loaded)
+    }
+
+    /// Keeps what a name stands for where steps can use it, now and after reloads; or no longer does.
+    pub fn pin_adapter(&self, name: &str, pinned: bool) -> Result<(), Error> {
+        let resolved = self.catalog.resolve(name)?;
+        if pinned {
+            self.catalog.pin(name)?
+        } else {
+            self.catalog.unpin(name)?
+        }
+        self.inbox.tell(Message::Pin(resolved.id, pinned));
+        Ok(())
+    }
+
+    /// Adapters by name.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Tokenizer and chat template.
+    pub fn text(&self) -> &Text {
+        &self.text
+    }
+
+    /// How things stand.
+    pub fn metrics(&self) -> Metrics {
+        self.board.read()
+    }
+
+    /// What computes, for people.
+    pub fn describe(&self) -> &str {
+        &self.describe
+    }
+
+    /// The base model's digest.
+    pub fn base(&self) -> Hash {
+        self.base
+    }
+
+    /// What a step can hold.
+    pub fn limits(&self) -> ExecutorLimits {
+        self.limits
+    }
+
+    /// Takes nothing more, lets what runs finish for a while, flushes the record, and ends.
+    pub fn stop(&self) -> Result<(), Error> {
+        self.stop_within(Duration::from_secs(STOP_SECONDS))
+    }
+
+    /// As [`Engine::stop`], with another limit; what still runs then is cancelled.
+    pub fn stop_within(&self, patience: Duration) -> Result<(), Error> {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return Ok(()) };
+        self.inbox.tell(Message::Stop(Instant::now() + patience));
+        let ended = thread.join().map_err(|_| Error::Stopped { reason: "its loop broke off".to_owned() })?;
+        ended.map_err(|failed| Error::Stopped { reason: failed.to_string() })
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Whoever cares how it ended calls `stop`.
+        let _ = self.stop_within(Duration::ZERO);
+    }
+}
+
+fn within_vocabulary(
+    field: &'static str,
+    mut tokens: impl Iterator<Item = u32>,
+    vocabulary: usize,
+) -> Result<(), Error> {
+    match tokens.find(|token| *token as usize >= vocabulary) {
+        None => Ok(()),
+        Some(token) => {
+            let allowed = format!("tokens below {vocabulary}");
+            Err(Error::Request { field, found: format!("token {token}"), allowed })
+        }
+    }
+}
+
+/// A seed for who named none. It is recorded, so that the answer can be had again.
+fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// What is committed to of how an answer was sampled: a line for each parameter, as whoever opens it reads it.
+fn sampling_bytes(parameters: &SamplingParameters, seed: u64, mode: Mode) -> Arc<[u8]> {
+    let SamplingParameters { temperature, top_k, top_p, min_p, .. } = parameters;
+    let (repetition, presence) = (parameters.repetition_penalty, parameters.presence_penalty);
+    let frequency = parameters.frequency_penalty;
+    let mut text = format!(
+        "loam/sampling/v1\ntemperature {temperature}\ntop_k {top_k}\ntop_p {top_p}\nmin_p {min_p}\n\
+        repetition_penalty {repetition}\npresence_penalty {presence}\nfrequency_penalty {frequency}\n\
+        seed {seed}\ndtype {}\n",
+        mode.dtype
+    );
+    for (token, bias) in &parameters.logit_bias {
+        text.push_str(&format!("logit_bias {token} {bias}\n"));
+    }
+    text.into_bytes().into()
+}

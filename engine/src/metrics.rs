@@ -1,0 +1,62 @@
+//! What an engine says of itself: counters since it started, and how things stand now.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use loam_ledger_core::row::{Finish, Tokens};
+
+use crate::scheduler::Counts;
+
+/// A moment's view.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// Queue, pages, slots and caches, as the scheduler sees them.
+    pub now: Counts,
+    /// Steps that ran.
+    pub steps: u64,
+    /// Rows that they computed.
+    pub rows: u64,
+    /// Tokens by what was done with them.
+    pub tokens: Tokens,
+    /// Answers by why they ended.
+    pub finished: BTreeMap<u8, u64>,
+    /// Requests that failed.
+    pub failed: u64,
+    /// Sequences that gave their pages up and began anew.
+    pub preempted: u64,
+    /// Adapters read from disk, and the milliseconds that took, together and at most.
+    pub loads: Loads,
+}
+
+/// Adapters read from disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loads {
+    /// How many.
+    pub count: u64,
+    /// How many could not be.
+    pub failed: u64,
+    /// Milliseconds in all.
+    pub ms_sum: u64,
+    /// Milliseconds of the slowest.
+    pub ms_max: u64,
+}
+
+impl Metrics {
+    pub(crate) fn finish(&mut self, finish: Finish) {
+        *self.finished.entry(finish.0).or_default() += 1;
+    }
+}
+
+/// Where the loop leaves its view for whoever asks.
+#[derive(Clone, Default)]
+pub(crate) struct Board(Arc<Mutex<Metrics>>);
+
+impl Board {
+    pub(crate) fn post(&self, metrics: &Metrics) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(metrics);
+    }
+
+    pub(crate) fn read(&self) -> Metrics {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,199 @@
+//! From a model's folder to a running engine on the CPU: the whole assembly, in one place.
+
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use loam_kernels::Cpu;
+use loam_kernels::cpu::CpuOptions;
+use loam_kernels::layout::{DType, KvShape};
+
+use crate::adapter::{BaseTensors, Catalog, CatalogOptions, Way};
+use crate::delivery::DeliveryMode;
+use crate::engine::{Engine, EngineParts, Mode};
+use crate::error::Error;
+use crate::model::{Decoder, ModelConfig, Progress, Residence, Sites, Weights};
+use crate::recorder::Recorder;
+use crate::request::CHOICES_MAX;
+use crate::runner::{Runner, RunnerOptions};
+use crate::scheduler::SchedulerOptions;
+use crate::text::Text;
+
+/// Where weights come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoadFormat {
+    /// The folder's safetensors.
+    #[default]
+    Files,
+    /// Random ones of the same shape, from a seed: for measuring without a model's weights.
+    Dummy {
+        /// The same seed makes the same weights.
+        seed: u64,
+    },
+}
+
+/// How to open a model. The library reads no environment: all of it is said here.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// A folder as Hugging Face has them.
+    pub model: PathBuf,
+    /// What activations, keys and values are kept as: f32 or bf16.
+    pub dtype: DType,
+    /// Where weights come from.
+    pub load_format: LoadFormat,
+    /// Whether weights are read where their files are mapped, or copied.
+    pub residence: Residence,
+    /// Threads that compute; as many as the process may run at once where absent.
+    pub threads: Option<NonZero<usize>>,
+    /// Positions of the longest request; the model's own where absent.
+    pub positions_max: Option<usize>,
+    /// Bytes for keys and values.
+    pub kv_bytes: usize,
+    /// Positions in a page of keys and values.
+    pub page_tokens: usize,
+    /// Adapters that one step can use.
+    pub slots: usize,
+    /// Rows that one step computes at most.
+    pub step_tokens_max: usize,
+    /// Answers that run side by side.
+    pub running_max: usize,
+    /// Requests taken on at once, waiting and running.
+    pub requests_max: usize,
+    /// Bytes of adapters kept in host memory, ready to be used.
+    pub adapter_host_bytes: usize,
+    /// Bytes of adapters where steps can use them.
+    pub adapter_device_bytes: usize,
+    /// Folders that adapters may be loaded from; any where none is named.
+    pub adapter_roots: Vec<PathBuf>,
+    /// When tokens leave.
+    pub delivery: DeliveryMode,
+    /// A file that remembers the digests of unchanged files; none where each start reads them whole.
+    pub digest_cache: Option<PathBuf>,
+}
+
+/// Bytes for keys and values where nobody says.
+pub const KV_BYTES: usize = 2 << 30;
+
+impl OpenOptions {
+    /// A folder, and defaults for all else.
+    pub fn new(model: &Path) -> Self {
+        Self {
+            model: model.to_owned(),
+            dtype: DType::Bf16,
+            load_format: LoadFormat::default(),
+            residence: Residence::default(),
+            threads: None,
+            positions_max: None,
+            kv_bytes: KV_BYTES,
+            page_tokens: 32,
+            slots: 32,
+            step_tokens_max: 512,
+            running_max: 256,
+            requests_max: 4096,
+            adapter_host_bytes: 4 << 30,
+            adapter_device_bytes: 4 << 30,
+            adapter_roots: Vec::new(),
+            delivery: DeliveryMode::default(),
+            digest_cache: None,
+        }
+    }
+}
+
+impl Engine {
+    /// Opens a model on the CPU. `progress` hears how far its weights are.
+    pub fn open(
+        options: &OpenOptions,
+        recorder: Box<dyn Recorder>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, Error> {
+        let config = ModelConfig::read(&options.model)?;
+        let shape = config.shape;
+        let text = Text::read(&options.model, shape.vocabulary)?;
+        let positions = positions(options, &config)?;
+        let cpu = Arc::new(Cpu::new(CpuOptions { threads: options.threads, level: None })?);
+        let weights = match options.load_format {
+            LoadFormat::Files => Weights::open(&options.model, options.residence, progress)?,
+            LoadFormat::Dummy { seed } => Weights::dummy(&options.model, seed, DType::Bf16),
+        };
+        let base = weights.digest(options.digest_cache.as_deref(), progress)?;
+        let weights = Arc::new(weights);
+        let kv = KvShape {
+            layers: shape.layers,
+            kv_heads: shape.kv_heads,
+            head_dim: shape.head_dim,
+            page_tokens: options.page_tokens,
+        };
+        kv.check()?;
+        let pages = pages(options, &kv, positions)?;
+        let catalog = Catalog::new(CatalogOptions {
+            roots: options.adapter_roots.clone(),
+            way: Way::Any,
+            dummies: true,
+            sites: Arc::new(Sites::new(&shape)),
+            base: Arc::clone(&weights) as Arc<dyn BaseTensors>,
+        })?;
+        let decoder = Decoder::load(cpu, &config, &weights, options.dtype, positions)?;
+        let runner = RunnerOptions {
+            pages,
+            page_tokens: options.page_tokens,
+            slots: options.slots,
+            rows_max: options.step_tokens_max,
+        };
+        let executor = Runner::new(decoder, runner)?;
+        let scheduling = SchedulerOptions {
+            pages: count("kv_bytes", pages)?,
+            page_tokens: count("page_tokens", options.page_tokens)?,
+            slots: count("slots", options.slots)?,
+            step_tokens_max: count("step_tokens_max", options.step_tokens_max)?,
+            prefill_tokens_max: count("step_tokens_max", options.step_tokens_max)?,
+            running_max: count("running_max", options.running_max.min(options.step_tokens_max))?,
+            waiting_max: options.requests_max.saturating_mul(CHOICES_MAX as usize),
+            waiting_per_tenant_max: options.requests_max.saturating_mul(CHOICES_MAX as usize),
+            host_bytes_max: options.adapter_host_bytes,
+            device_bytes_max: options.adapter_device_bytes,
+            ..SchedulerOptions::default()
+        };
+        Self::new(EngineParts {
+            executor: Box::new(executor),
+            recorder,
+            catalog,
+            text,
+            base,
+            mode: Mode { dtype: options.dtype },
+            scheduling,
+            requests_max: options.requests_max,
+            delivery: options.delivery,
+            loader_threads: 2,
+        })
+    }
+}
+
+/// Positions of the longest request: the model's, or fewer.
+fn positions(options: &OpenOptions, config: &ModelConfig) -> Result<usize, Error> {
+    let most = config.positions_max;
+    match options.positions_max {
+        Some(wanted) if wanted > most || wanted < 2 => {
+            let allowed = format!("2 to {most} with this model");
+            Err(Error::Request { field: "max_model_len", found: wanted.to_string(), allowed })
+        }
+        wanted => Ok(wanted.unwrap_or(most)),
+    }
+}
+
+/// As many pages as the bytes hold, but no more than every running answer could fill.
+fn pages(options: &OpenOptions, kv: &KvShape, positions: usize) -> Result<usize, Error> {
+    let page_bytes = kv.page_len() * options.dtype.bytes();
+    let one = positions.div_ceil(options.page_tokens);
+    let pages = (options.kv_bytes / page_bytes).min(one.saturating_mul(options.running_max));
+    if pages == 0 {
+        let allowed = format!("{page_bytes} bytes or more: one page");
+        return Err(Error::Request { field: "kv_bytes", found: options.kv_bytes.to_string(), allowed });
+    }
+    Ok(pages)
+}
+
+/// A number as the scheduler counts.
+fn count(field: &'static str, number: usize) -> Result<u32, Error> {
+    let allowed = || format!("at most {}", u32::MAX);
+    u32::try_from(number).map_err(|_| Error::Request { field, found: number.to_string(), allowed: allowed() })
+}

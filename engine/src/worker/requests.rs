@@ -1,0 +1,333 @@
+//! Requests that run: how they begin, and each way in which they end. What was computed is recorded, whatever the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use loam_ledger_core::Hash;
+use loam_ledger_core::row::{Finish, Pair};
+
+use super::inbox::{Admitted, Place, RequestId};
+use super::masks::Ready;
+use super::{State, Worker};
+use crate::adapter::{AdapterId, Generation, Reference};
+use crate::answer::{Answer, Gate};
+use crate::delivery::{Delivered, Outlet};
+use crate::error::Error;
+use crate::event::{Event, Failure, Finished, PromptScores, Started};
+use crate::executor::Chosen;
+use crate::recorder::{Key, NotBegun, RecordFailed, RowRecord};
+use crate::request::weight_factor;
+use crate::sampler::{SequenceSampler, choice_seed};
+use crate::scheduler::{Refused, Sequence, SequenceId};
+use crate::usage::{Account, Contents};
+
+/// A request from the moment that all about it is known.
+pub(super) struct Running {
+    pub(super) key: Key,
+    pub(super) outlet: Arc<Outlet>,
+    pub(super) prompt: Arc<[u32]>,
+    pub(super) sampling: Arc<[u8]>,
+    /// Generations and the weights that they compute with, in order of generation.
+    pub(super) adapters: Vec<(Generation, f32)>,
+    pub(super) answers: BTreeMap<u32, Answer>,
+    /// What was asked for of the prompt, as far as it came.
+    pub(super) scores: Option<Scores>,
+    pub(super) logits: bool,
+    /// Keeps the generations alive.
+    pub(super) _references: Vec<Reference>,
+    /// Keeps the place in the queue.
+    pub(super) _place: Option<Place>,
+}
+
+/// Log-probabilities of a prompt while its chunks are computed.
+#[derive(Default)]
+pub(super) struct Scores {
+    /// Whether its tokens' are wanted, or only the logits after it.
+    pub(super) wanted: bool,
+    pub(super) tokens: Vec<Chosen>,
+    pub(super) sent: bool,
+}
+
+impl Worker {
+    /// Takes a request in: at once where its adapters are known, else when they have been read.
+    pub(super) fn take_in(&mut self, admitted: Box<Admitted>) -> Result<(), RecordFailed> {
+        if self.state.stop_at.is_some() {
+            admitted.outlet.send(Event::Failed(Failure::Stopping));
+            return Ok(());
+        }
+        let unread: Vec<AdapterId> = admitted.unread();
+        if unread.is_empty() {
+            return self.begin(admitted);
+        }
+        for adapter in unread {
+            self.read_adapter(adapter);
+        }
+        self.state.unread.insert(admitted.id, admitted);
+        Ok(())
+    }
+
+    /// Begins a request whose adapters are known.
+    pub(super) fn begin(&mut self, mut admitted: Box<Admitted>) -> Result<(), RecordFailed> {
+        if admitted.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            admitted.outlet.send(Event::Failed(Failure::Deadline));
+            return Ok(());
+        }
+        admitted.sort_adapters();
+        let pairs = admitted.pairs();
+        let (key, name) = match self.recorder.begin(&admitted.facts) {
+            Ok(begun) => begun,
+            Err(NotBegun::Failed(failed)) => return Err(failed),
+            Err(NotBegun::Refused { reason }) => {
+                admitted.outlet.send(Event::Failed(Failure::Refused { reason }));
+                return Ok(());
+            }
+        };
+        let started = Started {
+            name,
+            prompt: Arc::clone(&admitted.prompt),
+            adapters: pairs.iter().map(|pair| (Generation(pair.generation), pair.weight_millionths)).collect(),
+        };
+        admitted.outlet.send(Event::Started(started));
+        let mut running = Running {
+            key,
+            outlet: Arc::clone(&admitted.outlet),
+            prompt: Arc::clone(&admitted.prompt),
+            sampling: Arc::clone(&admitted.sampling),
+            adapters: pairs
+                .iter()
+                .map(|pair| (Generation(pair.generation), weight_factor(pair.weight_millionths)))
+                .collect(),
+            answers: BTreeMap::new(),
+            scores: (admitted.prompt_logprobs || admitted.logits)
+                .then(|| Scores { wanted: admitted.prompt_logprobs, ..Scores::default() }),
+            logits: admitted.logits,
+            _references: Vec::new(),
+            _place: admitted.place.take(),
+        };
+        let now_ms = self.now_ms();
+        let root = self.prefix_root(&admitted.facts.tenant, &pairs);
+        let mut refused = None;
+        let mut forms = std::mem::take(&mut admitted.forms).into_iter();
+        for choice in 0..admitted.choices {
+            let id = SequenceId(self.state.next_sequence);
+            self.state.next_sequence += 1;
+            let leader = running.answers.get(&0).map(|leader| leader.sequence);
+            let sequence = sequence_of(&admitted, id, leader, root, (choice == 0, now_ms));
+            if let Err(error) = self.scheduler.submit(sequence, now_ms) {
+                refused = Some(error);
+                break;
+            }
+            self.state.choices.insert(id, (admitted.id, choice));
+            let account = Account::new(key, choice, pairs.clone());
+            running.answers.insert(choice, answer_of(&admitted, id, choice, account));
+            if let Some(form) = forms.next() {
+                self.masks.ask(id, form, None);
+            }
+        }
+        running._references = admitted.adapters.drain(..).map(|mixed| mixed.reference).collect();
+        self.state.requests.insert(admitted.id, running);
+        if let Some(refused) = refused {
+            self.fail(admitted.id, &refused_failure(&refused))?;
+        }
+        Ok(())
+    }
+
+    /// A form's next mask is there, or its grammar cannot go on.
+    pub(super) fn open_gate(&mut self, sequence: SequenceId, ready: Ready) -> Result<(), RecordFailed> {
+        let Some(&(request, choice)) = self.state.choices.get(&sequence) else { return Ok(()) };
+        let running = self.state.requests.get_mut(&request).expect("a choice belongs to a request");
+        match ready {
+            Ok((state, mask)) => {
+                let answer = running.answers.get_mut(&choice).expect("a running choice has an answer");
+                answer.gate = Gate::Open { state, mask };
+                self.scheduler.open_gate(sequence);
+                Ok(())
+            }
+            Err(error) => self.fail(request, &Failure::Request(Arc::new(error))),
+        }
+    }
+
+    /// Ends an answer that came to its end.
+    pub(super) fn finish(&mut self, request: RequestId, choice: u32, finish: Finish) {
+        self.end_answer(request, choice, finish, None);
+    }
+
+    /// Ends a request because nobody waits for it.
+    pub(super) fn cancel(&mut self, request: RequestId) -> Result<(), RecordFailed> {
+        if let Some(admitted) = self.state.unread.remove(&request) {
+            admitted.outlet.send(Event::Failed(Failure::Cancelled));
+            return Ok(());
+        }
+        self.cut(request, Finish::CANCELLED);
+        Ok(())
+    }
+
+    /// Ends a request in its midst: what reached its client is what is recorded as delivered.
+    pub(super) fn cut(&mut self, request: RequestId, finish: Finish) {
+        let Some(running) = self.state.requests.get(&request) else { return };
+        let delivered = running.outlet.close();
+        let choices: Vec<u32> = running.answers.keys().copied().collect();
+        for choice in choices {
+            let cut = delivered.get(&choice).copied().unwrap_or_default();
+            self.end_answer(request, choice, finish, Some(cut));
+        }
+    }
+
+    /// Ends a request with a failure of its own.
+    pub(super) fn fail(&mut self, request: RequestId, failure: &Failure) -> Result<(), RecordFailed> {
+        if let Some(admitted) = self.state.unread.remove(&request) {
+            admitted.outlet.send(Event::Failed(failure.clone()));
+        }
+        let Some(running) = self.state.requests.get(&request) else { return Ok(()) };
+        let outlet = Arc::clone(&running.outlet);
+        self.state.metrics.failed += 1;
+        self.cut(request, Finish::FAILED);
+        outlet.send(Event::Failed(failure.clone()));
+        Ok(())
+    }
+
+    /// Ends everything at once without recording it: the record is what failed.
+    pub(super) fn end_all(&mut self, failure: &Failure) {
+        let running = std::mem::take(&mut self.state.requests);
+        let unread = std::mem::take(&mut self.state.unread);
+        let outlets = running.values().map(|running| &running.outlet).chain(unread.values().map(|it| &it.outlet));
+        outlets.for_each(|outlet| outlet.send(Event::Failed(failure.clone())));
+    }
+
+    /// Time is up: what still runs ends.
+    pub(super) fn cancel_all(&mut self) -> Result<(), RecordFailed> {
+        let all: BTreeSet<RequestId> = self.state.requests.keys().chain(self.state.unread.keys()).copied().collect();
+        all.into_iter().try_for_each(|request| self.fail(request, &Failure::Stopping))
+    }
+
+    /// Cancels what nobody listens to any more.
+    pub(super) fn forget_the_gone(&mut self) {
+        let gone = |(id, running): (&RequestId, &Running)| running.outlet.is_gone().then_some(*id);
+        let gone: Vec<RequestId> = self.state.requests.iter().filter_map(gone).collect();
+        gone.into_iter().for_each(|request| self.cut(request, Finish::CANCELLED));
+    }
+
+    fn end_answer(&mut self, request: RequestId, choice: u32, finish: Finish, cut: Option<Delivered>) {
+        let State { requests, rows, messages, metrics, choices, .. } = &mut self.state;
+        let Some(running) = requests.get_mut(&request) else { return };
+        let Some(mut answer) = running.answers.remove(&choice) else { return };
+        choices.remove(&answer.sequence);
+        self.scheduler.finish(answer.sequence);
+        let last = running.answers.is_empty();
+        let contents = Contents {
+            prompt: Arc::clone(&running.prompt),
+            sampling: Arc::clone(&running.sampling),
+            last_of_request: last,
+            ..Contents::default()
+        };
+        let (usage, completion) = answer.complete(finish, contents, cut);
+        rows.extend(usage.map(RowRecord::Usage));
+        let finished = Finished { choice, finish, tokens: completion.tokens, entry: None, last };
+        rows.push(RowRecord::Completion(Box::new(completion)));
+        messages.push(&running.outlet, Event::Finished(finished));
+        metrics.finish(finish);
+        if last {
+            requests.remove(&request);
+        }
+    }
+
+    /// What was asked for of a prompt, when its last row was computed.
+    pub(super) fn send_scores(&mut self, id: SequenceId, logits: Option<Vec<f32>>) {
+        let (request, choice) = self.state.choices[&id];
+        let running = self.state.requests.get_mut(&request).expect("its step just ran");
+        let Some(scores) = running.scores.as_mut().filter(|scores| choice == 0 && !scores.sent) else { return };
+        scores.sent = true;
+        let event = PromptScores { tokens: std::mem::take(&mut scores.tokens), logits };
+        self.state.messages.push(&running.outlet, Event::Prompt(event));
+    }
+
+    /// What a prefix is known by: the base, the adapters and weights, the types, the tenant; then the tokens.
+    fn prefix_root(&self, tenant: &str, pairs: &[Pair]) -> Hash {
+        let mut parts: Vec<Vec<u8>> = vec![b"loam/prefix/v1\0".to_vec(), self.identity.0.to_vec()];
+        parts.push((pairs.len() as u64).to_be_bytes().to_vec());
+        for pair in pairs {
+            parts.push(pair.generation.0.to_vec());
+            parts.push(pair.weight_millionths.to_be_bytes().to_vec());
+        }
+        parts.push(tenant.as_bytes().to_vec());
+        loam_ledger_core::hash::digest(&parts.concat())
+    }
+}
+
+fn refused_failure(refused: &Refused) -> Failure {
+    Failure::Request(Arc::new(Error::Refused(refused.clone())))
+}
+
+fn sequence_of(
+    admitted: &Admitted,
+    id: SequenceId,
+    leader: Option<SequenceId>,
+    prefix_root: Hash,
+    (first, now_ms): (bool, u64),
+) -> Sequence {
+    let since_arrival = |at: Instant| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let until = |at: Instant| u64::try_from(at.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(0);
+    Sequence {
+        id,
+        tenant: admitted.tenant,
+        leader,
+        prompt: Arc::clone(&admitted.prompt),
+        output_tokens_max: admitted.output_tokens_max,
+        prefix_root,
+        // A prompt whose rows are all wanted is computed whole.
+        reuse: !(first && admitted.prompt_logprobs),
+        adapters: admitted.adapters.iter().map(|mixed| mixed.id).collect(),
+        priority: admitted.priority,
+        deadline_ms: admitted.deadline.map(|deadline| now_ms.saturating_add(until(deadline))),
+        arrived_ms: now_ms.saturating_sub(since_arrival(admitted.arrived)),
+        gated: admitted.gated,
+    }
+}
+
+fn answer_of(admitted: &Admitted, sequence: SequenceId, choice: u32, account: Account) -> Answer {
+    let seed = choice_seed(admitted.seed, choice);
+    let sampler =
+        SequenceSampler::new(&admitted.parameters, seed, admitted.logprobs, &admitted.prompt, admitted.vocabulary)
+            .expect("parameters were checked at admission");
+    Answer {
+        sequence,
+        choice,
+        account,
+        sampler,
+        stops: admitted.stops.clone(),
+        detokenizer: admitted.detokenizer.clone(),
+        gate: if admitted.gated { Gate::Away } else { Gate::Free },
+        output: Vec::new(),
+        text: String::new(),
+        reused: 0,
+    }
+}
+
+impl Admitted {
+    /// Adapters whose contents nobody has seen yet.
+    pub(super) fn unread(&self) -> Vec<AdapterId> {
+        let unread = self.adapters.iter().filter(|mixed| mixed.generation.is_none());
+        unread.map(|mixed| mixed.id).collect()
+    }
+
+    /// In order of generation, as they compute and are recorded. Two names of one generation are one adapter.
+    fn sort_adapters(&mut self) {
+        self.adapters.sort_by_key(|mixed| mixed.generation);
+        self.adapters.dedup_by(|later, earlier| {
+            let same = later.generation == earlier.generation;
+            if same {
+                earlier.weight_millionths += later.weight_millionths;
+            }
+            same
+        });
+    }
+
+    fn pairs(&self) -> Vec<Pair> {
+        let pair = |mixed: &super::inbox::Mixed| Pair {
+            generation: mixed.generation.expect("all were read").0,
+            weight_millionths: mixed.weight_millionths,
+        };
+        self.adapters.iter().map(pair).collect()
+    }
+}

@@ -1,0 +1,232 @@
+//! One step, top to bottom.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use loam_kernels::layout::Sampling;
+use loam_ledger_core::row::{Finish, Tokens};
+
+use super::{Pace, State, Worker};
+use crate::adapter::Generation;
+use crate::answer::Gate;
+use crate::batch::{self, Laid, Requested};
+use crate::delivery::DeliveryMode;
+use crate::error::Error;
+use crate::event::{Event, Failure};
+use crate::executor::{Batch, Outputs};
+use crate::recorder::{Key, RecordFailed, RowRecord, StepRecord};
+use crate::scheduler::{Chunk, Ended, Plan, SequenceId, Why};
+
+impl Worker {
+    /// Chooses a step, runs it, and hands on what it said.
+    pub(super) fn step(&mut self) -> Result<Pace, RecordFailed> {
+        self.end_the_late();
+        self.act();
+        let now_ms = self.now_ms();
+        let plan = self.scheduler.schedule(now_ms);
+        self.act();
+        self.note(&plan)?;
+        if plan.is_empty() {
+            // Nothing to compute. Ends that no step can carry have an entry of their own.
+            let waits = !self.state.rows.is_empty();
+            if waits {
+                self.record(&Tokens::default())?;
+            }
+            return Ok(if waits { Pace::Busy } else { Pace::Idle });
+        }
+        let laid = batch::lay(&plan, self);
+        let batch = self.batch(&plan, &laid);
+        match self.executor.execute(&batch) {
+            Ok(outputs) => self.apply(&plan, &laid, outputs),
+            Err(error) => self.step_failed(&plan, error)?,
+        }
+        let tokens = std::mem::take(&mut self.step_tokens);
+        self.record(&tokens)?;
+        Ok(Pace::Busy)
+    }
+
+    /// What the plan says of requests that it does not compute.
+    fn note(&mut self, plan: &Plan) -> Result<(), RecordFailed> {
+        for &Ended { id, why } in &plan.ended {
+            let Some(&(request, _)) = self.state.choices.get(&id) else { continue };
+            match why {
+                Why::DeadlinePassed => self.cut(request, Finish::DEADLINE),
+                Why::AdaptersTooLarge => self.fail(request, &Failure::AdaptersTooLarge)?,
+            }
+        }
+        for id in &plan.preempted {
+            self.state.metrics.preempted += 1;
+            // What was computed so far has its row before it is thrown away.
+            if let Some(row) = self.answer_mut(*id).and_then(|answer| answer.account.row()) {
+                self.state.rows.push(RowRecord::Usage(row));
+            }
+        }
+        for admitted in &plan.admitted {
+            // What a resumed one finds again it had computed itself.
+            if let Some(answer) = self.answer_mut(admitted.id).filter(|_| !admitted.resumed) {
+                answer.reused = u64::from(admitted.reused_tokens);
+            }
+        }
+        Ok(())
+    }
+
+    /// All that the executor is told.
+    fn batch(&mut self, plan: &Plan, laid: &Laid) -> Batch {
+        let sampling =
+            laid.sampled.iter().map(|row| if row.draws { self.sampling(row.id) } else { Sampling::default() });
+        let sampling = sampling.collect();
+        let uploaded = &mut self.state.uploaded;
+        let installs = plan.installs.iter().map(|install| {
+            let adapter = install.adapter.map(|it| uploaded.remove(&it).expect("installed after it was uploaded"));
+            (install.slot, adapter)
+        });
+        Batch {
+            installs: installs.collect(),
+            copies: plan.copies.clone(),
+            sampling,
+            logits: laid.logits.clone(),
+            inputs: laid.inputs.clone(),
+        }
+    }
+
+    /// Hands a step's outputs to the answers that they belong to.
+    fn apply(&mut self, plan: &Plan, laid: &Laid, outputs: Outputs) {
+        self.scheduler.computed(plan);
+        let metrics = &mut self.state.metrics;
+        metrics.steps += 1;
+        metrics.rows += laid.inputs.tokens.len() as u64;
+        let draws: BTreeSet<SequenceId> = laid.sampled.iter().filter(|row| row.draws).map(|row| row.id).collect();
+        let now_ms = self.now_ms();
+        for chunk in &plan.chunks {
+            let tokens = Tokens { emitted: u64::from(draws.contains(&chunk.id)), ..self.rows_of(chunk) };
+            self.step_tokens = self.step_tokens.checked_add(&tokens).expect("a step has few tokens");
+            let sequence = self.sequence;
+            self.answer_mut(chunk.id).expect("what is computed runs").count(sequence, tokens, now_ms);
+            self.open.insert(chunk.id);
+        }
+        for ((id, _), scored) in laid.scored.iter().zip(outputs.scored) {
+            let (request, _) = self.state.choices[id];
+            let running = self.state.requests.get_mut(&request).expect("what is computed runs");
+            running.scores.as_mut().expect("rows are scored for who asked").tokens.push(scored);
+        }
+        let mut logits = laid.logits.iter().zip(outputs.logits).peekable();
+        for (place, (row, sampled)) in (0..).zip(laid.sampled.iter().zip(outputs.sampled)) {
+            let wanted = logits.next_if(|(at, _)| **at == place).map(|(_, logits)| logits);
+            self.send_scores(row.id, wanted);
+            if row.draws {
+                self.take(row.id, sampled);
+            }
+        }
+        let metrics = &mut self.state.metrics;
+        metrics.tokens = metrics.tokens.checked_add(&self.step_tokens).unwrap_or(metrics.tokens);
+    }
+
+    /// Gives an answer its next token.
+    fn take(&mut self, id: SequenceId, drawn: crate::executor::Sampled) {
+        let (request, choice) = self.state.choices[&id];
+        let token = drawn.chosen.token;
+        let running = self.state.requests.get_mut(&request).expect("what is computed runs");
+        let answer = running.answers.get_mut(&choice).expect("a running choice has an answer");
+        let taken = answer.take(drawn);
+        self.state.messages.push(&running.outlet, Event::Tokens(taken.event));
+        if let Some(finish) = taken.finish {
+            return self.finish(request, choice, finish);
+        }
+        self.scheduler.push_token(id, token);
+        if let Gate::Open { state, .. } = std::mem::replace(&mut answer.gate, Gate::Away) {
+            self.masks.ask(id, state, Some(token));
+        } else {
+            answer.gate = Gate::Free;
+        }
+    }
+
+    /// A step that failed ends the requests that were in it, and no others.
+    fn step_failed(&mut self, plan: &Plan, error: Error) -> Result<(), RecordFailed> {
+        self.scheduler.failed(plan);
+        let failure = Failure::Step(Arc::new(error));
+        let requests: BTreeSet<_> = plan.chunks.iter().filter_map(|chunk| self.state.choices.get(&chunk.id)).collect();
+        let requests: Vec<_> = requests.into_iter().map(|(request, _)| *request).collect();
+        requests.into_iter().try_for_each(|request| self.fail(request, &failure))
+    }
+
+    /// Appends the step's entry and its rows; what it said leaves as the delivery mode has it.
+    fn record(&mut self, tokens: &Tokens) -> Result<(), RecordFailed> {
+        let now_ms = self.now_ms();
+        let mut open = BTreeSet::<Key>::new();
+        let State { choices, requests, rows, .. } = &mut self.state;
+        self.open.retain(|id| {
+            let Some((request, choice)) = choices.get(id) else { return false };
+            let running = requests.get_mut(request).expect("a choice belongs to a request");
+            let account = &mut running.answers.get_mut(choice).expect("a running choice has an answer").account;
+            if account.is_due(now_ms) {
+                rows.extend(account.row().map(RowRecord::Usage));
+            }
+            if account.is_open() {
+                open.insert(running.key);
+            }
+            account.is_open()
+        });
+        let record = StepRecord {
+            prefilled_tokens: tokens.prefilled,
+            emitted_tokens: tokens.emitted,
+            open_requests: open.len() as u64,
+            rows: std::mem::take(&mut self.state.rows),
+        };
+        let mut messages = std::mem::take(&mut self.state.messages);
+        if self.delivery == DeliveryMode::Eager {
+            messages.send_early();
+        }
+        self.recorder.append(record, self.ahead.acknowledge(messages))?;
+        self.sequence = self.recorder.sequence()?;
+        Ok(())
+    }
+
+    /// What a chunk's rows count as. A decode row is counted by the token that it draws.
+    fn rows_of(&self, chunk: &Chunk) -> Tokens {
+        let (request, _) = self.state.choices[&chunk.id];
+        let prompt = self.state.requests[&request].prompt.len() as u64;
+        let rows = chunk.tokens.len() as u64;
+        let recomputed = u64::from(chunk.recomputed_rows);
+        let of_prompt = prompt.saturating_sub(u64::from(chunk.first_position)).min(rows);
+        Tokens { prefilled: of_prompt.saturating_sub(recomputed), recomputed, ..Tokens::default() }
+    }
+
+    /// How a sequence's next token is chosen.
+    fn sampling(&self, id: SequenceId) -> Sampling {
+        let (request, choice) = self.state.choices[&id];
+        let answer = &self.state.requests[&request].answers[&choice];
+        let mask = match &answer.gate {
+            Gate::Open { mask, .. } => Some(mask.clone()),
+            Gate::Free | Gate::Away => None,
+        };
+        answer.sampler.next(answer.stops.forbidden(), mask)
+    }
+
+    fn answer_mut(&mut self, id: SequenceId) -> Option<&mut crate::answer::Answer> {
+        let (request, choice) = self.state.choices.get(&id)?;
+        self.state.requests.get_mut(request)?.answers.get_mut(choice)
+    }
+}
+
+/// What the batch asks of each sequence.
+impl Requested for Worker {
+    fn adapters(&self, id: SequenceId) -> &[(Generation, f32)] {
+        let (request, _) = self.state.choices[&id];
+        &self.state.requests[&request].adapters
+    }
+
+    fn scored(&self, id: SequenceId) -> &[u32] {
+        let (request, choice) = self.state.choices[&id];
+        let running = &self.state.requests[&request];
+        let wanted = choice == 0 && running.scores.as_ref().is_some_and(|scores| scores.wanted && !scores.sent);
+        if wanted { &running.prompt } else { &[] }
+    }
+
+    fn logits(&self, id: SequenceId) -> Range<u32> {
+        let (request, choice) = self.state.choices[&id];
+        let running = &self.state.requests[&request];
+        let end = running.prompt.len() as u32;
+        if choice == 0 && running.logits { end - 1..end } else { 0..0 }
+    }
+}
