@@ -1,0 +1,167 @@
+//! Adapters come and go while requests run; stops, forms and streams do what they say.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use loam_engine::adapter::{Expected, Source};
+use loam_engine::constraint::Constraint;
+use loam_engine::request::{Generate, Prompt};
+use loam_engine::{DeliveryMode, Engine, Event};
+use loam_ledger_core::row::Finish;
+
+use crate::ask::{ADAPTERS, all, golden, heard, open, options, prompt, request};
+
+/// A name is loaded, reloaded with another content, and unloaded, again and again, while others ask by it: every answer
+/// is one of the two contents' own, whole.
+#[test]
+fn reloads_never_mix() {
+    let options = options("llama-gqa");
+    let folder = |name: &str| Source::Folder(golden().join("llama-gqa/adapters").join(name));
+    let engine = open(&options);
+    let question = |name: &str| request(&prompt(5, 33), &[(name, 1.0)], 24);
+    let whole: Vec<_> =
+        ["qv-r8", "all-r16"].iter().map(|name| all(&engine, vec![question(name)]).remove(0).invariant()).collect();
+    assert!(whole[0].0 != whole[1].0, "the two contents answer differently");
+
+    let done = AtomicBool::new(false);
+    let answered = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for turn in 0..40 {
+                engine.catalog().load("moving", &folder(["qv-r8", "all-r16"][turn % 2]), Expected::Anything).unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(10));
+                if turn % 5 == 4 {
+                    engine.catalog().unload("moving", Expected::Anything).unwrap();
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let mut answered = [0, 0];
+        while !done.load(Ordering::Relaxed) {
+            // Between an unload and the next load the name is unknown, which is said at once.
+            let Ok(stream) = engine.generate(question("moving")) else { continue };
+            let said = heard(stream);
+            assert_eq!(said.failure, None);
+            let which = whole.iter().position(|whole| *whole == said.invariant());
+            answered[which.expect("an answer is one content's own")] += 1;
+        }
+        answered
+    });
+    assert!(answered.iter().all(|count| *count > 0), "{answered:?}");
+}
+
+#[test]
+fn an_unloaded_name_serves_what_is_in_flight() {
+    let engine = open(&options("llama-gqa"));
+    let stream = engine.generate(request(&prompt(1, 30), &[("all-r16", 1.0)], 60)).unwrap();
+    engine.catalog().unload("all-r16", Expected::Anything).unwrap();
+    assert!(engine.generate(request(&prompt(1, 30), &[("all-r16", 1.0)], 60)).is_err());
+    assert_eq!(heard(stream).one().tokens.len(), 60);
+}
+
+#[test]
+fn more_adapters_than_slots() {
+    let mut options = options("llama-gqa");
+    options.slots = 2;
+    let engine = open(&options);
+    let requests: Vec<Generate> =
+        (0..20).map(|index| request(&prompt(index, 20), &[(ADAPTERS[index as usize % 5], 1.0)], 20)).collect();
+    let expected = all(&open(&crate::ask::options("llama-gqa")), requests.clone());
+    for (said, expected) in all(&engine, requests).iter().zip(&expected) {
+        assert!(said.failure.is_none() && said.invariant() == expected.invariant());
+    }
+}
+
+#[test]
+fn an_adapter_that_cannot_be_read_fails_its_own_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = golden().join("llama-gqa/adapters/qv-r8");
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(source.join(file), folder.path().join(file)).unwrap();
+    }
+    let engine = open(&options("llama-gqa"));
+    engine.catalog().register("breaks", &Source::Folder(folder.path().to_owned())).unwrap();
+    std::fs::write(folder.path().join("adapter_model.safetensors"), b"not any more").unwrap();
+    let said = all(
+        &engine,
+        vec![
+            request(&prompt(1, 20), &[("breaks", 1.0)], 10),
+            request(&prompt(1, 20), &[("qv-r8", 1.0)], 10),
+            request(&prompt(1, 20), &[], 10),
+        ],
+    );
+    assert!(
+        said[0].failure.as_ref().is_some_and(|why| why.contains("adapter_model.safetensors")),
+        "{:?}",
+        said[0].failure
+    );
+    assert_eq!((said[1].one().tokens.len(), said[2].one().tokens.len()), (10, 10));
+}
+
+#[test]
+fn registered_adapters_are_read_when_first_used() {
+    let engine =
+        Engine::open(&options("llama-gqa"), Box::new(loam_engine::MemoryRecorder::default()), &mut |_| {}).unwrap();
+    let folder = golden().join("llama-gqa/adapters/qv-r8");
+    engine.catalog().register("later", &Source::Folder(folder)).unwrap();
+    assert_eq!(engine.catalog().find("later").unwrap().generation, None);
+    let said = all(&engine, vec![request(&prompt(1, 20), &[("later", 1.0)], 10)]).remove(0);
+    let expected = all(&open(&options("llama-gqa")), vec![request(&prompt(1, 20), &[("qv-r8", 1.0)], 10)]).remove(0);
+    assert!(said.invariant() == expected.invariant());
+    assert!(engine.catalog().find("later").unwrap().generation.is_some());
+}
+
+#[test]
+fn stop_strings_end_answers_and_leave_no_trace() {
+    let engine = open(&options("llama-gqa"));
+    let long = all(&engine, vec![request(&prompt(2, 20), &[], 60)]).remove(0);
+    let text = &long.one().text;
+    let middle = text.char_indices().map(|(at, _)| at).nth(text.chars().count() / 2).unwrap();
+    let end = text[middle..].char_indices().map(|(at, _)| middle + at).nth(3).unwrap();
+    let stop = text[middle..end].to_owned();
+    let stopping = Generate { stop: vec![stop.clone()], ..request(&prompt(2, 20), &[], 60) };
+    let said = all(&engine, vec![stopping]).remove(0);
+    assert_eq!(said.one().finish, Some(Finish::STOP_SEQUENCE));
+    assert_eq!(said.one().text, text[..text.find(&stop).unwrap()]);
+}
+
+#[test]
+fn forms_hold_beside_requests_without_one() {
+    let engine = open(&options("llama-gqa"));
+    let mut formed = Generate {
+        constraint: Some(Constraint::Regex("[0-9]{3}-[a-f]{2,4}".to_owned())),
+        ignore_eos: false,
+        ..request(&prompt(3, 20), &[("qv-r8", 1.0)], 30)
+    };
+    formed.sampling.temperature = Some(1.0);
+    formed.sampling.seed = Some(5);
+    let free = request(&prompt(4, 20), &[], 30);
+    let expected = all(&engine, vec![free.clone()]).remove(0);
+    let said = all(&engine, vec![formed, free]);
+    let text = &said[0].one().text;
+    assert_eq!(said[0].one().finish, Some(Finish::STOP), "{text}");
+    let (digits, letters) = text.split_once('-').expect("the form has a dash");
+    assert!(digits.len() == 3 && digits.bytes().all(|byte| byte.is_ascii_digit()), "{text}");
+    assert!((2..=4).contains(&letters.len()) && letters.bytes().all(|byte| (b'a'..=b'f').contains(&byte)), "{text}");
+    assert!(said[1].invariant() == expected.invariant());
+}
+
+#[test]
+fn chats_are_rendered_by_the_models_template() {
+    let cases = crate::ask::cases();
+    let chat = &cases["models"]["llama-gqa"]["text"]["chat"];
+    let engine = open(&options("llama-gqa"));
+    let messages = loam_engine::json::Json::parse(&chat["messages"].to_string()).unwrap();
+    let asked = loam_engine::request::ChatPrompt { messages, ..Default::default() };
+    let mut stream = engine.generate(Generate { prompt: Prompt::Chat(asked), ..request(&[1], &[], 4) }).unwrap();
+    let Some(Event::Started(started)) = stream.next() else { panic!("a stream begins with its start") };
+    let ids: Vec<u32> = chat["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+    assert_eq!(started.prompt.to_vec(), ids);
+}
+
+#[test]
+fn eager_delivery_says_the_same() {
+    let mut options = options("llama-gqa");
+    let question = request(&prompt(6, 20), &[("patterns", 1.0)], 30);
+    let recorded = all(&open(&options), vec![question.clone()]).remove(0);
+    options.delivery = DeliveryMode::Eager;
+    assert!(all(&open(&options), vec![question]).remove(0) == recorded);
+}

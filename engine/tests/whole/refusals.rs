@@ -1,0 +1,84 @@
+//! What is refused is refused before it is queued, by the field's name; and nobody else notices.
+
+use loam_engine::adapter::{Expected, Source};
+use loam_engine::request::{AdapterUse, Generate, Prompt};
+use loam_engine::{Engine, Error};
+
+use crate::ask::{all, golden, open, options, prompt, request};
+
+#[track_caller]
+fn refused(engine: &Engine, request: Generate, names: &str) {
+    let error = engine.generate(request).err().expect("this is refused");
+    assert!(error.to_string().contains(names), "{error}");
+}
+
+#[test]
+fn requests_that_the_model_cannot_answer() {
+    let engine = open(&options("llama-gqa"));
+    let good = request(&prompt(1, 20), &[], 4);
+    refused(&engine, request(&[], &[], 4), "prompt_tokens");
+    refused(&engine, request(&[512], &[], 4), "prompt_tokens");
+    refused(&engine, request(&prompt(1, 512), &[], 4), "prompt");
+    refused(&engine, request(&prompt(1, 500), &[], 13), "max_tokens");
+    refused(&engine, Generate { stop_token_ids: vec![512], ..good.clone() }, "stop_token_ids");
+    refused(&engine, Generate { n: 0, ..good.clone() }, "`n`");
+    let mut biased = good.clone();
+    biased.sampling.logit_bias = vec![(9999, 1.0)];
+    refused(&engine, biased, "logit_bias");
+    let unknown = vec![AdapterUse { name: "nobody".to_owned(), weight: 1.0 }];
+    refused(&engine, Generate { adapters: unknown, ..good.clone() }, "nobody");
+    let chat = Prompt::Text("x".repeat(5000));
+    refused(&engine, Generate { prompt: chat, ..good.clone() }, "prompt");
+    assert_eq!(all(&engine, vec![good]).remove(0).one().tokens.len(), 4, "the engine serves on");
+}
+
+#[test]
+fn a_full_queue_says_so_now() {
+    let mut small = options("llama-gqa");
+    small.requests_max = 2;
+    let engine = open(&small);
+    let long = || request(&prompt(1, 20), &[], 400);
+    let first = engine.generate(long()).unwrap();
+    let second = engine.generate(long()).unwrap();
+    let full = engine.generate(long()).err().expect("there is no third place");
+    assert!(matches!(full, Error::Full { .. }), "{full}");
+    drop((first, second));
+}
+
+#[test]
+fn adapters_that_are_not_computed_exactly() {
+    let engine =
+        Engine::open(&options("llama-gqa"), Box::new(loam_engine::MemoryRecorder::default()), &mut |_| {}).unwrap();
+    for (folder, field) in [("dora", "use_dora"), ("bias-all", "bias"), ("modules-to-save", "modules_to_save")] {
+        let source = Source::Folder(golden().join("llama-gqa/special").join(folder));
+        let error =
+            engine.load_adapter(folder, &source, Expected::Anything).err().expect("this is refused").to_string();
+        assert!(error.contains(field), "{error}");
+        let uses = vec![AdapterUse { name: folder.to_owned(), weight: 1.0 }];
+        refused(&engine, Generate { adapters: uses, ..request(&prompt(1, 4), &[], 4) }, folder);
+    }
+}
+
+#[test]
+fn the_head_is_adapted_exactly() {
+    let cases = crate::ask::cases();
+    let engine = open(&options("llama-gqa"));
+    engine
+        .load_adapter("lm-head", &Source::Folder(golden().join("llama-gqa/special/lm-head")), Expected::Anything)
+        .unwrap();
+    let case = &cases["models"]["llama-gqa"]["refuse"]["lm-head"]["cases"][0];
+    let tokens = |value: &serde_json::Value| -> Vec<u32> {
+        value.as_array().unwrap().iter().map(|token| token.as_u64().unwrap() as u32).collect()
+    };
+    let expected = tokens(&case["greedy"]);
+    let asked = Generate {
+        prompt_logprobs: true,
+        ..request(&tokens(&case["prompt"]), &[("lm-head", 1.0)], expected.len() as u32)
+    };
+    let said = all(&engine, vec![asked]).remove(0);
+    assert_eq!(said.one().tokens, expected);
+    for (got, wanted) in said.prompt_logprobs.iter().zip(case["prompt_logprobs"].as_array().unwrap()) {
+        let wanted = wanted.as_f64().unwrap();
+        assert!((f64::from(*got) - wanted).abs() <= 2e-3 * wanted.abs().max(1.0), "{got} for {wanted}");
+    }
+}
