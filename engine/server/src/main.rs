@@ -1,7 +1,8 @@
-//! `loam`: the one server program. So far it keeps ledgers.
+//! `loam`: the one server program. So far it answers requests from files, and keeps ledgers.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a program speaks to whoever runs it")]
 
+mod generate;
 mod ledger;
 
 use std::process::ExitCode;
@@ -18,13 +19,18 @@ struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    /// Answer requests: one for a person to read, or a file of them side by side.
+    Generate(Box<generate::Arguments>),
     /// Keep a ledger: make one, append to it, prove, export, examine.
     Ledger(ledger::Arguments),
 }
 
 fn main() -> ExitCode {
-    let Command::Ledger(arguments) = Arguments::parse().command;
-    match ledger::run(&arguments) {
+    let outcome = match Arguments::parse().command {
+        Command::Generate(arguments) => generate::run(&arguments),
+        Command::Ledger(arguments) => ledger::run(&arguments),
+    };
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             eprintln!("loam: {error:#}");

@@ -1,0 +1,191 @@
+//! `loam generate`: one engine, some requests, their answers; no server and no ledger.
+
+mod lines;
+mod person;
+mod progress;
+
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
+use loam_engine::adapter::{Expected, Source};
+use loam_engine::request::{AdapterUse, ChatPrompt, Generate, Prompt};
+use loam_engine::{DType, Engine, LoadFormat, MemoryRecorder, OpenOptions};
+
+/// What `loam generate` takes.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// An adapter: a PEFT folder under a name to ask for it by, or `dummy:SEED` for one of random weights. A request
+    /// that is given on the command line uses all of them, at weight 1.
+    #[arg(long = "adapter", value_name = "NAME=DIR", value_parser = named)]
+    adapters: Vec<(String, String)>,
+    #[command(flatten)]
+    prompt: PromptArguments,
+    /// Tokens to answer with at most; up to the model's length where absent.
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<u32>,
+    /// 0 takes the most probable token; the model's own default where absent.
+    #[arg(long, value_name = "T")]
+    temperature: Option<f32>,
+    /// The same seed gives the same answer.
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// One JSON line for each answer, instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which model, and on what.
+#[derive(Args)]
+pub(crate) struct ModelArguments {
+    /// A folder as Hugging Face has them: config.json, safetensors, tokenizer.json.
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// What computes.
+    #[arg(long, value_name = "D", value_enum, default_value_t = Device::Auto)]
+    device: Device,
+    /// What activations, keys and values are kept as.
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t = Type::Bf16)]
+    dtype: Type,
+    /// Where the weights come from: the folder's files, or random ones of the same shape.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Auto)]
+    load_format: Format,
+    /// Threads that compute; as many as the processor runs at once where absent.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZero<usize>>,
+    /// Positions of the longest request; the model's own where absent.
+    #[arg(long, value_name = "N")]
+    max_model_len: Option<usize>,
+    /// Adapters that one step can use.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    max_loras: usize,
+    /// MiB for keys and values.
+    #[arg(long, value_name = "MIB")]
+    kv_cache_mib: Option<usize>,
+    /// Rows that one step computes at most.
+    #[arg(long, value_name = "N")]
+    max_num_batched_tokens: Option<usize>,
+}
+
+/// What is asked.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct PromptArguments {
+    /// Text to go on from.
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// A file of messages, as JSON: [{"role": "user", "content": "..."}], rendered by the model's chat template.
+    #[arg(long, value_name = "FILE")]
+    chat: Option<PathBuf>,
+    /// Token ids to go on from, as 1,2,3.
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    prompt_tokens: Option<Vec<u32>>,
+    /// A file of requests, one JSON object a line, all answered side by side.
+    #[arg(long, value_name = "FILE.jsonl")]
+    requests: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Device {
+    Auto,
+    Cpu,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Type {
+    F32,
+    Bf16,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Auto,
+    Dummy,
+}
+
+fn named(argument: &str) -> Result<(String, String), String> {
+    match argument.split_once('=') {
+        Some((name, source)) if !name.is_empty() && !source.is_empty() => Ok((name.to_owned(), source.to_owned())),
+        _ => Err("write NAME=DIR".to_owned()),
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    // What can be refused without a model is refused before one is loaded.
+    let asked = Asked::read(arguments)?;
+    let engine = arguments.model.open()?;
+    for (name, source) in &arguments.adapters {
+        let source = Source::parse(source)?;
+        // Read whole at once: an adapter that is refused is named before anything is answered.
+        engine.load_adapter(name, &source, Expected::Anything).with_context(|| format!("adapter {name}"))?;
+    }
+    let code = match asked {
+        Asked::One(request) if arguments.json => lines::answer(&engine, vec![("0".to_owned(), *request)])?,
+        Asked::One(request) => person::answer(&engine, *request)?,
+        Asked::Many(requests) => lines::answer(&engine, requests)?,
+    };
+    engine.stop()?;
+    Ok(code)
+}
+
+/// What is asked of the engine.
+enum Asked {
+    One(Box<Generate>),
+    Many(Vec<(String, Generate)>),
+}
+
+impl Asked {
+    fn read(arguments: &Arguments) -> anyhow::Result<Self> {
+        let prompt = match &arguments.prompt {
+            PromptArguments { requests: Some(path), .. } => return Ok(Self::Many(lines::read(path)?)),
+            PromptArguments { prompt: Some(text), .. } => Prompt::Text(text.clone()),
+            PromptArguments { chat: Some(path), .. } => Prompt::Chat(messages(path)?),
+            PromptArguments { prompt_tokens: Some(tokens), .. } => Prompt::Tokens(tokens.clone()),
+            _ => bail!("say what to answer: --prompt, --chat, --prompt-tokens or --requests"),
+        };
+        let adapters = arguments.adapters.iter().map(|(name, _)| AdapterUse { name: name.clone(), weight: 1.0 });
+        let mut request =
+            Generate { prompt, adapters: adapters.collect(), max_tokens: arguments.max_tokens, ..Generate::default() };
+        request.sampling.temperature = arguments.temperature;
+        request.sampling.seed = arguments.seed;
+        Ok(Self::One(Box::new(request)))
+    }
+}
+
+fn messages(path: &Path) -> anyhow::Result<ChatPrompt> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    Ok(ChatPrompt::parse(&text).with_context(|| path.display().to_string())?)
+}
+
+impl ModelArguments {
+    /// Loads the model, showing how far it is to whoever watches.
+    pub(crate) fn open(&self) -> anyhow::Result<Engine> {
+        let (Device::Auto | Device::Cpu) = self.device;
+        let mut options = OpenOptions::new(&self.model);
+        options.dtype = match self.dtype {
+            Type::F32 => DType::F32,
+            Type::Bf16 => DType::Bf16,
+        };
+        options.load_format = match self.load_format {
+            Format::Auto => LoadFormat::Files,
+            Format::Dummy => LoadFormat::Dummy { seed: 0 },
+        };
+        options.threads = self.threads;
+        options.positions_max = self.max_model_len;
+        options.slots = self.max_loras;
+        if let Some(mib) = self.kv_cache_mib {
+            options.kv_bytes = mib << 20;
+        }
+        if let Some(rows) = self.max_num_batched_tokens {
+            options.step_tokens_max = rows;
+        }
+        let mut bar = progress::Bar::new("weights");
+        let engine = Engine::open(&options, Box::new(MemoryRecorder::default()), &mut |progress| bar.show(progress));
+        bar.end();
+        Ok(engine?)
+    }
+}
