@@ -85,6 +85,14 @@ impl Aliases {
         self.contents.get(&id).is_some_and(|content| content.pins > 0)
     }
 
+    /// All that have a pinned name.
+    pub(super) fn pinned(&self) -> Vec<AdapterId> {
+        let mut ids: Vec<AdapterId> = self.names.values().filter(|named| named.pinned).map(|named| named.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
     /// A new content, not yet read and without a name: name it before anything else is asked.
     pub(super) fn add(&mut self, source: Arc<Source>) -> Result<AdapterId, Error> {
         if self.contents.len() >= ADAPTERS_MAX {

@@ -78,6 +78,8 @@ pub struct Loaded {
     pub adapter: Arc<HostAdapter>,
     /// False if the name stood for it before.
     pub changed: bool,
+    /// What the name stood for until now, where that was something else.
+    pub before: Option<AdapterId>,
 }
 
 /// A name, for people.
@@ -142,7 +144,7 @@ impl Catalog {
         let current = aliases.find(name).map(|(id, _)| id);
         if let Some(id) = current.filter(|_| aliases.generation_of(name) == Some(generation)) {
             aliases.found_at(id, Arc::new(source.clone()), stamp);
-            return Ok(Loaded { id, adapter, changed: false });
+            return Ok(Loaded { id, adapter, changed: false, before: None });
         }
         // A name that was registered for this source is read here for the first time.
         let unread = current.filter(|id| {
@@ -152,7 +154,7 @@ impl Catalog {
         if let Some(id) = unread.filter(|_| !matches!(expected, Expected::Generation(_))) {
             aliases.read(id, generation, stamp);
             let (id, _) = aliases.find(name).expect("reading takes no name away");
-            return Ok(Loaded { id, adapter, changed: false });
+            return Ok(Loaded { id, adapter, changed: false, before: None });
         }
         expect(&aliases, name, expected)?;
         let known = aliases.known_with(&generation);
@@ -160,12 +162,12 @@ impl Catalog {
             Some(id) => id,
             None => aliases.add(Arc::new(source.clone()))?,
         };
-        aliases.name(name, id);
+        let before = aliases.name(name, id);
         match known {
             Some(_) => aliases.found_at(id, Arc::new(source.clone()), stamp),
             None => aliases.read(id, generation, stamp),
         }
-        Ok(Loaded { id, adapter, changed: true })
+        Ok(Loaded { id, adapter, changed: true, before })
     }
 
     /// Takes a name away. New requests do not find it; requests in flight end as they began.
@@ -237,6 +239,11 @@ impl Catalog {
     /// Whether an id is to stay resident.
     pub fn is_pinned(&self, id: AdapterId) -> bool {
         self.shared.lock().is_pinned(id)
+    }
+
+    /// All ids that are to stay resident. A pin moves with its name: by reloads, and where two contents turn out to be one.
+    pub fn pinned(&self) -> Vec<AdapterId> {
+        self.shared.lock().pinned()
     }
 
     /// One name.

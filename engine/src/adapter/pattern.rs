@@ -9,7 +9,7 @@ use fancy_regex::{Regex, RegexBuilder};
 const PATTERN_BYTES_MAX: usize = 16 * 1024;
 
 /// Steps of one match, after which a pattern counts as hostile.
-const BACKTRACKS_MAX: usize = 50_000;
+const BACKTRACKS_MAX: usize = 10_000;
 
 /// Bytes that a compiled pattern may take.
 const COMPILED_BYTES_MAX: usize = 1 << 20;
@@ -53,6 +53,11 @@ impl Ending {
 
     fn pattern(key: &str) -> Result<Self, String> {
         compile(key, &format!(r"\A(?:(.*\.)?({key})$)")).map(|regex| Self::Pattern(Box::new(regex)))
+    }
+
+    /// Whether it is more than a name.
+    pub(super) const fn is_pattern(&self) -> bool {
+        matches!(self, Self::Pattern(_))
     }
 
     /// Whether `path` ends so.
@@ -200,4 +205,56 @@ fn check_escape(rest: &str, in_class: bool) -> Result<usize, String> {
 fn strange(rest: &str, characters: usize) -> String {
     let found: String = rest.chars().take(characters).collect();
     format!("{found:?} has no certain meaning in it")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        // A finding becomes a named test; no file of seeds stays behind.
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// The short way for plain keys is a short way, and nothing else.
+        #[test]
+        fn plain_keys_match_as_their_patterns_do(key in r"\^?[a-c_.0-]{0,6}", path in "[a-c_.0-]{0,8}") {
+            let plain = Ending::new(&key).unwrap();
+            prop_assert!(!plain.is_pattern());
+            let pattern = Ending::pattern(&key).unwrap();
+            prop_assert_eq!(plain.matches(&path).unwrap(), pattern.matches(&path).unwrap());
+        }
+
+        /// As `.*?\.[^.]*\.(\d+)\.` finds it from the start.
+        #[test]
+        fn the_first_number_is_the_first_that_a_pattern_finds(path in "[a.07]{0,12}") {
+            let regex = Regex::new(r"\A.*?\.[^.]*\.(\d+)\.").unwrap();
+            let captures = regex.captures(&path).unwrap();
+            let found = captures.map(|captures| captures.get(1).unwrap().as_str().parse().unwrap());
+            prop_assert_eq!(first_number(&path), found);
+        }
+
+        /// Whatever is written there is compiled or refused, and what is compiled is matched or given up.
+        #[test]
+        fn no_pattern_brings_the_reader_down(pattern in r"[ab.*+?|()\[\]{}\\^$1,&:=!<P-]{0,24}") {
+            if let Ok(whole) = Whole::new(&pattern) {
+                let _ = whole.matches("a.b.1.ab");
+            }
+            if let Ok(ending) = Ending::new(&pattern) {
+                let _ = ending.matches("a.b.1.ab");
+            }
+            if let Ok(layer) = LayerOf::new(&pattern) {
+                let _ = layer.find("a.b.1.ab");
+            }
+        }
+    }
+
+    #[test]
+    fn patterns_nested_without_end_are_refused() {
+        for (open, close) in [("(", ")"), ("(?:", ")*"), ("(?=", ")"), ("(?>", ")"), ("(?<!", ")"), ("a|(", ")")] {
+            let pattern = format!("{}a{}", open.repeat(3000), close.repeat(3000));
+            assert!(Whole::new(&pattern).is_err(), "{open}");
+        }
+    }
 }

@@ -14,7 +14,10 @@ pub const CONFIG_FILE: &str = "adapter_config.json";
 pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 /// Keys of `rank_pattern` or `alpha_pattern`.
-const PATTERN_KEYS_MAX: usize = 4096;
+const KEYS_MAX: usize = 4096;
+
+/// Those of them that are more than names.
+const PATTERNS_MAX: usize = 256;
 
 /// A LoRA's configuration: which linears it adds to, at which ranks, and how much.
 #[derive(Clone, Debug)]
@@ -187,21 +190,27 @@ impl Fields<'_> {
     ) -> Result<Vec<(Ending, T)>, Error> {
         let pairs = match self.found(field) {
             None => return Ok(Vec::new()),
-            Some(Json::Map(pairs)) if pairs.len() <= PATTERN_KEYS_MAX => pairs,
+            Some(Json::Map(pairs)) if pairs.len() <= KEYS_MAX => pairs,
             Some(found) => {
-                return Err(self.refuse(
-                    field,
-                    found.to_string(),
-                    format!("an object of {PATTERN_KEYS_MAX} keys or fewer"),
-                ));
+                let allowed = format!("an object of {KEYS_MAX} keys or fewer");
+                return Err(self.refuse(field, found.to_string(), allowed));
             }
         };
-        let pair = |(key, value): &(String, Json)| {
-            let why =
-                |reason: String| self.refuse(field, format!("keyed {key:?}"), format!("keyed by patterns; {reason}"));
-            Ok((Ending::new(key).map_err(why)?, read(self, field, value)?))
-        };
-        pairs.iter().map(pair).collect()
+        let mut endings = Vec::with_capacity(pairs.len());
+        let mut patterns = 0;
+        for (key, value) in pairs {
+            let ending = Ending::new(key).map_err(|reason| {
+                let key = Json::Text(key.clone());
+                self.refuse(field, format!("keyed {key}"), format!("keyed by patterns; {reason}"))
+            })?;
+            patterns += usize::from(ending.is_pattern());
+            if patterns > PATTERNS_MAX {
+                let allowed = format!("keyed by names, and by {PATTERNS_MAX} patterns or fewer");
+                return Err(self.refuse(field, "keyed by more patterns than that", allowed));
+            }
+            endings.push((ending, read(self, field, value)?));
+        }
+        Ok(endings)
     }
 
     fn names(&self, field: &str) -> Result<Option<Names>, Error> {
@@ -243,7 +252,7 @@ impl Fields<'_> {
         let Some(value) = self.found(FIELD) else {
             return match patterns.first() {
                 None => Ok(None),
-                Some(first) => Err(self.refuse(PATTERN, format!("{first:?}"), "null without `layers_to_transform`")),
+                Some(_) => Err(self.refuse(PATTERN, "given alone", "null without `layers_to_transform`")),
             };
         };
         if !matches!(targets, Names::Listed(_)) {
@@ -257,8 +266,8 @@ impl Fields<'_> {
         let wanted =
             wanted.ok_or_else(|| self.refuse(FIELD, value.to_string(), "a layer's number or a list of them"))?;
         let pattern = |pattern: &str| {
-            let why = |reason: String| self.refuse(PATTERN, format!("{pattern:?}"), format!("a pattern; {reason}"));
-            LayerOf::new(pattern).map_err(why)
+            let shown = Json::Text(pattern.to_owned()).to_string();
+            LayerOf::new(pattern).map_err(|reason| self.refuse(PATTERN, shown, format!("a pattern; {reason}")))
         };
         let patterns = patterns.into_iter().map(pattern).collect::<Result<Vec<_>, _>>()?;
         // An empty list chooses all, as if it were not there.

@@ -1,4 +1,7 @@
 //! Which modules an adapter adds to, each at its rank and scale: PEFT's rules over a model's sites.
+//!
+//! Where a model's embedding is its head too, an adapter for one of them adds to that one only: PEFT does the same as long
+//! as `ensure_weight_tying` is off, and on, it is refused.
 
 use std::collections::HashSet;
 

@@ -342,4 +342,12 @@ fn a_pattern_that_never_ends_is_refused() {
     check_refused(&format!(r#""alpha_pattern": {{"{hostile}": 3}}"#), "alpha_pattern");
     let long = "x".repeat(20_000);
     check_refused(&format!(r#""target_modules": "{long}""#), "target_modules");
+    let keys = |count: usize, key: &str| {
+        let keys: Vec<String> = (0..count).map(|number| format!(r#""{key}{number}": 3"#)).collect();
+        format!(r#""rank_pattern": {{{}}}"#, keys.join(","))
+    };
+    check(&keys(4096, "name"), "0q 1q 2q");
+    check_refused(&keys(4097, "name"), "rank_pattern");
+    check(&keys(256, "[n]ame"), "0q 1q 2q");
+    check_refused(&keys(257, "[n]ame"), "rank_pattern");
 }
