@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use loam_engine::adapter::{Expected, Source};
+use loam_engine::json::Json;
 use loam_engine::request::{AdapterUse, ChatPrompt, Generate, Prompt};
 use loam_engine::{DType, Engine, LoadFormat, MemoryRecorder, OpenOptions};
 
@@ -156,9 +157,14 @@ impl Asked {
     }
 }
 
+/// A file of messages: the array itself, or an object with `messages` and, where a template takes them, `tools`.
 fn messages(path: &Path) -> anyhow::Result<ChatPrompt> {
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    Ok(ChatPrompt::parse(&text).with_context(|| path.display().to_string())?)
+    let place = || path.display().to_string();
+    let text = std::fs::read_to_string(path).with_context(place)?;
+    let json = Json::parse(&text).with_context(place)?;
+    let field = |name| json.find(name).cloned();
+    let messages = field("messages").unwrap_or_else(|| json.clone());
+    Ok(ChatPrompt { messages, tools: field("tools"), documents: field("documents"), ..ChatPrompt::default() })
 }
 
 impl ModelArguments {
