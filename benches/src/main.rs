@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a program speaks to whoever runs it")]
 
+mod engine;
 mod kernels;
 mod ledger;
 mod results;
@@ -24,6 +25,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The engine on the CPU: prefill and decode with none, one and eight adapters.
+    Engine(engine::Arguments),
     /// The kernels: linears, adapters, attention, sampling, each beside the machine's roof.
     Kernels(kernels::Arguments),
     /// The ledger: appends, acknowledgements, receipts, proofs, audit, bytes.
@@ -33,6 +36,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let figures = match &arguments.command {
+        Command::Engine(arguments) => engine::run(arguments)?,
         Command::Kernels(arguments) => kernels::run(arguments)?,
         Command::Ledger(arguments) => ledger::run(arguments)?,
     };
