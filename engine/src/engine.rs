@@ -182,8 +182,13 @@ impl Engine {
 
     /// Asks for an answer and returns its messages.
     pub fn generate(&self, request: Generate) -> Result<Stream, Error> {
+        self.generate_recorded(request, RequestFacts::default())
+    }
+
+    /// As [`Engine::generate`], with what the record says of the request beside its tenant.
+    pub fn generate_recorded(&self, request: Generate, facts: RequestFacts) -> Result<Stream, Error> {
         let (sender, events) = mpsc::channel();
-        let handle = self.submit(request, Box::new(move |event| sender.send(event).is_ok()))?;
+        let handle = self.submit_recorded(request, facts, Box::new(move |event| sender.send(event).is_ok()))?;
         Ok(Stream { events, handle })
     }
 

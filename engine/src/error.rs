@@ -66,6 +66,8 @@ pub enum Error {
     Refused(#[from] crate::scheduler::Refused),
     #[error("{what} is full: {limit}; try again later")]
     Full { what: &'static str, limit: usize },
+    #[error(transparent)]
+    Record(#[from] crate::recorder::RecordFailed),
     #[error("the engine has stopped: {reason}")]
     Stopped { reason: String },
 

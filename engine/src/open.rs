@@ -7,13 +7,14 @@ use std::sync::Arc;
 use loam_kernels::Cpu;
 use loam_kernels::cpu::CpuOptions;
 use loam_kernels::layout::{DType, KvShape};
+use loam_ledger_core::Hash;
 
 use crate::adapter::{BaseTensors, Catalog, CatalogOptions, Way};
 use crate::delivery::DeliveryMode;
 use crate::engine::{Engine, EngineParts, Mode};
 use crate::error::Error;
 use crate::model::{Decoder, ModelConfig, Progress, Residence, Sites, Weights};
-use crate::recorder::Recorder;
+use crate::recorder::{RecordFailed, Recorder};
 use crate::request::CHOICES_MAX;
 use crate::runner::{Runner, RunnerOptions};
 use crate::scheduler::SchedulerOptions;
@@ -106,6 +107,15 @@ impl Engine {
         recorder: Box<dyn Recorder>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, Error> {
+        Self::open_recorded(options, |_| Ok(recorder), progress)
+    }
+
+    /// As [`Engine::open`], for a record that says which base model it is of: `record` is told the digest.
+    pub fn open_recorded(
+        options: &OpenOptions,
+        record: impl FnOnce(Hash) -> Result<Box<dyn Recorder>, RecordFailed>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, Error> {
         let config = ModelConfig::read(&options.model)?;
         let shape = config.shape;
         let text = Text::read(&options.model, shape.vocabulary)?;
@@ -155,7 +165,7 @@ impl Engine {
         };
         Self::new(EngineParts {
             executor: Box::new(executor),
-            recorder,
+            recorder: record(base)?,
             catalog,
             text,
             base,

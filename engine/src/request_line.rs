@@ -54,6 +54,9 @@ pub struct AnswerLine {
     pub text: Option<String>,
     /// Why the answer ended: see [`finish_reason`].
     pub finish_reason: &'static str,
+    /// The name by which the request's receipt is asked for, where a ledger keeps the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<String>,
     /// Of each token of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<Vec<TokenLine>>,

@@ -84,13 +84,13 @@ impl Text {
     }
 
     /// Begins an answer of a given form.
-    pub fn constrain(&self, constraint: &Constraint) -> Result<Box<ConstraintState>, Error> {
+    pub fn constrain(&self, constraint: &Constraint) -> Result<ConstraintState, Error> {
         let tokenizer = self.needed(constraint.field())?;
         let factory = self.constraints.get_or_init(|| {
             ConstraintFactory::new(tokenizer, &self.eos, self.vocabulary).map_err(|error| error.to_string())
         });
         match factory {
-            Ok(factory) => factory.begin(constraint).map(Box::new),
+            Ok(factory) => factory.begin(constraint),
             Err(reason) => Err(Error::Constraint { reason: reason.clone() }),
         }
     }

@@ -4,6 +4,7 @@
 
 mod generate;
 mod ledger;
+mod recorder;
 
 use std::process::ExitCode;
 

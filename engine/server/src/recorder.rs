@@ -12,7 +12,7 @@ use loam_ledger_core::commitment::{What, token_bytes};
 use loam_ledger_core::row::{Completion, Row, Usage};
 
 /// One boot of an engine, recorded.
-pub struct LedgerRecorder {
+pub(crate) struct LedgerRecorder {
     ledger: Arc<Ledger>,
     /// None once it stopped.
     writer: Option<Writer>,
@@ -30,7 +30,7 @@ struct Begun {
 
 impl LedgerRecorder {
     /// Records a boot that just began.
-    pub fn new(ledger: Arc<Ledger>, writer: Writer) -> Self {
+    pub(crate) fn new(ledger: Arc<Ledger>, writer: Writer) -> Self {
         Self { ledger, writer: Some(writer), next: 1, requests: HashMap::new(), keys: 0 }
     }
 

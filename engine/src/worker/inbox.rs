@@ -52,7 +52,7 @@ pub(crate) struct Admitted {
     pub(crate) stops: Stops,
     pub(crate) detokenizer: Option<Detokenizer>,
     /// One for each choice, where a form is asked for.
-    pub(crate) forms: Vec<Box<ConstraintState>>,
+    pub(crate) forms: Vec<ConstraintState>,
     pub(crate) output_tokens_max: u32,
     pub(crate) choices: u32,
     /// Whether each draw waits for a mask.

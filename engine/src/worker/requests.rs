@@ -122,7 +122,7 @@ impl Worker {
             let account = Account::new(key, choice, pairs.clone());
             running.answers.insert(choice, answer_of(&admitted, id, choice, account));
             if let Some(form) = forms.next() {
-                self.masks.ask(id, form, None);
+                self.masks.ask(id, Box::new(form), None);
             }
         }
         running._references = admitted.adapters.drain(..).map(|mixed| mixed.reference).collect();

@@ -4,15 +4,23 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use anyhow::Context as _;
+use loam_engine::recorder::RequestFacts;
 use loam_engine::request::Generate;
 use loam_engine::request_line::{self, AnswerLine, LINE_BYTES_MAX, TokenLine, UsageLine};
 use loam_engine::{Engine, Event, Finished, TokensEvent};
 
+/// A request, its id, and its bytes as they were read.
+pub(super) struct Asked {
+    pub(super) id: String,
+    pub(super) request: Generate,
+    pub(super) bytes: Arc<[u8]>,
+}
+
 /// Reads a file of requests, naming the line of the first that is refused.
-pub(super) fn read(path: &Path) -> anyhow::Result<Vec<(String, Generate)>> {
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<Asked>> {
     let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
     let mut reader = BufReader::new(file);
     let mut requests = Vec::new();
@@ -26,22 +34,25 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<(String, Generate)>> {
         }
         let line = std::str::from_utf8(&line).with_context(place)?.trim();
         if !line.is_empty() {
-            requests.push(request_line::parse(line).with_context(place)?);
+            let (id, request) = request_line::parse(line).with_context(place)?;
+            requests.push(Asked { id, request, bytes: line.as_bytes().into() });
         }
     }
     Ok(requests)
 }
 
 /// Asks for everything at once, and writes each answer when it is whole.
-pub(super) fn answer(engine: &Engine, requests: Vec<(String, Generate)>) -> anyhow::Result<ExitCode> {
+pub(super) fn answer(engine: &Engine, requests: Vec<Asked>) -> anyhow::Result<ExitCode> {
     let (sender, events) = mpsc::channel();
     let mut running = Vec::new();
     let mut failed = 0;
     let mut out = std::io::stdout().lock();
-    for (number, (id, request)) in requests.into_iter().enumerate() {
+    for (number, Asked { id, request, bytes }) in requests.into_iter().enumerate() {
         running.push(Collected::new(id, &request, engine.text().tokenizer().is_some()));
         let sender = sender.clone();
-        if let Err(error) = engine.submit(request, Box::new(move |event| sender.send((number, event)).is_ok())) {
+        let facts = RequestFacts { request_bytes: bytes, ..RequestFacts::default() };
+        let sink = Box::new(move |event| sender.send((number, event)).is_ok());
+        if let Err(error) = engine.submit_recorded(request, facts, sink) {
             failed += 1;
             eprintln!("loam: request {}: {error}", running[number].id);
         }
@@ -70,6 +81,7 @@ struct Collected {
     with_logprobs: bool,
     with_text: bool,
     prompt: Vec<u32>,
+    receipt: Option<String>,
     prompt_logprobs: Option<Vec<f32>>,
     logits_last: Option<Vec<f32>>,
     wants_prompt_logprobs: bool,
@@ -84,6 +96,7 @@ impl Collected {
             with_logprobs: request.logprobs.is_some(),
             with_text,
             prompt: Vec::new(),
+            receipt: None,
             prompt_logprobs: None,
             logits_last: None,
             wants_prompt_logprobs: request.prompt_logprobs,
@@ -94,7 +107,10 @@ impl Collected {
     /// Takes an event; the answer that is whole with it.
     fn take(&mut self, event: Event) -> Result<Option<AnswerLine>, loam_engine::Failure> {
         match event {
-            Event::Started(started) => self.prompt = started.prompt.to_vec(),
+            Event::Started(started) => {
+                self.prompt = started.prompt.to_vec();
+                self.receipt = started.name.map(|name| name.to_hex());
+            }
             Event::Prompt(scores) => {
                 let tokens = scores.tokens.iter().map(|chosen| chosen.log_probability);
                 self.prompt_logprobs = self.wants_prompt_logprobs.then(|| tokens.collect());
@@ -131,6 +147,7 @@ impl Collected {
         line.id.clone_from(&self.id);
         line.choice = self.several.then_some(finished.choice);
         line.prompt_tokens.clone_from(&self.prompt);
+        line.receipt.clone_from(&self.receipt);
         line.finish_reason = request_line::finish_reason(finished.finish);
         if finished.choice == 0 {
             line.prompt_logprobs = self.prompt_logprobs.take();

@@ -1,5 +1,6 @@
 //! `loam generate`: one engine, some requests, their answers; no server and no ledger.
 
+mod kept;
 mod lines;
 mod person;
 mod progress;
@@ -7,13 +8,16 @@ mod progress;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use loam_engine::adapter::{Expected, Source};
 use loam_engine::json::Json;
+use loam_engine::recorder::Recorder;
 use loam_engine::request::{AdapterUse, ChatPrompt, Generate, Prompt};
 use loam_engine::{DType, Engine, LoadFormat, MemoryRecorder, OpenOptions};
+use loam_ledger::Ledger;
 
 /// What `loam generate` takes.
 #[derive(Args)]
@@ -35,6 +39,10 @@ pub(crate) struct Arguments {
     /// The same seed gives the same answer.
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
+    /// Keep the record in this ledger, made where it is not there yet, so that answers have receipts; without it nothing
+    /// is kept.
+    #[arg(long, value_name = "DIR")]
+    ledger: Option<PathBuf>,
     /// One JSON line for each answer, instead of text.
     #[arg(long)]
     json: bool,
@@ -117,51 +125,53 @@ fn named(argument: &str) -> Result<(String, String), String> {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // What can be refused without a model is refused before one is loaded.
-    let asked = Asked::read(arguments)?;
-    let engine = arguments.model.open()?;
+    let asked = asked(arguments)?;
+    let ledger = arguments.ledger.as_deref().map(kept::open).transpose()?;
+    let engine = arguments.model.open(ledger.as_ref())?;
     for (name, source) in &arguments.adapters {
-        let source = Source::parse(source)?;
         // Read whole at once: an adapter that is refused is named before anything is answered.
-        engine.load_adapter(name, &source, Expected::Anything).with_context(|| format!("adapter {name}"))?;
+        let loaded = engine.load_adapter(name, &Source::parse(source)?, Expected::Anything);
+        loaded.with_context(|| format!("adapter {name}"))?;
     }
     let code = match asked {
-        Asked::One(request) if arguments.json => lines::answer(&engine, vec![("0".to_owned(), *request)])?,
-        Asked::One(request) => person::answer(&engine, *request)?,
+        Asked::One(asked) if arguments.json => lines::answer(&engine, vec![*asked])?,
+        Asked::One(asked) => person::answer(&engine, asked.request, asked.bytes)?,
         Asked::Many(requests) => lines::answer(&engine, requests)?,
     };
     engine.stop()?;
+    ledger.map_or(Ok(()), kept::close)?;
     Ok(code)
 }
 
 /// What is asked of the engine.
 enum Asked {
-    One(Box<Generate>),
-    Many(Vec<(String, Generate)>),
+    One(Box<lines::Asked>),
+    Many(Vec<lines::Asked>),
 }
 
-impl Asked {
-    fn read(arguments: &Arguments) -> anyhow::Result<Self> {
-        let prompt = match &arguments.prompt {
-            PromptArguments { requests: Some(path), .. } => return Ok(Self::Many(lines::read(path)?)),
-            PromptArguments { prompt: Some(text), .. } => Prompt::Text(text.clone()),
-            PromptArguments { chat: Some(path), .. } => Prompt::Chat(messages(path)?),
-            PromptArguments { prompt_tokens: Some(tokens), .. } => Prompt::Tokens(tokens.clone()),
-            _ => bail!("say what to answer: --prompt, --chat, --prompt-tokens or --requests"),
-        };
-        let adapters = arguments.adapters.iter().map(|(name, _)| AdapterUse { name: name.clone(), weight: 1.0 });
-        let mut request =
-            Generate { prompt, adapters: adapters.collect(), max_tokens: arguments.max_tokens, ..Generate::default() };
-        request.sampling.temperature = arguments.temperature;
-        request.sampling.seed = arguments.seed;
-        Ok(Self::One(Box::new(request)))
-    }
+fn asked(arguments: &Arguments) -> anyhow::Result<Asked> {
+    let ids = |tokens: &[u32]| tokens.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let (prompt, bytes) = match &arguments.prompt {
+        PromptArguments { requests: Some(path), .. } => return Ok(Asked::Many(lines::read(path)?)),
+        PromptArguments { prompt: Some(text), .. } => (Prompt::Text(text.clone()), text.clone()),
+        PromptArguments { chat: Some(path), .. } => {
+            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            (Prompt::Chat(messages(path, &text)?), text)
+        }
+        PromptArguments { prompt_tokens: Some(tokens), .. } => (Prompt::Tokens(tokens.clone()), ids(tokens)),
+        _ => bail!("say what to answer: --prompt, --chat, --prompt-tokens or --requests"),
+    };
+    let adapters = arguments.adapters.iter().map(|(name, _)| AdapterUse { name: name.clone(), weight: 1.0 });
+    let mut request =
+        Generate { prompt, adapters: adapters.collect(), max_tokens: arguments.max_tokens, ..Generate::default() };
+    request.sampling.temperature = arguments.temperature;
+    request.sampling.seed = arguments.seed;
+    Ok(Asked::One(Box::new(lines::Asked { id: "0".to_owned(), request, bytes: bytes.into_bytes().into() })))
 }
 
 /// A file of messages: the array itself, or an object with `messages` and, where a template takes them, `tools`.
-fn messages(path: &Path) -> anyhow::Result<ChatPrompt> {
-    let place = || path.display().to_string();
-    let text = std::fs::read_to_string(path).with_context(place)?;
-    let json = Json::parse(&text).with_context(place)?;
+fn messages(path: &Path, text: &str) -> anyhow::Result<ChatPrompt> {
+    let json = Json::parse(text).with_context(|| path.display().to_string())?;
     let field = |name| json.find(name).cloned();
     let messages = field("messages").unwrap_or_else(|| json.clone());
     Ok(ChatPrompt { messages, tools: field("tools"), documents: field("documents"), ..ChatPrompt::default() })
@@ -169,7 +179,7 @@ fn messages(path: &Path) -> anyhow::Result<ChatPrompt> {
 
 impl ModelArguments {
     /// Loads the model, showing how far it is to whoever watches.
-    pub(crate) fn open(&self) -> anyhow::Result<Engine> {
+    pub(crate) fn open(&self, ledger: Option<&Arc<Ledger>>) -> anyhow::Result<Engine> {
         let (Device::Auto | Device::Cpu) = self.device;
         let mut options = OpenOptions::new(&self.model);
         options.dtype = match self.dtype {
@@ -189,9 +199,20 @@ impl ModelArguments {
         if let Some(rows) = self.max_num_batched_tokens {
             options.step_tokens_max = rows;
         }
+        options.digest_cache = cache_folder().map(|folder| folder.join("loam/digests.json"));
         let mut bar = progress::Bar::new("weights");
-        let engine = Engine::open(&options, Box::new(MemoryRecorder::default()), &mut |progress| bar.show(progress));
+        let record = |base| match ledger {
+            Some(ledger) => kept::record(ledger, base),
+            None => Ok(Box::new(MemoryRecorder::default()) as Box<dyn Recorder>),
+        };
+        let engine = Engine::open_recorded(&options, record, &mut |progress| bar.show(progress));
         bar.end();
         Ok(engine?)
     }
+}
+
+/// Where this user's caches lie; none where the environment does not say.
+fn cache_folder() -> Option<PathBuf> {
+    let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
 }

@@ -5,6 +5,8 @@ mod commands;
 mod completions;
 mod requests;
 
+pub(crate) use requests::random_name;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -1,0 +1,48 @@
+//! A record that lasts: the ledger of `loam generate --ledger`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use loam_engine::recorder::{RecordFailed, Recorder};
+use loam_ledger::{BootInfo, Folder, Ledger, Options};
+use loam_ledger_core::Hash;
+use loam_ledger_core::hash::digest;
+
+use crate::ledger::random_name;
+use crate::recorder::LedgerRecorder;
+
+/// Opens a ledger, or makes one under a name that nobody else has.
+pub(super) fn open(data: &Path) -> anyhow::Result<Arc<Ledger>> {
+    let home = Folder::new(data, None);
+    let place = || data.display().to_string();
+    let ledger = if home.holds_ledger() {
+        Ledger::open(&home, Options::default()).with_context(place)?
+    } else {
+        Ledger::create(&home, &random_name()?, Options::default()).with_context(place)?
+    };
+    if let Some(why) = ledger.read_only() {
+        bail!("{} is open for reading only: {why}", data.display());
+    }
+    Ok(Arc::new(ledger))
+}
+
+/// Begins a boot of this program over a base model.
+pub(super) fn record(ledger: &Arc<Ledger>, base: Hash) -> Result<Box<dyn Recorder>, RecordFailed> {
+    let info = BootInfo {
+        engine: ledger.engine_id(),
+        base,
+        build: digest(env!("CARGO_PKG_VERSION").as_bytes()),
+        config: digest(b"loam generate"),
+    };
+    let writer = ledger.boot(info).map_err(|error| RecordFailed { reason: error.to_string() })?;
+    Ok(Box::new(LedgerRecorder::new(Arc::clone(ledger), writer)))
+}
+
+/// Signs what is there and closes.
+pub(super) fn close(ledger: Arc<Ledger>) -> anyhow::Result<()> {
+    match Arc::into_inner(ledger) {
+        Some(ledger) => Ok(ledger.close()?),
+        None => bail!("the ledger is still in use"),
+    }
+}
