@@ -10,7 +10,7 @@ impl Scheduler {
     /// next one is asked for; sequences may be cancelled in between.
     pub fn schedule(&mut self, now_ms: u64) -> Plan {
         assert!(!self.in_flight, "a plan is computed, or has failed, before the next is made");
-        let mut plan = Plan { ended: std::mem::take(&mut self.ended), ..Plan::default() };
+        let mut plan = Plan::default();
         self.wake_ms = None;
         self.end_overdue(now_ms, &mut plan);
         self.turn_slots(now_ms, &mut plan);
@@ -18,6 +18,12 @@ impl Scheduler {
         self.extend_tables(now_ms, &mut plan);
         self.admit_all(now_ms, &mut plan);
         self.lay_chunks(&mut plan);
+        if !plan.preempted.is_empty() {
+            // What ran with adapters that have become too large beside new pins could not come back.
+            self.end_impossible();
+            plan.preempted.retain(|id| self.live.contains_key(id));
+        }
+        plan.ended.append(&mut self.ended);
         plan.installs = self.pool.installs();
         self.in_flight = !plan.is_empty();
         plan

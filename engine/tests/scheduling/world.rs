@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use loam_engine::adapter::AdapterId;
 use loam_engine::adapter::pool::PoolAction;
-use loam_engine::scheduler::{AdapterCounts, Plan, Scheduler, SchedulerOptions, Sequence, SequenceId, Why};
+use loam_engine::scheduler::{AdapterCounts, Plan, Scheduler, SchedulerOptions, Sequence, SequenceId, TenantId, Why};
 
 use crate::devices::Devices;
 use crate::memory::{Memory, prefixes};
@@ -102,6 +102,8 @@ pub(crate) struct World {
     memory: Memory,
     events: BTreeMap<(u64, u64), Event>,
     event: u64,
+    /// Rows and, twice, tokens; what was computed again is not counted.
+    pub(crate) given: BTreeMap<TenantId, u64>,
     /// Follows from all plans.
     pub(crate) digest: u64,
 }
@@ -123,6 +125,7 @@ impl World {
             memory: Memory::new(options.pages, options.page_tokens),
             events: BTreeMap::new(),
             event: 0,
+            given: BTreeMap::new(),
             digest: seed,
             options,
         }
@@ -435,6 +438,8 @@ impl World {
             let story = self.stories.get_mut(&chunk.id).expect("who lives has a story");
             story.rows += rows;
             story.recomputed += chunk.recomputed_rows;
+            let new = u64::from(rows - chunk.recomputed_rows) + 2 * u64::from(chunk.samples);
+            *self.given.entry(known.asked.tenant).or_default() += new;
             if chunk.samples {
                 let token = drawn(known.digests[known.digests.len() - 1], chunk.id);
                 known.push(token);

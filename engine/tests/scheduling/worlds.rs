@@ -14,7 +14,7 @@ use crate::world::{Event, Pace, World};
 /// So many in the fast tier, fifty times as many in the long one.
 fn seeds(fast: u64) -> std::ops::Range<u64> {
     let long = env::var("LOAM_TEST_TIER").is_ok_and(|tier| tier == "long");
-    0..if long { 50 * fast } else { fast }
+    0..if long { 20 * fast } else { fast }
 }
 
 fn options(random: &mut Random) -> SchedulerOptions {
@@ -131,7 +131,7 @@ fn world(seed: u64) -> World {
 #[test]
 fn every_world_keeps_every_promise_and_ends() {
     let (mut done, mut rows, mut reused, mut recomputed, mut preempted, mut refused) = (0, 0, 0, 0, 0, 0);
-    for seed in seeds(300) {
+    for seed in seeds(1000) {
         let mut world = world(seed);
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run()));
         if let Err(panic) = caught {
