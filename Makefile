@@ -79,6 +79,8 @@ test-long: test fuzz ## every test at full size, then fuzzing; may take hours
 bench: build ## figures, into benches/results/ (some minutes; leave the machine alone meanwhile)
 	@$(SAY) "bench: the kernels, on all cores"
 	@.bin/loam-bench --results benches/results kernels
+	@$(SAY) "bench: the engine, on all cores"
+	@.bin/loam-bench --results benches/results engine
 	@$(SAY) "bench: the ledger, on the disk that this folder lies on"
 	@.bin/loam-bench --results benches/results ledger
 

@@ -25,11 +25,11 @@ pub struct Progress {
 /// Where weights lie while they are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Residence {
-    /// In their files, which must not change meanwhile.
+    /// Copied to memory: slower to start, faster to read, and safe from whoever writes to the files.
     #[default]
-    Mapped,
-    /// Copied to memory: slower to start, faster to read.
     Copied,
+    /// In their files, which must not change meanwhile; other processes share them.
+    Mapped,
 }
 
 /// All tensors of a model.

@@ -99,9 +99,12 @@ pub(crate) struct Said {
     pub(crate) failure: Option<String>,
 }
 
+/// Tokens of each choice, bits of each of their log-probabilities, bits of the logits after the prompt.
+pub(crate) type Invariant = (Vec<Vec<u32>>, Vec<Vec<Vec<u32>>>, Vec<u32>);
+
 impl Said {
     /// What must not depend on who else is there, or on how the work is divided.
-    pub(crate) fn invariant(&self) -> (Vec<Vec<u32>>, Vec<Vec<Vec<u32>>>, Vec<u32>) {
+    pub(crate) fn invariant(&self) -> Invariant {
         let tokens = self.answers.values().map(|answer| answer.tokens.clone()).collect();
         let bits = self.answers.values().map(|answer| answer.bits.clone()).collect();
         (tokens, bits, self.logits.iter().map(|logit| logit.to_bits()).collect())

@@ -19,8 +19,11 @@ fn tokens(value: &Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(|token| token.as_u64().unwrap() as u32).collect()
 }
 
-/// Cases of a model: a name, the case, and the adapters that answer it.
-fn of_model(model: &Value) -> Vec<(String, &Value, Vec<(&str, f64)>)> {
+/// A case's name, the case, and the adapters that answer it.
+type Case<'a> = (String, &'a Value, Vec<(&'a str, f64)>);
+
+/// Cases of a model.
+fn of_model(model: &Value) -> Vec<Case<'_>> {
     let list = |value: &'static str, holder: &'_ Value| -> Vec<usize> {
         (0..holder[value].as_array().unwrap().len()).collect()
     };
@@ -44,7 +47,7 @@ fn of_model(model: &Value) -> Vec<(String, &Value, Vec<(&str, f64)>)> {
     found
 }
 
-fn ask(engine: &Engine, found: &[(String, &Value, Vec<(&str, f64)>)]) -> Vec<crate::ask::Said> {
+fn ask(engine: &Engine, found: &[Case<'_>]) -> Vec<crate::ask::Said> {
     let requests = found.iter().map(|(_, case, adapters)| {
         let length = case["greedy"].as_array().unwrap().len() as u32;
         Generate { prompt_logprobs: true, ..request(&tokens(&case["prompt"]), adapters, length) }

@@ -1,4 +1,5 @@
 //! Whole engines over real files: models and adapters as Transformers and PEFT wrote them, answered through the public API.
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod ask;
 mod goldens;

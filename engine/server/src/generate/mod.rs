@@ -14,6 +14,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use loam_engine::adapter::{Expected, Source};
 use loam_engine::json::Json;
+use loam_engine::model::Residence;
 use loam_engine::recorder::Recorder;
 use loam_engine::request::{AdapterUse, ChatPrompt, Generate, Prompt};
 use loam_engine::{DType, Engine, LoadFormat, MemoryRecorder, OpenOptions};
@@ -63,6 +64,9 @@ pub(crate) struct ModelArguments {
     /// Where the weights come from: the folder's files, or random ones of the same shape.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Auto)]
     load_format: Format,
+    /// Whether weights are copied to memory, which is faster once they are there, or read where their files are mapped.
+    #[arg(long, value_name = "WHERE", value_enum, default_value_t = Where::Copied)]
+    weights: Where,
     /// Threads that compute; as many as the processor runs at once where absent.
     #[arg(long, value_name = "N")]
     threads: Option<NonZero<usize>>,
@@ -102,6 +106,12 @@ struct PromptArguments {
 enum Device {
     Auto,
     Cpu,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Where {
+    Copied,
+    Mapped,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -189,6 +199,10 @@ impl ModelArguments {
         options.load_format = match self.load_format {
             Format::Auto => LoadFormat::Files,
             Format::Dummy => LoadFormat::Dummy { seed: 0 },
+        };
+        options.residence = match self.weights {
+            Where::Copied => Residence::Copied,
+            Where::Mapped => Residence::Mapped,
         };
         options.threads = self.threads;
         options.positions_max = self.max_model_len;
