@@ -272,3 +272,50 @@ impl Tenant {
         (place.priority, self.accounts.level(line), place)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_is_lifted_to_the_least_of_those_present() {
+        let mut accounts: Accounts<u32> = Accounts::default();
+        accounts.enter(&1);
+        accounts.of(&1).given = 100;
+        accounts.enter(&2);
+        assert_eq!(accounts.level(&2), 100);
+        accounts.of(&2).given = 300;
+        accounts.of(&2).owed = 50;
+        accounts.leave(&1);
+        accounts.enter(&3);
+        assert_eq!(accounts.level(&3), 350, "1 is not there");
+        accounts.enter(&1);
+        assert_eq!(accounts.level(&1), 350);
+    }
+
+    #[test]
+    fn who_was_given_more_than_others_keeps_that_while_away() {
+        let mut accounts: Accounts<u32> = Accounts::default();
+        accounts.enter(&1);
+        accounts.enter(&2);
+        accounts.of(&1).given = 500;
+        accounts.leave(&1);
+        accounts.enter(&1);
+        assert_eq!(accounts.level(&1), 500);
+        accounts.leave(&1);
+        accounts.leave(&2);
+        accounts.enter(&3);
+        assert_eq!(accounts.level(&3), 0, "2 left last");
+    }
+
+    #[test]
+    fn accounts_of_the_absent_do_not_pile_up() {
+        let mut accounts: Accounts<u32> = Accounts::default();
+        accounts.enter(&0);
+        for key in 1..1000 {
+            accounts.enter(&key);
+            accounts.leave(&key);
+        }
+        assert!(accounts.accounts.len() <= ABSENT_KEPT + 3, "{}", accounts.accounts.len());
+    }
+}

@@ -262,6 +262,12 @@ impl Scheduler {
         self.pool.all().map(numbers).collect()
     }
 
+    /// What a tenant was given, and is owed by what runs: a row of a prompt and a token each count what the options say.
+    /// Whoever was away has been lifted to the least of the others.
+    pub fn level(&self, tenant: TenantId) -> u64 {
+        self.queue.level(tenant)
+    }
+
     /// A running sequence's page table; of others there is none.
     pub fn table(&self, id: SequenceId) -> &[u32] {
         self.live.get(&id).map_or(&[], |live| &live.pages)

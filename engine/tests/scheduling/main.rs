@@ -4,6 +4,7 @@ mod batches;
 mod bounds;
 mod devices;
 mod memory;
+mod pools;
 mod random;
 mod stories;
 mod world;

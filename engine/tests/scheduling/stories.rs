@@ -266,6 +266,109 @@ fn priorities_order_a_tenants_requests_and_no_others() {
     assert_eq!(order, [4, 5, 3, 2], "among equals who came first, whatever the other claims; then by priority");
 }
 
+/// Lets one run at a time, each for one token, and says in which order they began.
+fn order_of(scheduler: &mut Scheduler, count: usize) -> Vec<u64> {
+    let mut order: Vec<u64> = Vec::new();
+    for now_ms in 0.. {
+        let plan = step(scheduler, now_ms);
+        order.extend(plan.admitted.iter().map(|admitted| admitted.id.0));
+        plan.chunks.iter().for_each(|chunk| scheduler.finish(chunk.id));
+        if order.len() == count {
+            break;
+        }
+    }
+    order
+}
+
+#[test]
+fn who_was_away_has_saved_nothing_up() {
+    let mut scheduler = Scheduler::new(SchedulerOptions { running_max: 1, ..options() });
+    (0..5).for_each(|number| submit(&mut scheduler, asks(number, 20)));
+    order_of(&mut scheduler, 5);
+    for number in [10, 12, 14] {
+        submit(&mut scheduler, asks(number, 20));
+        submit(&mut scheduler, Sequence { tenant: TenantId(1), ..asks(number + 1, 20) });
+    }
+    assert_eq!(order_of(&mut scheduler, 6), [10, 11, 12, 13, 14, 15], "in turns from now on");
+}
+
+#[test]
+fn adapters_of_one_tenant_take_turns_whatever_crowd_one_has() {
+    let mut scheduler = Scheduler::new(SchedulerOptions { running_max: 1, ..options() });
+    (0..4).for_each(|number| submit(&mut scheduler, with(number, 20, &[1])));
+    submit(&mut scheduler, with(10, 20, &[2]));
+    submit(&mut scheduler, with(11, 20, &[2]));
+    load_all(&mut scheduler);
+    assert_eq!(order_of(&mut scheduler, 6), [0, 10, 1, 11, 2, 3]);
+}
+
+#[test]
+fn what_begins_counts_before_it_is_computed() {
+    let mut scheduler = Scheduler::new(SchedulerOptions { running_max: 2, ..options() });
+    submit(&mut scheduler, Sequence { tenant: TenantId(1), ..asks(1, 5) });
+    submit(&mut scheduler, asks(2, 40));
+    submit(&mut scheduler, asks(3, 40));
+    // Both are new; the first comes first, and then the other tenant's prompt of 40 is owed as soon as it begins.
+    assert_eq!(reused(&step(&mut scheduler, 0)), [(1, 0), (2, 0)]);
+    assert_eq!(
+        (scheduler.level(TenantId(0)), scheduler.level(TenantId(1))),
+        (42, 7),
+        "rows, and twice the token drawn"
+    );
+    scheduler.finish(id(1));
+    submit(&mut scheduler, Sequence { tenant: TenantId(1), ..asks(4, 50) });
+    submit(&mut scheduler, Sequence { tenant: TenantId(1), ..asks(5, 50) });
+    scheduler.finish(id(2));
+    assert_eq!(reused(&step(&mut scheduler, 1)), [(3, 0), (4, 0)], "tenant 1 was lifted; each is owed for one");
+    assert!(scheduler.cancel(id(3)));
+    assert_eq!(scheduler.level(TenantId(0)), 42 + 32, "what was computed of it; no more is owed");
+}
+
+#[test]
+fn those_who_run_keep_a_page_to_grow() {
+    let mut scheduler = Scheduler::new(SchedulerOptions { pages: 16, step_tokens_max: 512, ..options() });
+    submit(&mut scheduler, asks(1, 30));
+    submit(&mut scheduler, asks(2, 14 * 16 - 7));
+    assert_eq!(reused(&step(&mut scheduler, 0)), [(1, 0)], "two pages and fourteen, and none to grow");
+    scheduler.finish(id(1));
+    assert_eq!(reused(&step(&mut scheduler, 1)), [(2, 0)]);
+}
+
+#[test]
+fn who_waits_for_a_prefix_is_not_held_up_by_a_reader_that_gave_way() {
+    let limits = SchedulerOptions { pages: 8, step_tokens_max: 8, ..options() };
+    let mut scheduler = Scheduler::new(limits);
+    submit(&mut scheduler, Sequence { output_tokens_max: 90, ..asks(1, 15) });
+    (0..2).for_each(|now_ms| drop(step(&mut scheduler, now_ms)));
+    // Six pages: the last that began, and it gives way when the first needs its third.
+    submit(&mut scheduler, asks(2, 96));
+    submit(&mut scheduler, Sequence { prompt: prompt(2, 96), ..asks(3, 1) });
+    let gave_way = (2..40).find(|now_ms| step(&mut scheduler, *now_ms).preempted == [id(2)]).expect("pages run out");
+    scheduler.cancel(id(2));
+    scheduler.finish(id(1));
+    let plan = step(&mut scheduler, gave_way + 1);
+    assert_eq!(plan.admitted.first().map(|admitted| admitted.id), Some(id(3)));
+}
+
+#[test]
+fn a_claim_that_finds_no_pages_lets_go_of_its_slot() {
+    let times =
+        SchedulerOptions { adapter_wait_ms_max: 100, turn_ms_min: 50, share_wait_ms_max: 1_000_000, ..options() };
+    let mut scheduler = Scheduler::new(SchedulerOptions { pages: 16, slots: 1, step_tokens_max: 512, ..times });
+    // Base of tenant 0 runs on and on; its other request wants all pages, and gets the slot, but no pages.
+    submit(&mut scheduler, Sequence { output_tokens_max: 100, ..asks(1, 4) });
+    submit(&mut scheduler, Sequence { output_tokens_max: 1, ..with(2, 16 * 16, &[1]) });
+    load_all(&mut scheduler);
+    step(&mut scheduler, 0);
+    // Tenant 1 has the claim's rival. It was given less from now on, and could begin.
+    scheduler.submit(Sequence { tenant: TenantId(1), ..with(3, 4, &[2]) }, 10).expect("it is taken");
+    let begun = (1..60).find(|time| {
+        load_all(&mut scheduler);
+        step(&mut scheduler, 10 * time).admitted.iter().any(|admitted| admitted.id == id(3))
+    });
+    assert!(begun.is_some_and(|time| 10 * time <= 300), "{begun:?}");
+}
+
 #[test]
 fn a_cancelled_one_gives_everything_back_at_once_wherever_it_is() {
     let mut scheduler = Scheduler::new(options());

@@ -102,7 +102,7 @@ pub(crate) struct World {
     memory: Memory,
     events: BTreeMap<(u64, u64), Event>,
     event: u64,
-    /// Rows and, twice, tokens; what was computed again is not counted.
+    /// Rows of prompts and, twice, tokens drawn; what was computed again is not counted.
     pub(crate) given: BTreeMap<TenantId, u64>,
     /// Follows from all plans.
     pub(crate) digest: u64,
@@ -438,7 +438,8 @@ impl World {
             let story = self.stories.get_mut(&chunk.id).expect("who lives has a story");
             story.rows += rows;
             story.recomputed += chunk.recomputed_rows;
-            let new = u64::from(rows - chunk.recomputed_rows) + 2 * u64::from(chunk.samples);
+            let of_prompt = (known.asked.prompt.len() as u32).saturating_sub(chunk.first_position).min(rows);
+            let new = u64::from(of_prompt.saturating_sub(chunk.recomputed_rows)) + 2 * u64::from(chunk.samples);
             *self.given.entry(known.asked.tenant).or_default() += new;
             if chunk.samples {
                 let token = drawn(known.digests[known.digests.len() - 1], chunk.id);
@@ -474,6 +475,9 @@ impl World {
         assert_eq!((counts.waiting, counts.running, counts.pages_used), (0, 0, 0), "nothing is left");
         for adapter in self.scheduler.adapters() {
             assert_eq!((adapter.waiting, adapter.running), (0, 0), "{adapter:?} is wanted by nobody");
+        }
+        if let (1, Some((tenant, given))) = (self.given.len(), self.given.first_key_value()) {
+            assert_eq!(self.scheduler.level(*tenant), *given, "whoever is alone is counted what it was given");
         }
         for (id, story) in &self.stories {
             assert!(self.live.is_empty() && story.ended_ms >= story.submitted_ms, "{id:?} has ended");
