@@ -16,7 +16,11 @@ impl Worker {
     pub(super) fn act(&mut self) {
         for action in self.scheduler.actions() {
             match action {
-                PoolAction::Load(adapter) => self.read_adapter(adapter),
+                PoolAction::Load(adapter) => match self.state.host.get(&adapter) {
+                    // It was read for a request before anybody knew what it is.
+                    Some(host) => self.scheduler.adapter_loaded(adapter, host.slab.len()),
+                    None => self.read_adapter(adapter),
+                },
                 PoolAction::Upload { adapter, .. } => {
                     let host = self.state.host.get(&adapter).expect("the pool uploads what it holds in host memory");
                     let job = Job::Upload(adapter, Arc::clone(host), self.executor.uploader());

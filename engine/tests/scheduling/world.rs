@@ -469,7 +469,7 @@ impl World {
         }
     }
 
-    fn check_end(&mut self) {
+    fn check_end(&self) {
         let counts = self.scheduler.counts();
         assert!(self.scheduler.idle());
         assert_eq!((counts.waiting, counts.running, counts.pages_used), (0, 0, 0), "nothing is left");
