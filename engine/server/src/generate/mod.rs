@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     max_tokens: Option<u32>,
     /// 0 takes the most probable token; the model's own default where absent.
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f32>,
     /// The same seed gives the same answer.
     #[arg(long, value_name = "S")]
@@ -120,7 +120,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let asked = Asked::read(arguments)?;
     let engine = arguments.model.open()?;
     for (name, source) in &arguments.adapters {
-        let source = Source::parse(source)?;
+        let source = Source::parse(source).with_context(|| format!("adapter {name}"))?;
         // Read whole at once: an adapter that is refused is named before anything is answered.
         engine.load_adapter(name, &source, Expected::Anything).with_context(|| format!("adapter {name}"))?;
     }
@@ -163,7 +163,11 @@ fn messages(path: &Path) -> anyhow::Result<ChatPrompt> {
     let text = std::fs::read_to_string(path).with_context(place)?;
     let json = Json::parse(&text).with_context(place)?;
     let field = |name| json.find(name).cloned();
-    let messages = field("messages").unwrap_or_else(|| json.clone());
+    let messages = match (&json, field("messages")) {
+        (_, Some(messages)) => messages,
+        (Json::Object(_), None) => bail!("{}: the object has no `messages`", place()),
+        (_, None) => json.clone(),
+    };
     Ok(ChatPrompt { messages, tools: field("tools"), documents: field("documents"), ..ChatPrompt::default() })
 }
 
