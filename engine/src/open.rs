@@ -127,6 +127,14 @@ impl Engine {
         };
         let base = weights.digest(options.digest_cache.as_deref(), progress)?;
         let weights = Arc::new(weights);
+        for (field, number) in
+            [("max_num_batched_tokens", options.step_tokens_max), ("running_max", options.running_max)]
+        {
+            if number == 0 {
+                let allowed = "1 or more: nothing would ever be answered".to_owned();
+                return Err(Error::Request { field, found: "0".to_owned(), allowed });
+            }
+        }
         let kv = KvShape {
             layers: shape.layers,
             kv_heads: shape.kv_heads,

@@ -155,6 +155,9 @@ fn environment() -> Environment<'static> {
     environment
 }
 
+/// Characters of a fault's text that are told: a template writes its own.
+const TOLD_CHARS_MAX: usize = 2000;
+
 /// A fault and its causes, in one line.
 fn told(fault: &Fault) -> String {
     let mut text = fault.to_string();
@@ -162,6 +165,10 @@ fn told(fault: &Fault) -> String {
     while let Some(inner) = cause {
         text += &format!("; {inner}");
         cause = inner.source();
+    }
+    if let Some((end, _)) = text.char_indices().nth(TOLD_CHARS_MAX) {
+        text.truncate(end);
+        text += "...";
     }
     text
 }
@@ -256,6 +263,8 @@ impl JsonWriter<'_, '_, '_> {
             ValueKind::Seq | ValueKind::Iterable => {
                 let mut items = Vec::new();
                 for item in value.try_iter()?.checked() {
+                    // Before it is held: an iterable of a few bytes can be as long as it likes.
+                    self.state.consume_fuel(1)?;
                     items.push((None, item?));
                 }
                 self.items(('[', ']'), items, depth)?;
@@ -263,6 +272,7 @@ impl JsonWriter<'_, '_, '_> {
             ValueKind::Map => {
                 let mut items = Vec::new();
                 for key in value.try_iter()?.checked() {
+                    self.state.consume_fuel(1)?;
                     let key = key?;
                     let item = value.get_item(&key)?;
                     items.push((Some(key.as_str().map_or_else(|| key.to_string(), str::to_owned)), item));
@@ -284,31 +294,40 @@ impl JsonWriter<'_, '_, '_> {
         let empty = items.is_empty();
         for (index, (key, value)) in items.into_iter().enumerate() {
             if index > 0 {
+                self.spend(self.item.len())?;
                 self.out.push_str(&self.item);
             }
-            self.line(depth + 1);
+            self.line(depth + 1)?;
             if let Some(key) = key {
                 self.string(&key)?;
+                self.spend(self.key.len())?;
                 self.out.push_str(&self.key);
             }
             self.value(&value, depth + 1)?;
         }
         if !empty {
-            self.line(depth);
+            self.line(depth)?;
         }
         self.out.push(ends.1);
         Ok(())
     }
 
-    fn line(&mut self, depth: usize) {
+    /// Pays for bytes before they are made: separators and indents are as long as the template says.
+    fn spend(&self, bytes: usize) -> Result<(), Fault> {
+        self.state.consume_fuel(bytes as u64 / 64)
+    }
+
+    fn line(&mut self, depth: usize) -> Result<(), Fault> {
         if let Some(indent) = &self.indent {
+            self.spend(indent.len().saturating_mul(depth))?;
             self.out.push('\n');
             (0..depth).for_each(|_| self.out.push_str(indent));
         }
+        Ok(())
     }
 
     fn string(&mut self, text: &str) -> Result<(), Fault> {
-        self.state.consume_fuel(text.len() as u64 / 64)?;
+        self.spend(text.len())?;
         self.out.push('"');
         for character in text.chars() {
             match character {

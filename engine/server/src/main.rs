@@ -34,8 +34,21 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("loam: {error:#}");
+            eprintln!("loam: {}", told(&error));
             ExitCode::from(1)
         }
     }
+}
+
+/// An error and its causes, in one line. Some errors name their cause themselves: it is not told twice.
+fn told(error: &anyhow::Error) -> String {
+    let mut told = error.to_string();
+    let mut last = told.clone();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !last.ends_with(&cause) {
+            told = format!("{told}: {cause}");
+        }
+        last = cause;
+    }
+    told
 }

@@ -147,7 +147,7 @@ impl ModelConfig {
             shape,
             rope: fields.rope(&shape, positions_max)?,
             positions_max,
-            epsilon: fields.number("rms_norm_eps")?.unwrap_or(1e-6) as f32,
+            epsilon: fields.epsilon()?,
             activation: fields.activation()?,
             tied: fields.flag("tie_word_embeddings")?.unwrap_or(false),
             qkv_bias: family == Family::Qwen2 || attention_bias,
@@ -263,6 +263,16 @@ impl Fields<'_> {
             kv_heads,
             head_dim,
         })
+    }
+
+    fn epsilon(&self) -> Result<f32, Error> {
+        let epsilon = self.number("rms_norm_eps")?.unwrap_or(1e-6) as f32;
+        // Numbers above 0 are not always above 0, or finite, once they have 32 bits.
+        if epsilon > 0.0 && epsilon.is_finite() {
+            Ok(epsilon)
+        } else {
+            self.refuse("rms_norm_eps", "a 32-bit number above 0")
+        }
     }
 
     fn activation(&self) -> Result<Activation, Error> {

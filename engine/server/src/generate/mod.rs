@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     max_tokens: Option<u32>,
     /// 0 takes the most probable token; the model's own default where absent.
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f32>,
     /// The same seed gives the same answer.
     #[arg(long, value_name = "S")]
@@ -139,8 +139,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let ledger = arguments.ledger.as_deref().map(kept::open).transpose()?;
     let engine = arguments.model.open(ledger.as_ref())?;
     for (name, source) in &arguments.adapters {
+        let source = Source::parse(source).with_context(|| format!("adapter {name}"))?;
         // Read whole at once: an adapter that is refused is named before anything is answered.
-        let loaded = engine.load_adapter(name, &Source::parse(source)?, Expected::Anything);
+        let loaded = engine.load_adapter(name, &source, Expected::Anything);
         loaded.with_context(|| format!("adapter {name}"))?;
     }
     let code = match asked {
@@ -183,7 +184,11 @@ fn asked(arguments: &Arguments) -> anyhow::Result<Asked> {
 fn messages(path: &Path, text: &str) -> anyhow::Result<ChatPrompt> {
     let json = Json::parse(text).with_context(|| path.display().to_string())?;
     let field = |name| json.find(name).cloned();
-    let messages = field("messages").unwrap_or_else(|| json.clone());
+    let messages = match (&json, field("messages")) {
+        (_, Some(messages)) => messages,
+        (Json::Object(_), None) => bail!("{}: the object has no `messages`", path.display()),
+        (_, None) => json.clone(),
+    };
     Ok(ChatPrompt { messages, tools: field("tools"), documents: field("documents"), ..ChatPrompt::default() })
 }
 
