@@ -52,10 +52,9 @@ fn a_stop_string_ends_the_text_before_or_behind_it() {
 #[test]
 fn a_schema_is_followed() {
     // Without white space, which random weights would go on with for ever.
-    let schema = r#"{"x-guidance": {"whitespace_flexible": false}, "type": "object", "additionalProperties": false, "#;
-    let schema = format!(
-        r#"{schema} "properties": {{"a": {{"enum": ["x", "y"]}}, "b": {{"type": "boolean"}}}}, "required": ["a", "b"]}}"#
-    );
+    let schema = r#"{"x-guidance": {"whitespace_flexible": false}, "type": "object", "additionalProperties": false,
+        "required": ["a", "b"]"#;
+    let schema = format!(r#"{schema}, "properties": {{"a": {{"enum": ["x", "y"]}}, "b": {{"type": "boolean"}}}}}}"#);
     let format = format!(r#"{{"type": "json_schema", "json_schema": {{"schema": {schema}}}}}"#);
     let line = request(&format!(r#""prompt": "hi", "seed": 1, "max_tokens": 100, "response_format": {format}"#));
     assert_eq!(line["finish_reason"], "stop", "{line}");
