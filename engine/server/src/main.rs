@@ -33,11 +33,18 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(code) => code,
+        // Whoever read what was printed has read enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(1),
         Err(error) => {
             eprintln!("loam: {}", told(&error));
             ExitCode::from(1)
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref().map(std::io::Error::kind);
+    error.chain().any(|cause| io(cause) == Some(std::io::ErrorKind::BrokenPipe))
 }
 
 /// An error and its causes, in one line. Some errors name their cause themselves: it is not told twice.

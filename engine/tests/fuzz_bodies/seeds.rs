@@ -131,9 +131,14 @@ fn templates() -> Vec<(&'static str, String)> {
 
 fn request_lines() -> Vec<(&'static str, String)> {
     let line = |fields: &str| format!(r#"{{"id":"a",{fields}}}"#);
-    let sampling = r#""prompt":"Hi","temperature":0.7,"top_k":-1,"top_p":0.9,"min_p":0.05,"repetition_penalty":1.1,"presence_penalty":-2,"frequency_penalty":2,"logit_bias":{"5":-100},"seed":-1"#;
-    let answers = r#""prompt_tokens":[1,2],"max_tokens":3,"min_tokens":1,"stop":["a","b"],"stop_token_ids":[7],"n":2,"logprobs":20,"prompt_logprobs":true,"logits":true,"include_stop":true,"ignore_eos":true"#;
-    let chat = r#""messages":[{"role":"user","content":"Hi"}],"tools":[],"documents":[],"add_generation_prompt":false,"chat_template_kwargs":{"x":1}"#;
+    let sampling = r#""prompt":"Hi","temperature":0.7,"top_k":-1,"top_p":0.9,"min_p":0.05,
+        "repetition_penalty":1.1,"presence_penalty":-2,"frequency_penalty":2,
+        "logit_bias":{"5":-100},"seed":-1"#;
+    let answers = r#""prompt_tokens":[1,2],"max_tokens":3,"min_tokens":1,"stop":["a","b"],
+        "stop_token_ids":[7],"n":2,"logprobs":20,"prompt_logprobs":true,
+        "logits":true,"include_stop":true,"ignore_eos":true"#;
+    let chat = r#""messages":[{"role":"user","content":"Hi"}],"tools":[],
+        "documents":[],"add_generation_prompt":false,"chat_template_kwargs":{"x":1}"#;
     vec![
         ("sampling", line(sampling)),
         ("answers", line(answers)),
