@@ -32,13 +32,13 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     prompt: PromptArguments,
     /// Tokens to answer with at most; up to the model's length where absent.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "requests")]
     max_tokens: Option<u32>,
     /// 0 takes the most probable token; the model's own default where absent.
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, conflicts_with = "requests")]
     temperature: Option<f32>,
     /// The same seed gives the same answer.
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", conflicts_with = "requests")]
     seed: Option<u64>,
     /// Keep the record in this ledger, made where it is not there yet, so that answers have receipts; without it nothing
     /// is kept.
@@ -97,7 +97,8 @@ struct PromptArguments {
     /// Token ids to go on from, as 1,2,3.
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     prompt_tokens: Option<Vec<u32>>,
-    /// A file of requests, one JSON object a line, all answered side by side.
+    /// A file of requests, one JSON object a line, all answered side by side: each says for itself how it is answered,
+    /// and which of the adapters it uses.
     #[arg(long, value_name = "FILE.jsonl")]
     requests: Option<PathBuf>,
 }
