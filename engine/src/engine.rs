@@ -309,21 +309,20 @@ impl Engine {
     /// Reads an adapter whole and lets a name stand for it, so that whatever is wrong with it is known now.
     pub fn load_adapter(&self, name: &str, source: &Source, expected: Expected) -> Result<Loaded, Error> {
         let loaded = self.catalog.load(name, source, expected)?;
-        if loaded.changed && self.catalog.is_pinned(loaded.id) {
-            self.inbox.tell(Message::Pin(loaded.id, true));
+        if loaded.changed {
+            self.inbox.tell(Message::CatalogChanged);
         }
         Ok(loaded)
     }
 
     /// Keeps what a name stands for where steps can use it, now and after reloads; or no longer does.
     pub fn pin_adapter(&self, name: &str, pinned: bool) -> Result<(), Error> {
-        let resolved = self.catalog.resolve(name)?;
         if pinned {
             self.catalog.pin(name)?
         } else {
             self.catalog.unpin(name)?
         }
-        self.inbox.tell(Message::Pin(resolved.id, pinned));
+        self.inbox.tell(Message::CatalogChanged);
         Ok(())
     }
 

@@ -220,12 +220,12 @@ impl AdapterPool {
         }
     }
 
-    /// A `Load` is done. Where there is no room for what came, it is let go and loaded again when there is.
+    /// It was read. Where there is no room for it, or it was neither asked for nor is wanted, it is let go again.
     pub fn loaded(&mut self, adapter: AdapterId, bytes: usize) {
         self.changed = true;
         let used = self.tick();
         let it = self.known.entry(adapter).or_default();
-        if it.host != Tier::Coming {
+        if it.host == Tier::Absent && it.wanted == 0 {
             return self.actions.push(PoolAction::DropHost(adapter));
         }
         (it.bytes, it.host, it.used) = (Some(bytes), Tier::Here, used);

@@ -262,6 +262,11 @@ impl Scheduler {
         self.pool.all().map(numbers).collect()
     }
 
+    /// Where an adapter is.
+    pub fn residency(&self, adapter: AdapterId) -> Residency {
+        self.pool.residency(adapter)
+    }
+
     /// What a tenant was given, and is owed by what runs: a row of a prompt and a token each count what the options say.
     /// Whoever was away has been lifted to the least of the others.
     pub fn level(&self, tenant: TenantId) -> u64 {

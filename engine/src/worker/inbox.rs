@@ -30,8 +30,8 @@ pub(crate) enum Message {
     Loader(LoaderEvent),
     /// The next token's mask is there.
     Mask(SequenceId, Ready),
-    /// Keep an adapter where it is, or no more.
-    Pin(AdapterId, bool),
+    /// What the catalog asks to be kept resident may be something else now.
+    CatalogChanged,
     /// Finish what runs until then, and end.
     Stop(Instant),
 }

@@ -51,10 +51,15 @@ pub(super) struct Scores {
 
 impl Worker {
     /// Takes a request in: at once where its adapters are known, else when they have been read.
-    pub(super) fn take_in(&mut self, admitted: Box<Admitted>) -> Result<(), RecordFailed> {
+    pub(super) fn take_in(&mut self, mut admitted: Box<Admitted>) -> Result<(), RecordFailed> {
         if self.state.stop_at.is_some() {
             admitted.outlet.send(Event::Failed(Failure::Stopping));
             return Ok(());
+        }
+        self.count_found(&admitted);
+        // What was read since the request was checked is known by now; nobody would tell of it again.
+        for mixed in &mut admitted.adapters {
+            mixed.generation = mixed.generation.or_else(|| self.catalog.generation(mixed.id));
         }
         let unread: Vec<AdapterId> = admitted.unread();
         if unread.is_empty() {

@@ -72,13 +72,13 @@ impl Worker {
     }
 
     /// All that the executor is told.
-    fn batch(&mut self, plan: &Plan, laid: &Laid) -> Batch {
+    fn batch(&self, plan: &Plan, laid: &Laid) -> Batch {
         let sampling =
             laid.sampled.iter().map(|row| if row.draws { self.sampling(row.id) } else { Sampling::default() });
         let sampling = sampling.collect();
-        let uploaded = &mut self.state.uploaded;
+        let uploaded = &self.state.uploaded;
         let installs = plan.installs.iter().map(|install| {
-            let adapter = install.adapter.map(|it| uploaded.remove(&it).expect("installed after it was uploaded"));
+            let adapter = install.adapter.map(|it| uploaded[&it].clone());
             (install.slot, adapter)
         });
         Batch {
@@ -93,6 +93,10 @@ impl Worker {
     /// Hands a step's outputs to the answers that they belong to.
     fn apply(&mut self, plan: &Plan, laid: &Laid, outputs: Outputs) {
         self.scheduler.computed(plan);
+        // Not before: a step that failed is followed by one that installs the same.
+        for adapter in plan.installs.iter().filter_map(|install| install.adapter) {
+            self.state.uploaded.remove(&adapter);
+        }
         let metrics = &mut self.state.metrics;
         metrics.steps += 1;
         metrics.rows += laid.inputs.tokens.len() as u64;
