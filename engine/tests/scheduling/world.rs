@@ -70,7 +70,7 @@ impl Known {
 
     fn push(&mut self, token: u32) {
         self.tokens.push(token);
-        self.digests = prefixes(&self.asked.prefix_root, &self.tokens);
+        self.digests.push(mix(self.digests[self.digests.len() - 1], u64::from(token)));
     }
 }
 
