@@ -7,6 +7,7 @@ pub(crate) mod decoder;
 mod digest;
 mod dummy;
 mod load;
+mod rope;
 pub(crate) mod scratch;
 mod sites;
 mod weights;
