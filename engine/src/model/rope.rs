@@ -34,7 +34,8 @@ impl Fields<'_> {
         }
         let scaling = inner.scaling(self.number("original_max_position_embeddings")?, positions_max)?;
         let rope = Rope { rotary_dim: shape.head_dim, theta, scaling };
-        rope.frequencies()?;
+        let malformed = |reason| Error::Malformed { path: self.path.to_owned(), reason };
+        rope.frequencies().map_err(|error| malformed(format!("`{}`: {error}", prefix.trim_end_matches('.'))))?;
         Ok(rope)
     }
 
