@@ -96,6 +96,8 @@ enum Slot {
 pub struct AdapterPool {
     options: PoolOptions,
     known: BTreeMap<AdapterId, Residency>,
+    /// Those of them that are pinned: few, and asked for often.
+    pinned: BTreeSet<AdapterId>,
     slots: Vec<Slot>,
     actions: Vec<PoolAction>,
     claim: Vec<AdapterId>,
@@ -117,6 +119,7 @@ impl AdapterPool {
         Self {
             options,
             known: BTreeMap::new(),
+            pinned: BTreeSet::new(),
             slots: vec![Slot::Free; options.slots as usize],
             actions: Vec::new(),
             claim: Vec::new(),
@@ -199,7 +202,7 @@ impl AdapterPool {
 
     /// Keeps an adapter resident, or no longer does. One slot at least stays for the others: a pin beyond is not made.
     pub fn pin(&mut self, adapter: AdapterId, pinned: bool) -> bool {
-        let others = self.known.iter().filter(|(other, it)| it.pinned && **other != adapter).count();
+        let others = self.pinned.iter().filter(|other| **other != adapter).count();
         if pinned && others + 1 >= self.slots.len() {
             return false;
         }
@@ -207,8 +210,10 @@ impl AdapterPool {
         if pinned {
             let it = self.known.entry(adapter).or_default();
             (it.pinned, it.failed, it.forgotten) = (true, false, false);
+            self.pinned.insert(adapter);
         } else if let Some(it) = self.known.get_mut(&adapter) {
             it.pinned = false;
+            self.pinned.remove(&adapter);
         }
         true
     }
@@ -217,6 +222,7 @@ impl AdapterPool {
     pub fn forget(&mut self, adapter: AdapterId) {
         if let Some(it) = self.known.get_mut(&adapter) {
             (it.forgotten, it.pinned, self.changed) = (true, false, true);
+            self.pinned.remove(&adapter);
         }
     }
 
@@ -256,9 +262,10 @@ impl AdapterPool {
         if it.host == Tier::Coming {
             it.host = Tier::Absent;
         }
-        if it.device == Tier::Coming {
+        // Also what was copied, where the step that was to take it could not.
+        if matches!(it.device, Tier::Coming | Tier::Ready) {
             it.device = Tier::Absent;
-            let slot = it.slot.take().expect("what is being uploaded has a slot");
+            let slot = it.slot.take().expect("what is on its way has a slot");
             self.slots[slot as usize] = Slot::Free;
         }
         self.changed = true;
@@ -292,8 +299,8 @@ impl AdapterPool {
     /// that they need, and those that there are.
     pub fn never_fit(&self, adapters: &[AdapterId]) -> Option<(usize, usize)> {
         let bytes = |adapter: &AdapterId| self.residency(*adapter).bytes.unwrap_or(0);
-        let pinned = self.known.iter().filter(|(adapter, it)| it.pinned && !adapters.contains(adapter));
-        let needed = pinned.map(|(adapter, _)| bytes(adapter)).chain(adapters.iter().map(bytes));
+        let pinned = self.pinned.iter().filter(|adapter| !adapters.contains(adapter));
+        let needed = pinned.map(bytes).chain(adapters.iter().map(bytes));
         let needed = needed.fold(0_usize, usize::saturating_add);
         let largest = adapters.iter().map(bytes).max().unwrap_or(0);
         if largest > self.options.host_bytes_max {
@@ -305,8 +312,7 @@ impl AdapterPool {
 
     /// Slots that a set can have at most, beside what is pinned.
     pub fn slots_for(&self, adapters: &[AdapterId]) -> usize {
-        let pinned = self.known.iter().filter(|(adapter, it)| it.pinned && !adapters.contains(adapter));
-        self.slots.len() - pinned.count()
+        self.slots.len() - self.pinned.iter().filter(|adapter| !adapters.contains(adapter)).count()
     }
 
     /// Slots and bytes that a set lacks, even if all were driven out that nobody uses.
@@ -344,7 +350,7 @@ impl AdapterPool {
     pub fn serve(&mut self, demands: impl IntoIterator<Item = AdapterId>) {
         self.changed = false;
         self.purge();
-        let pinned = self.known.iter().filter(|(_, it)| it.pinned && !it.failed).map(|(adapter, _)| *adapter);
+        let pinned = self.pinned.iter().copied().filter(|adapter| !self.known[adapter].failed);
         let pinned: Vec<AdapterId> = pinned.collect();
         let claim = self.claim.clone();
         let (mut spoken, mut seen) = (Spoken::default(), BTreeSet::new());

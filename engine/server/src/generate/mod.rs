@@ -138,7 +138,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // What can be refused without a model is refused before one is loaded.
     let asked = asked(arguments)?;
     let ledger = arguments.ledger.as_deref().map(kept::open).transpose()?;
-    let engine = arguments.model.open(ledger.as_ref())?;
+    let requests = match &asked {
+        Asked::One(_) => 1,
+        Asked::Many(requests) => requests.len(),
+    };
+    let engine = arguments.model.open(ledger.as_ref(), requests)?;
     for (name, source) in &arguments.adapters {
         let source = Source::parse(source).with_context(|| format!("adapter {name}"))?;
         // Read whole at once: an adapter that is refused is named before anything is answered.
@@ -195,7 +199,7 @@ fn messages(path: &Path, text: &str) -> anyhow::Result<ChatPrompt> {
 
 impl ModelArguments {
     /// Loads the model, showing how far it is to whoever watches.
-    pub(crate) fn open(&self, ledger: Option<&Arc<Ledger>>) -> anyhow::Result<Engine> {
+    pub(crate) fn open(&self, ledger: Option<&Arc<Ledger>>, requests: usize) -> anyhow::Result<Engine> {
         let (Device::Auto | Device::Cpu) = self.device;
         let mut options = OpenOptions::new(&self.model);
         options.dtype = match self.dtype {
@@ -210,6 +214,8 @@ impl ModelArguments {
             Where::Copied => Residence::Copied,
             Where::Mapped => Residence::Mapped,
         };
+        // All of a file's lines run side by side, or wait for that.
+        options.requests_max = options.requests_max.max(requests);
         options.threads = self.threads;
         options.positions_max = self.max_model_len;
         options.slots = self.max_loras;
