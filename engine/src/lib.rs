@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod adapter;
+mod apart;
 pub mod constraint;
 pub mod detokenizer;
 mod error;
