@@ -1,6 +1,6 @@
 //! Answers of a given form: which tokens may come next, by a JSON schema, a regular expression, a grammar or a list.
 //!
-//! The first compilation wraps the process's panic hook: llguidance keeps its own panics from it and passes on all others.
+//! The first compilation wraps the process's panic hook: llguidance keeps its own panics from it and passes on others.
 
 use std::fmt;
 use std::sync::Arc;
@@ -124,7 +124,8 @@ impl ConstraintFactory {
         Ok(Self { inner, words: vocabulary.div_ceil(32) })
     }
 
-    /// Begins an answer. Compiling takes milliseconds, for what is made to be slow seconds: not for the thread that serves.
+    /// Begins an answer. Compiling takes milliseconds, and seconds for what is made to be slow: not for the thread that
+    /// serves.
     pub fn begin(&self, constraint: &Constraint) -> Result<ConstraintState, Error> {
         constraint.check()?;
         let compile = || self.inner.create_parser(constraint.grammar()).map_err(|error| error.to_string());

@@ -68,7 +68,8 @@ impl Stops {
         self.finish
     }
 
-    /// Takes the next token. `detokenizer` is the answer's own; absent, the answer has no text. After the end nothing comes.
+    /// Takes the next token. `detokenizer` is the answer's own; absent, the answer has no text. Nothing comes after the
+    /// end.
     pub fn push(&mut self, token: u32, detokenizer: Option<&mut Detokenizer>) -> Progress {
         if self.finish.is_some() {
             return Progress { text: String::new(), finish: self.finish };
