@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use jiff::Zoned;
 use jiff::fmt::strtime;
@@ -11,6 +10,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error as Fault, ErrorKind, State};
 
+use crate::apart::apart;
 use crate::error::Error;
 use crate::request::{ChatPrompt, PROMPT_BYTES_MAX};
 use crate::tokenizer::{read_json, read_special_tokens};
@@ -19,13 +19,10 @@ use crate::tokenizer::{read_json, read_special_tokens};
 pub const TEMPLATE_FUEL: u64 = 2_000_000;
 /// Bytes of a template.
 pub const TEMPLATE_BYTES_MAX: usize = 256 << 10;
-/// Names, numbers and signs between one pair of a template's braces: reading an expression takes the cube of them at worst.
+/// Names, numbers and signs between one pair of a template's braces: reading them takes the cube of their number at worst.
 pub const EXPRESSION_PARTS_MAX: usize = 1000;
 /// Calls within calls of a template.
 const RECURSION_MAX: usize = 100;
-/// Room for the deepest thing that so many bytes can say, or that so much fuel can build, and be taken apart again: some
-/// 300,000 levels of at most 500 bytes each. It is touched only as far as a template needs it.
-const STACK_BYTES: usize = 256 << 20;
 
 /// A model's chat templates. They come with the model and are not trusted: they see messages, and nothing else.
 pub struct ChatTemplates {
@@ -88,7 +85,7 @@ impl ChatTemplates {
             let template = self.environment.get_template(name).map_err(|fault| told(&fault))?;
             template.render(self.context(chat, now)).map_err(|fault| told(&fault))
         };
-        let text = apart(render).map_err(failed)?;
+        let text = apart("chat template", render).map_err(failed)?;
         if text.len() > PROMPT_BYTES_MAX {
             return Err(failed(format!("made {} bytes; a prompt can have {PROMPT_BYTES_MAX}", text.len())));
         }
@@ -142,7 +139,7 @@ impl ChatTemplates {
             let environment = &mut self.environment;
             let add =
                 || environment.add_template_owned(name.to_owned(), prepared(source)).map_err(|fault| told(&fault));
-            apart(add).err()
+            apart("chat template", add).err()
         };
         self.names.insert(name.to_owned(), broken);
     }
@@ -162,7 +159,7 @@ fn environment() -> Environment<'static> {
     environment.set_fuel(Some(TEMPLATE_FUEL));
     environment.set_recursion_limit(RECURSION_MAX);
     minijinja_contrib::add_to_environment(&mut environment);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(python_method);
     environment.add_filter("tojson", tojson);
     environment.add_function("raise_exception", |message: &str| -> Result<Value, Fault> {
         Err(Fault::new(ErrorKind::InvalidOperation, message.to_owned()))
@@ -170,17 +167,18 @@ fn environment() -> Environment<'static> {
     environment
 }
 
+/// Python's methods of texts, lists and objects. Widths that `format` fills up are paid for beforehand.
+fn python_method(state: &mut State<'_, '_>, value: &Value, method: &str, args: &[Value]) -> Result<Value, Fault> {
+    if let ("format", Some(text)) = (method, value.as_str()) {
+        let numbers = text.split(|character: char| !character.is_ascii_digit()).filter(|digits| !digits.is_empty());
+        let widths = numbers.map(|digits| digits.parse::<u64>().unwrap_or(u64::MAX));
+        state.consume_fuel(widths.fold(0, u64::saturating_add) / 64)?;
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
+}
+
 /// Characters of a fault's text that are told: a template writes its own.
 const TOLD_CHARS_MAX: usize = 2000;
-
-/// Does what a template wants where it can nest as deep as it likes, and break nothing.
-fn apart<T: Send>(work: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
-    thread::scope(|scope| {
-        let builder = thread::Builder::new().name("chat template".to_owned()).stack_size(STACK_BYTES);
-        let thread = builder.spawn_scoped(scope, work).map_err(|error| format!("no thread to render on: {error}"))?;
-        thread.join().unwrap_or_else(|_| Err("ended in a panic".to_owned()))
-    })
-}
 
 /// A fault and its causes, in one line.
 fn told(fault: &Fault) -> String {
@@ -197,8 +195,8 @@ fn told(fault: &Fault) -> String {
     text
 }
 
-/// A template as this engine's Jinja has it. Marks for training around an assistant's text do nothing here: each becomes a
-/// tag that keeps its effect on spaces. The line that begins after `raw` is kept, as Jinja keeps it.
+/// A template as this engine's Jinja has it. Marks for training around an assistant's text do nothing here: each becomes
+/// a tag that keeps its effect on spaces. The line that begins after `raw` is kept, as Jinja keeps it.
 fn prepared(source: &str) -> String {
     let tag = |keyword: &str, after: &str| {
         let pattern = format!(r"\{{%([-+]?)\s*{keyword}\s*([-+]?)%\}}{after}");

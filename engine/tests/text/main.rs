@@ -1,4 +1,5 @@
 //! Text and tokens: what a request may say, what a model is shown, what comes back.
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report, also in what tests share")]
 
 mod constraint;
 mod detokenizer;

@@ -269,15 +269,14 @@ fn an_expression_without_end_is_refused() {
 fn deep_templates_are_answered() {
     let deep = |before: &str, again: &str, after: &str| {
         let bytes = TEMPLATE_BYTES_MAX - before.len() - after.len();
-        // As many as a template can have; in an expression, as many as one can have, none of these being of over 6 parts.
+        // As many as a template can have, or as one expression can have: none of these is of over 6 parts.
         let times = if before.starts_with("{{") { EXPRESSION_PARTS_MAX / 6 } else { bytes / again.len() };
         format!("{before}{}{after}", again.repeat(times))
     };
     let built = |value: &str, after: &str| {
-        let from = "{% set ns = namespace(x=[], y=[]) %}{% for i in range(100) %}{% for j in range(10000) %}";
-        format!(
-            "{from}{{% set ns.x = {value} %}}{{% if loop.index == LIMIT %}}{after}{{% endif %}}{{% endfor %}}{{% endfor %}}"
-        )
+        let from = "{% set ns = namespace(x=[]) %}{% for i in range(100) %}{% for j in range(10000) %}";
+        let to = "{% endfor %}{% endfor %}";
+        format!("{from}{{% set ns.x = {value} %}}{{% if loop.index == LIMIT %}}{after}{{% endif %}}{to}")
     };
     let mut sources = vec![
         deep("", "(", ""),
