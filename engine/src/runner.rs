@@ -142,7 +142,7 @@ impl<B: Backend + 'static> Runner<B> {
         tap: Option<&mut (dyn Tap<B::Memory> + Send)>,
     ) -> Result<Outputs, Error> {
         let plan: &StepPlan = step.as_ref();
-        let (adapted, h_width) = self.adapted(plan);
+        let (adapted, h_width) = self.adapted(plan)?;
         let asked = batch.sampling.iter().map(|row| row.top_log_probabilities as usize).max();
         self.scratch.h_width = h_width;
         self.scratch.top_max = asked.unwrap_or(0).max(1);
@@ -157,17 +157,19 @@ impl<B: Backend + 'static> Runner<B> {
     }
 
     /// For each site, whether the step's adapters add anything there; and what `h` needs at most.
-    fn adapted(&self, plan: &StepPlan) -> (Vec<bool>, usize) {
+    fn adapted(&self, plan: &StepPlan) -> Result<(Vec<bool>, usize), Error> {
         let mut adapted = vec![false; self.decoder.sites.shapes().len()];
         let mut h_width = 0;
         for group in plan.pairs(RowSet::Batch).groups() {
-            let Some(adapter) = &self.slots[group.slot as usize] else { continue };
+            // No site would be asked for it, and the base would answer in its name.
+            let empty = loam_kernels::Error::EmptySlot { slot: group.slot };
+            let adapter = self.slots[group.slot as usize].as_ref().ok_or(empty)?;
             for (adapted, site) in adapted.iter_mut().zip(adapter.layout().sites()) {
                 *adapted |= site.rank > 0;
                 h_width = h_width.max(site.rank);
             }
         }
-        (adapted, h_width)
+        Ok((adapted, h_width))
     }
 
     fn outputs(&self, plan: &StepPlan, batch: &Batch) -> Result<Outputs, Error> {

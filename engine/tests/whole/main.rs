@@ -5,5 +5,6 @@ mod ask;
 mod goldens;
 mod invariance;
 mod lifecycle;
+mod merged;
 mod records;
 mod refusals;
