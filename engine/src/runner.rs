@@ -161,7 +161,7 @@ impl<B: Backend + 'static> Runner<B> {
         let mut adapted = vec![false; self.decoder.sites.shapes().len()];
         let mut h_width = 0;
         for group in plan.pairs(RowSet::Batch).groups() {
-            // Without this a step of empty slots alone would run the base under an adapter's name.
+            // No site would be asked for it, and the base would answer in its name.
             let empty = loam_kernels::Error::EmptySlot { slot: group.slot };
             let adapter = self.slots[group.slot as usize].as_ref().ok_or(empty)?;
             for (adapted, site) in adapted.iter_mut().zip(adapter.layout().sites()) {

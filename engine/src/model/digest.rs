@@ -168,6 +168,9 @@ fn hash_all(
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     });
+    if !missing.is_empty() {
+        progress(Progress { bytes_done: bytes_done.load(Ordering::Relaxed), bytes_total });
+    }
     if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
     }

@@ -6,5 +6,6 @@ mod audit;
 mod goldens;
 mod invariance;
 mod lifecycle;
+mod merged;
 mod records;
 mod refusals;
