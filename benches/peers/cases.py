@@ -1,7 +1,7 @@
 """What is measured, and how an engine is asked for it: a case a line in, what it took a line out.
 
-`loam-bench engine --cases -` speaks this by itself; `peer_llama_cpp.py` and `peer_transformers.py` speak it for others.
-A case is {"batch", "prompt_tokens", "max_tokens", "adapters", "seed"}; the answer is {"prefill_s", "decode_s", "tokens"}:
+`loam-bench engine --cases -` speaks this by itself, `peer_llama_cpp.py` and `peer_transformers.py` for their engines.
+`loam-bench engine --cases -` speaks this by itself, `peer_llama_cpp.py` and `peer_transformers.py` for other engines.
 the time until each request has its first token, the time from then until each has `max_tokens`, and the tokens.
 """
 

@@ -128,7 +128,7 @@ def adapter_config():
 
 
 def interleave(config, name, tensor):
-    """Rows as llama.cpp wants them: it turns neighbours, where the safetensors turn a head's first half with its second."""
+    """Rows as llama.cpp wants them: it rotates neighbours, safetensors a head's first half with its second."""
     heads = {"self_attn.q_proj": "num_attention_heads", "self_attn.k_proj": "num_key_value_heads"}
     if name not in heads:
         return tensor

@@ -1,4 +1,4 @@
-"""llama.cpp as its library computes: answers the cases of `cases.py`, through the C functions that llama-cpp-python binds.
+"""llama.cpp, through the C functions that llama-cpp-python binds: answers the cases of `cases.py`.
 
     python peer_llama_cpp.py FOLDER --threads N
 
@@ -21,11 +21,12 @@ QUIET = c.llama_log_callback(lambda level, text, data: None)
 
 
 class Peer:
-    def __init__(self, folder, threads, weights_mapped):
+    def __init__(self, folder, threads):
         c.llama_log_set(QUIET, None)
         c.llama_backend_init()
         options = c.llama_model_default_params()
-        options.use_mmap = weights_mapped
+        # Into memory: left in the mapped file they would lie in small pages, and be read slower.
+        options.load_mode = c.LLAMA_LOAD_MODE_NONE
         self.model = c.llama_model_load_from_file(str(folder / "model.gguf").encode(), options)
         self.vocabulary = c.llama_vocab_n_tokens(c.llama_model_get_vocab(self.model))
         self.adapters = [
@@ -41,13 +42,15 @@ class Peer:
         self.batch = c.llama_batch_init(options.n_batch, 0, 1)
 
     def describe(self):
-        processor = c.llama_print_system_info().decode().split("CPU : ")[-1].split(" | ")
-        return f"llama-cpp-python {c.__version__}: " + " ".join(word.split(" = ")[0] for word in processor if "= 1" in word)
+        has = {word.strip() for word in c.llama_print_system_info().decode().split("CPU : ")[-1].split("|")}
+        widest = next((name for name in ("AVX512_BF16", "AVX512", "AVX2") if f"{name} = 1" in has), "no AVX2")
+        return f"llama-cpp-python {c.__version__}, bf16, {widest}"
 
     def use(self, number):
         """Sets the context's one adapter, or none."""
         chosen = [] if number is None else [self.adapters[number]]
-        pointers, scales = (ctypes.c_void_p * len(chosen))(*chosen), (ctypes.c_float * len(chosen))(*[1.0] * len(chosen))
+        pointers = (c.llama_adapter_lora_p_ctypes * len(chosen))(*chosen)
+        scales = (ctypes.c_float * len(chosen))(*[1.0] * len(chosen))
         assert c.llama_set_adapters_lora(self.context, pointers, len(chosen), scales) == 0
 
     def step(self, rows, first_position):
@@ -95,11 +98,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--mapped", action="store_true", help="weights stay in the mapped file")
     arguments = parser.parse_args()
 
     def open_engine():
-        peer = Peer(arguments.folder / "gguf", arguments.threads, arguments.mapped)
+        peer = Peer(arguments.folder / "gguf", arguments.threads)
         return peer.describe(), peer.measure
 
     answer_cases(open_engine)

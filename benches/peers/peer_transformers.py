@@ -23,6 +23,9 @@ class Peer:
         torch.set_num_threads(threads)
         transformers.utils.logging.set_verbosity_error()
         base = transformers.AutoModelForCausalLM.from_pretrained(folder / "model", dtype=dtype)
+        # Into memory: left in the mapped file they would lie in small pages, and be read slower.
+        for weight in base.parameters():
+            weight.data = weight.data.clone()
         self.vocabulary = base.config.vocab_size
         # Adapters keep the model's type; PEFT would widen them to f32, and compute slower.
         path = folder / "adapters"
@@ -33,7 +36,7 @@ class Peer:
 
     def describe(self):
         versions = f"transformers {transformers.__version__}, peft {peft.__version__}, torch {torch.__version__}"
-        return f"{versions}, eager, {self.model.dtype}"
+        return f"{versions}, eager, {str(self.model.dtype).removeprefix('torch.')}"
 
     def with_adapters(self, case):
         """The forward pass of a case's rows: of the base alone, of one adapter, or of an adapter a row."""
