@@ -119,13 +119,15 @@ impl Worker {
             self.state.next_sequence += 1;
             let leader = running.answers.get(&0).map(|leader| leader.sequence);
             let sequence = sequence_of(&admitted, id, leader, root, (choice == 0, now_ms));
-            if let Err(error) = self.scheduler.submit(sequence, now_ms) {
-                refused = Some(error);
-                break;
-            }
+            let taken = self.scheduler.submit(sequence, now_ms);
+            // Also one that is refused has begun, and ends on the record like all others.
             self.state.choices.insert(id, (admitted.id, choice));
             let account = Account::new(key, choice, pairs.clone());
             running.answers.insert(choice, answer_of(&admitted, id, choice, account));
+            if let Err(error) = taken {
+                refused = Some(error);
+                break;
+            }
             if let Some(form) = forms.next() {
                 self.masks.ask(id, Box::new(form), None);
             }
