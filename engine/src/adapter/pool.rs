@@ -96,6 +96,8 @@ enum Slot {
 pub struct AdapterPool {
     options: PoolOptions,
     known: BTreeMap<AdapterId, Residency>,
+    /// Of those, what is pinned: asked for often, and few among thousands.
+    pinned: BTreeSet<AdapterId>,
     slots: Vec<Slot>,
     actions: Vec<PoolAction>,
     claim: Vec<AdapterId>,
@@ -117,6 +119,7 @@ impl AdapterPool {
         Self {
             options,
             known: BTreeMap::new(),
+            pinned: BTreeSet::new(),
             slots: vec![Slot::Free; options.slots as usize],
             actions: Vec::new(),
             claim: Vec::new(),
@@ -157,8 +160,7 @@ impl AdapterPool {
     /// It runs no longer.
     pub fn release(&mut self, adapters: &[AdapterId]) {
         for adapter in adapters {
-            self.clock += 1;
-            let used = self.clock;
+            let used = self.tick();
             let it = self.of(*adapter);
             it.running = it.running.checked_sub(1).expect("what was acquired is released once");
             it.used = used;
@@ -199,16 +201,16 @@ impl AdapterPool {
 
     /// Keeps an adapter resident, or no longer does. One slot at least stays for the others: a pin beyond is not made.
     pub fn pin(&mut self, adapter: AdapterId, pinned: bool) -> bool {
-        let others = self.known.iter().filter(|(other, it)| it.pinned && **other != adapter).count();
-        if pinned && others + 1 >= self.slots.len() {
+        if pinned && self.pinned_beside(&[adapter]).count() + 1 >= self.slots.len() {
             return false;
         }
         self.changed = true;
         if pinned {
             let it = self.known.entry(adapter).or_default();
             (it.pinned, it.failed, it.forgotten) = (true, false, false);
-        } else if let Some(it) = self.known.get_mut(&adapter) {
-            it.pinned = false;
+            self.pinned.insert(adapter);
+        } else if self.pinned.remove(&adapter) {
+            self.of(adapter).pinned = false;
         }
         true
     }
@@ -217,6 +219,7 @@ impl AdapterPool {
     pub fn forget(&mut self, adapter: AdapterId) {
         if let Some(it) = self.known.get_mut(&adapter) {
             (it.forgotten, it.pinned, self.changed) = (true, false, true);
+            self.pinned.remove(&adapter);
         }
     }
 
@@ -292,8 +295,7 @@ impl AdapterPool {
     /// that they need, and those that there are.
     pub fn never_fit(&self, adapters: &[AdapterId]) -> Option<(usize, usize)> {
         let bytes = |adapter: &AdapterId| self.residency(*adapter).bytes.unwrap_or(0);
-        let pinned = self.known.iter().filter(|(adapter, it)| it.pinned && !adapters.contains(adapter));
-        let needed = pinned.map(|(adapter, _)| bytes(adapter)).chain(adapters.iter().map(bytes));
+        let needed = self.pinned_beside(adapters).map(bytes).chain(adapters.iter().map(bytes));
         let needed = needed.fold(0_usize, usize::saturating_add);
         let largest = adapters.iter().map(bytes).max().unwrap_or(0);
         if largest > self.options.host_bytes_max {
@@ -305,8 +307,11 @@ impl AdapterPool {
 
     /// Slots that a set can have at most, beside what is pinned.
     pub fn slots_for(&self, adapters: &[AdapterId]) -> usize {
-        let pinned = self.known.iter().filter(|(adapter, it)| it.pinned && !adapters.contains(adapter));
-        self.slots.len() - pinned.count()
+        self.slots.len() - self.pinned_beside(adapters).count()
+    }
+
+    fn pinned_beside<'a>(&'a self, adapters: &'a [AdapterId]) -> impl Iterator<Item = &'a AdapterId> {
+        self.pinned.iter().filter(|adapter| !adapters.contains(adapter))
     }
 
     /// Slots and bytes that a set lacks, even if all were driven out that nobody uses.
@@ -344,12 +349,9 @@ impl AdapterPool {
     pub fn serve(&mut self, demands: impl IntoIterator<Item = AdapterId>) {
         self.changed = false;
         self.purge();
-        let pinned = self.known.iter().filter(|(_, it)| it.pinned && !it.failed).map(|(adapter, _)| *adapter);
-        let pinned: Vec<AdapterId> = pinned.collect();
-        let claim = self.claim.clone();
         let (mut spoken, mut seen) = (Spoken::default(), BTreeSet::new());
         let (mut host_full, mut device_full) = (false, false);
-        for adapter in claim.into_iter().chain(demands).chain(pinned) {
+        for adapter in self.claim.clone().into_iter().chain(demands).chain(self.pinned.clone()) {
             let it = self.residency(adapter);
             if it.failed || it.device != Tier::Absent || !self.known.contains_key(&adapter) || !seen.insert(adapter) {
                 continue;
@@ -460,9 +462,8 @@ impl AdapterPool {
 
     /// What was forgotten and is wanted by nobody leaves, and what is nowhere is no longer known.
     fn purge(&mut self) {
-        let gone = |it: &Residency| it.forgotten && it.wanted == 0;
-        let going: Vec<AdapterId> = self.known.iter().filter(|(_, it)| gone(it)).map(|(adapter, _)| *adapter).collect();
-        for adapter in going {
+        let gone = self.known.iter().filter(|(_, it)| it.forgotten && it.wanted == 0).map(|(adapter, _)| *adapter);
+        for adapter in gone.collect::<Vec<_>>() {
             let it = self.residency(adapter);
             if it.device == Tier::Here {
                 self.evict(adapter);
@@ -478,8 +479,7 @@ impl AdapterPool {
 
     /// Bytes in host memory, what is coming included as far as its size is known.
     pub fn host_bytes(&self) -> usize {
-        let there = self.known.values().filter(|it| it.host != Tier::Absent);
-        there.map(|it| it.bytes.unwrap_or(0)).sum()
+        self.known.values().filter(|it| it.host != Tier::Absent).map(|it| it.bytes.unwrap_or(0)).sum()
     }
 
     /// Bytes on the device: of adapters in slots, and of those that the next step removes.
