@@ -19,7 +19,8 @@ WHOLE := --release --workspace --locked
 SAY   := printf '\n== %s\n'
 
 PROGRAMS     := loam loam-audit loam-bench
-FUZZ_TARGETS  = $(notdir $(basename $(wildcard ledger/core/fuzz/fuzz_targets/*.rs)))
+FUZZ_CRATES   = ledger/core engine
+FUZZ_TARGETS  = $(foreach crate,$(FUZZ_CRATES),$(wildcard $(crate)/fuzz/fuzz_targets/*.rs))
 FUZZ_SECONDS ?= 60
 ROCKSDB_BUILT = $(wildcard $(CARGO_TARGET_DIR)/release/build/librocksdb-sys-*/out/librocksdb.a)
 
@@ -86,18 +87,19 @@ bench: build ## figures, into benches/results/ (some minutes; leave the machine 
 
 # A fuzzer needs nightly's sanitizers, hence another compiler and a build folder of its own. It starts from the corpus
 # in the repository and keeps what it finds beside its build, so that a run leaves the checkout as it was.
-fuzz: ## fuzz each decoder of the ledger for FUZZ_SECONDS (60)
-	@$(SAY) "fuzz: $(or $(FUZZ_TARGETS),there are no targets yet) ($(FUZZ_SECONDS) s each)"
-	@if [ -n "$(FUZZ_TARGETS)" ] && ! cargo +nightly fuzz --version >/dev/null 2>&1; then \
+fuzz: ## fuzz each decoder of the ledger, and each reader of the engine, for FUZZ_SECONDS (60)
+	@$(SAY) "fuzz: $(notdir $(basename $(FUZZ_TARGETS))) ($(FUZZ_SECONDS) s each)"
+	@if ! cargo +nightly fuzz --version >/dev/null 2>&1; then \
 	    echo "fuzzing needs cargo-fuzz and a nightly compiler. Install them with:"; \
 	    echo "    rustup toolchain install nightly --profile minimal && cargo install --locked cargo-fuzz"; \
 	    exit 1; \
 	fi
-	@cd ledger/core && for target in $(FUZZ_TARGETS); do \
-	    found="$$CARGO_TARGET_DIR/fuzz/corpus/$$target"; corpus="$$PWD/fuzz/corpus/$$target"; \
+	@for path in $(FUZZ_TARGETS); do \
+	    target="$$(basename "$$path" .rs)"; crate="$${path%/fuzz/fuzz_targets/*}"; \
+	    found="$$CARGO_TARGET_DIR/fuzz/corpus/$$target"; corpus="$(CURDIR)/$$crate/fuzz/corpus/$$target"; \
 	    mkdir -p "$$found" "$$corpus"; \
-	    cargo +nightly fuzz run --target-dir "$$CARGO_TARGET_DIR/fuzz" "$$target" "$$found" "$$corpus" \
-	        -- -max_total_time=$(FUZZ_SECONDS); \
+	    (cd "$$crate" && cargo +nightly fuzz run --target-dir "$$CARGO_TARGET_DIR/fuzz" "$$target" "$$found" "$$corpus" \
+	        -- -max_total_time=$(FUZZ_SECONDS)); \
 	done
 
 # The same commit and compiler give the same bytes: sorted names, no owner, the commit's time.

@@ -1,6 +1,5 @@
-//! Loam inside a program: one model, two adapters, one question to each, answered side by side in one engine.
-//!
-//! `cargo run --release -p loam-examples --example embed -- MODEL_DIR ADAPTER_DIR ADAPTER_DIR`
+//! Loam inside a program: one model, some adapters, the same question to each, answered side by side in one engine.
+//! `cargo run --release -p loam-examples --bin embed -- MODEL_DIR ADAPTER_DIR...`
 #![expect(clippy::print_stdout, reason = "an example speaks to whoever runs it")]
 
 use std::path::Path;
@@ -17,22 +16,19 @@ fn main() -> Result<(), Error> {
     let engine = Engine::open(&options, Box::new(MemoryRecorder::default()), &mut |_| {})?;
 
     let mut streams = Vec::new();
-    for name in adapters {
-        engine.load_adapter(name, &Source::parse(name)?, Expected::Anything)?;
-        streams.push((
-            name,
-            engine.generate(Generate {
-                prompt: Prompt::Text("What grows here?".to_owned()),
-                adapters: vec![AdapterUse { name: name.clone(), weight: 1.0 }],
-                max_tokens: Some(32),
-                ..Generate::default()
-            })?,
-        ));
+    for folder in adapters {
+        engine.load_adapter(folder, &Source::parse(folder)?, Expected::Anything)?;
+        let request = Generate {
+            prompt: Prompt::Text("What grows here?".to_owned()),
+            adapters: vec![AdapterUse { name: folder.clone(), weight: 1.0 }],
+            max_tokens: Some(32),
+            ..Generate::default()
+        };
+        streams.push((folder, engine.generate(request)?));
     }
-    for (name, stream) in streams {
-        let text: String =
-            stream.filter_map(|event| if let Event::Tokens(it) = event { Some(it.text) } else { None }).collect();
-        println!("{name}: {text}");
+    for (folder, stream) in streams {
+        let text = |event| if let Event::Tokens(tokens) = event { Some(tokens.text) } else { None };
+        println!("{folder}: {}", stream.filter_map(text).collect::<String>());
     }
     engine.stop()
 }

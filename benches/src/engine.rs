@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     /// A model's folder. Without one: the shape of Llama-3.2-1B with random weights.
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// Adapters' folders, or dummy:SEED[:RANK]; without any, eight random ones of rank 16 on all linears.
+    /// Adapters' folders, or `dummy:SEED:RANK`; without any, eight random ones of rank 16 on all linears.
     #[arg(long = "adapter", value_name = "DIR")]
     adapters: Vec<String>,
     /// Threads that compute.

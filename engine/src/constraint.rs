@@ -189,6 +189,11 @@ pub struct ConstraintState {
 }
 
 impl ConstraintState {
+    /// The same state once more, for another answer of the same form.
+    pub fn fork(&self) -> Self {
+        Self { matcher: self.matcher.deep_clone(), words: self.words }
+    }
+
     /// Which tokens may come next: bit `token % 32` of word `token / 32`. The tokens that end the answer are among them
     /// exactly where it may end.
     pub fn mask(&mut self) -> Result<Vec<u32>, Error> {

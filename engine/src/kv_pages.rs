@@ -171,7 +171,7 @@ mod tests {
         assert_eq!((pages.free(), pages.cached()), (1, 2));
         assert_eq!(pages.take(), Some(taken[2]), "the free one");
         assert_eq!(pages.take(), Some(taken[1]), "let go before the other");
-        assert_eq!(pages.find(&[key(1)]), Vec::<u32>::new());
+        assert!(pages.find(&[key(1)]).is_empty());
         assert_eq!(pages.find(&[key(0), key(1)]), [taken[0]]);
     }
 

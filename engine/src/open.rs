@@ -119,7 +119,6 @@ impl Engine {
         let config = ModelConfig::read(&options.model)?;
         let shape = config.shape;
         let text = Text::read(&options.model, shape.vocabulary)?;
-        let positions = positions(options, &config)?;
         let cpu = Arc::new(Cpu::new(CpuOptions { threads: options.threads, level: None })?);
         let weights = match options.load_format {
             LoadFormat::Files => Weights::open(&options.model, options.residence, progress)?,
@@ -134,6 +133,7 @@ impl Engine {
             page_tokens: options.page_tokens,
         };
         kv.check()?;
+        let positions = positions(options, &config, &kv)?;
         let pages = pages(options, &kv, positions)?;
         let catalog = Catalog::new(CatalogOptions {
             roots: options.adapter_roots.clone(),
@@ -150,19 +150,7 @@ impl Engine {
             rows_max: options.step_tokens_max,
         };
         let executor = Runner::new(decoder, runner)?;
-        let scheduling = SchedulerOptions {
-            pages: count("kv_bytes", pages)?,
-            page_tokens: count("page_tokens", options.page_tokens)?,
-            slots: count("slots", options.slots)?,
-            step_tokens_max: count("step_tokens_max", options.step_tokens_max)?,
-            prefill_tokens_max: count("step_tokens_max", options.step_tokens_max)?,
-            running_max: count("running_max", options.running_max.min(options.step_tokens_max))?,
-            waiting_max: options.requests_max.saturating_mul(CHOICES_MAX as usize),
-            waiting_per_tenant_max: options.requests_max.saturating_mul(CHOICES_MAX as usize),
-            host_bytes_max: options.adapter_host_bytes,
-            device_bytes_max: options.adapter_device_bytes,
-            ..SchedulerOptions::default()
-        };
+        let scheduling = scheduling(options, pages)?;
         Self::new(EngineParts {
             executor: Box::new(executor),
             recorder: record(base)?,
@@ -178,15 +166,17 @@ impl Engine {
     }
 }
 
-/// Positions of the longest request: the model's, or fewer.
-fn positions(options: &OpenOptions, config: &ModelConfig) -> Result<usize, Error> {
+/// Positions of the longest request: what is asked for, else the model's, as far as there are pages for them.
+fn positions(options: &OpenOptions, config: &ModelConfig, kv: &KvShape) -> Result<usize, Error> {
+    let held = (options.kv_bytes / (kv.page_len() * options.dtype.bytes())).saturating_mul(options.page_tokens);
     let most = config.positions_max;
     match options.positions_max {
-        Some(wanted) if wanted > most || wanted < 2 => {
-            let allowed = format!("2 to {most} with this model");
+        Some(wanted) if wanted > most.min(held) || wanted < 2 => {
+            let allowed =
+                format!("2 to {most} with this model, and at most {held} with so much memory for keys and values");
             Err(Error::Request { field: "max_model_len", found: wanted.to_string(), allowed })
         }
-        wanted => Ok(wanted.unwrap_or(most)),
+        wanted => Ok(wanted.unwrap_or(most.min(held)).max(2)),
     }
 }
 
@@ -206,4 +196,27 @@ fn pages(options: &OpenOptions, kv: &KvShape, positions: usize) -> Result<usize,
 fn count(field: &'static str, number: usize) -> Result<u32, Error> {
     let allowed = || format!("at most {}", u32::MAX);
     u32::try_from(number).map_err(|_| Error::Request { field, found: number.to_string(), allowed: allowed() })
+}
+
+/// What the scheduler may use.
+fn scheduling(options: &OpenOptions, pages: usize) -> Result<SchedulerOptions, Error> {
+    for (field, number) in [("max_num_batched_tokens", options.step_tokens_max), ("running_max", options.running_max)] {
+        if number == 0 {
+            let allowed = "1 or more: nothing would ever be answered".to_owned();
+            return Err(Error::Request { field, found: "0".to_owned(), allowed });
+        }
+    }
+    Ok(SchedulerOptions {
+        pages: count("kv_bytes", pages)?,
+        page_tokens: count("page_tokens", options.page_tokens)?,
+        slots: count("slots", options.slots)?,
+        step_tokens_max: count("step_tokens_max", options.step_tokens_max)?,
+        prefill_tokens_max: count("step_tokens_max", options.step_tokens_max)?,
+        running_max: count("running_max", options.running_max.min(options.step_tokens_max))?,
+        waiting_max: options.requests_max.saturating_mul(CHOICES_MAX as usize),
+        waiting_per_tenant_max: options.requests_max.saturating_mul(CHOICES_MAX as usize),
+        host_bytes_max: options.adapter_host_bytes,
+        device_bytes_max: options.adapter_device_bytes,
+        ..SchedulerOptions::default()
+    })
 }

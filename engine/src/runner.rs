@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use loam_kernels::Backend;
-use loam_kernels::backend::{CopyPages, GraphKey};
-use loam_kernels::layout::{Adapter, KvShape, PagedKv, RowSet, StepLimits, StepPlan};
+use loam_kernels::backend::{CopyPages, Device, GraphKey};
+use loam_kernels::layout::{ADAPTERS_PER_ROW_MAX, Adapter, KvShape, PagedKv, RowSet, StepLimits, StepPlan};
 
 use crate::adapter::HostAdapter;
 use crate::error::Error;
 use crate::executor::{Batch, Chosen, Executor, ExecutorLimits, Outputs, Sampled, Uploaded, Uploader};
+use crate::model::Tap;
 use crate::model::decoder::{Decoder, Pass};
 use crate::model::scratch::Scratch;
 
@@ -25,6 +26,9 @@ pub struct RunnerOptions {
     pub rows_max: usize,
 }
 
+/// An adapter where steps can use it, or none.
+type Slot<B> = Option<Arc<Adapter<<B as Device>::Memory>>>;
+
 /// A model on a backend, with its pages and its adapters.
 pub struct Runner<B: Backend> {
     backend: Arc<B>,
@@ -32,7 +36,7 @@ pub struct Runner<B: Backend> {
     kv: PagedKv<B::Memory>,
     adapters: B::Adapters,
     /// What lies in each slot, to know at which sites a step has anything to add.
-    slots: Vec<Option<Arc<Adapter<B::Memory>>>>,
+    slots: Vec<Slot<B>>,
     scratch: Scratch<B::Memory>,
     limits: ExecutorLimits,
 }
@@ -58,33 +62,114 @@ impl<B: Backend + 'static> Runner<B> {
         })
     }
 
-    fn install(&mut self, batch: &Batch) -> Result<(), Error> {
+    /// Runs one step as [`Executor::execute`] does, and lets `tap` see the inputs of all sites.
+    pub fn execute_tapped(&mut self, batch: &Batch, tap: &mut (dyn Tap<B::Memory> + Send)) -> Result<Outputs, Error> {
+        self.whole(batch, Some(tap))
+    }
+
+    /// One step, or nothing: what is refused is refused before anything changes, and what fails is undone. Only copied
+    /// pages stay as they became; before a step their targets are nobody's.
+    fn whole(&mut self, batch: &Batch, tap: Option<&mut (dyn Tap<B::Memory> + Send)>) -> Result<Outputs, Error> {
+        self.check(batch)?;
+        let step = match batch.inputs.tokens.len() {
+            0 => None,
+            _ => Some(self.backend.step(batch.inputs.clone(), self.limits.step)?),
+        };
+        if !batch.copies.is_empty() {
+            self.backend.copy_pages(CopyPages { kv: &mut self.kv, copies: &batch.copies })?;
+        }
+        let mut replaced = Vec::new();
+        let done = self.install(batch, &mut replaced).and_then(|()| match &step {
+            None => Ok(Outputs::default()),
+            Some(step) => self.run(step, batch, tap),
+        });
+        if done.is_err() {
+            for (slot, adapter) in replaced.into_iter().rev() {
+                self.put(slot, adapter)?;
+            }
+        }
+        done
+    }
+
+    /// Refuses by name what there is no room for.
+    fn check(&self, batch: &Batch) -> Result<(), Error> {
+        let (inputs, rows_max) = (&batch.inputs, self.limits.rows_max);
+        let most = |field, found: usize, most: usize| {
+            let allowed = format!("at most {most}");
+            if found <= most { Ok(()) } else { Err(Error::Request { field, found: found.to_string(), allowed }) }
+        };
+        most("rows of a step", inputs.tokens.len(), rows_max)?;
+        most("sampled rows of a step", inputs.sampled.len(), rows_max)?;
+        most("scored rows of a step", inputs.scored.len(), rows_max)?;
+        most("pairs of a step", inputs.pairs.len(), rows_max.saturating_mul(ADAPTERS_PER_ROW_MAX))?;
+        if batch.sampling.len() != inputs.sampled.len() {
+            let (found, allowed) = (batch.sampling.len().to_string(), format!("{}, one a row", inputs.sampled.len()));
+            return Err(Error::Request { field: "sampling of a step", found, allowed });
+        }
+        for place in &batch.logits {
+            let below = inputs.sampled.len();
+            if *place as usize >= below {
+                let allowed = format!("places below {below}");
+                return Err(Error::Request { field: "logits of a step", found: place.to_string(), allowed });
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills slots; `replaced` is what was there, so far.
+    fn install(&mut self, batch: &Batch, replaced: &mut Vec<(u32, Slot<B>)>) -> Result<(), Error> {
         for (slot, uploaded) in &batch.installs {
             let adapter = uploaded.as_ref().map(|uploaded| {
                 let adapter = Arc::clone(&uploaded.0).downcast::<Adapter<B::Memory>>();
                 adapter.expect("an adapter was uploaded by this executor's own uploader")
             });
-            self.backend.install(&mut self.adapters, *slot, adapter.clone())?;
-            self.slots[*slot as usize] = adapter;
-        }
-        if !batch.copies.is_empty() {
-            self.backend.copy_pages(CopyPages { kv: &mut self.kv, copies: &batch.copies })?;
+            let before = self.put(*slot, adapter)?;
+            replaced.push((*slot, before));
         }
         Ok(())
     }
 
+    fn put(&mut self, slot: u32, adapter: Slot<B>) -> Result<Slot<B>, Error> {
+        let before = self.backend.install(&mut self.adapters, slot, adapter.clone())?;
+        self.slots[slot as usize] = adapter;
+        Ok(before)
+    }
+
+    fn run(
+        &mut self,
+        step: &B::Step,
+        batch: &Batch,
+        tap: Option<&mut (dyn Tap<B::Memory> + Send)>,
+    ) -> Result<Outputs, Error> {
+        let plan: &StepPlan = step.as_ref();
+        let (adapted, h_width) = self.adapted(plan)?;
+        let asked = batch.sampling.iter().map(|row| row.top_log_probabilities as usize).max();
+        self.scratch.h_width = h_width;
+        self.scratch.top_max = asked.unwrap_or(0).max(1);
+        let rows = plan.rows(RowSet::Batch) as u32;
+        // A step that is looked into has operations of its own, and so no graph.
+        let graph = tap.is_none().then_some((GraphKey { rows, with_adapters: h_width > 0 }, step));
+        let Self { backend, decoder, kv, adapters, scratch, .. } = self;
+        let tap = tap.map(|tap| -> &mut (dyn Tap<B::Memory> + Send) { tap });
+        let mut pass = Pass { step, kv, adapters, adapted: &adapted, sampling: &batch.sampling, tap };
+        backend.run(graph, &mut || decoder.forward(&mut pass, scratch))?;
+        self.outputs(plan, batch)
+    }
+
     /// For each site, whether the step's adapters add anything there; and what `h` needs at most.
-    fn adapted(&self, plan: &StepPlan) -> (Vec<bool>, usize) {
+    fn adapted(&self, plan: &StepPlan) -> Result<(Vec<bool>, usize), Error> {
         let mut adapted = vec![false; self.decoder.sites.shapes().len()];
         let mut h_width = 0;
         for group in plan.pairs(RowSet::Batch).groups() {
-            let Some(adapter) = &self.slots[group.slot as usize] else { continue };
+            // Without this a step of empty slots alone would run the base under an adapter's name.
+            let empty = loam_kernels::Error::EmptySlot { slot: group.slot };
+            let adapter = self.slots[group.slot as usize].as_ref().ok_or(empty)?;
             for (adapted, site) in adapted.iter_mut().zip(adapter.layout().sites()) {
                 *adapted |= site.rank > 0;
                 h_width = h_width.max(site.rank);
             }
         }
-        (adapted, h_width)
+        Ok((adapted, h_width))
     }
 
     fn outputs(&self, plan: &StepPlan, batch: &Batch) -> Result<Outputs, Error> {
@@ -134,26 +219,7 @@ impl<B: Backend + 'static> Executor for Runner<B> {
     }
 
     fn execute(&mut self, batch: &Batch) -> Result<Outputs, Error> {
-        self.install(batch)?;
-        if batch.inputs.tokens.is_empty() {
-            return Ok(Outputs::default());
-        }
-        let rows = batch.inputs.tokens.len();
-        if rows > self.limits.rows_max {
-            let allowed = format!("at most {}", self.limits.rows_max);
-            return Err(Error::Request { field: "rows of a step", found: rows.to_string(), allowed });
-        }
-        let step = self.backend.step(batch.inputs.clone(), self.limits.step)?;
-        let plan: &StepPlan = step.as_ref();
-        let (adapted, h_width) = self.adapted(plan);
-        let asked = batch.sampling.iter().map(|row| row.top_log_probabilities as usize).max();
-        self.scratch.h_width = h_width;
-        self.scratch.top_max = asked.unwrap_or(0).max(1);
-        let key = GraphKey { rows: rows as u32, with_adapters: h_width > 0 };
-        let Self { backend, decoder, kv, adapters, scratch, .. } = self;
-        let mut pass = Pass { step: &step, kv, adapters, adapted: &adapted, sampling: &batch.sampling };
-        backend.run(Some((key, &step)), &mut || decoder.forward(&mut pass, scratch))?;
-        self.outputs(plan, batch)
+        self.whole(batch, None)
     }
 
     fn describe(&self) -> String {

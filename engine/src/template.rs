@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use jiff::Zoned;
 use jiff::fmt::strtime;
@@ -15,11 +16,16 @@ use crate::request::{ChatPrompt, PROMPT_BYTES_MAX};
 use crate::tokenizer::{read_json, read_special_tokens};
 
 /// What rendering may cost: instructions, and one more for every 64 bytes made on the way.
-pub const TEMPLATE_FUEL: u64 = 5_000_000;
+pub const TEMPLATE_FUEL: u64 = 2_000_000;
 /// Bytes of a template.
-pub const TEMPLATE_BYTES_MAX: usize = 1 << 20;
+pub const TEMPLATE_BYTES_MAX: usize = 256 << 10;
+/// Names, numbers and signs between one pair of a template's braces: reading an expression takes the cube of them at worst.
+pub const EXPRESSION_PARTS_MAX: usize = 1000;
 /// Calls within calls of a template.
 const RECURSION_MAX: usize = 100;
+/// Room for the deepest thing that so many bytes can say, or that so much fuel can build, and be taken apart again: some
+/// 300,000 levels of at most 500 bytes each. It is touched only as far as a template needs it.
+const STACK_BYTES: usize = 256 << 20;
 
 /// A model's chat templates. They come with the model and are not trusted: they see messages, and nothing else.
 pub struct ChatTemplates {
@@ -78,8 +84,11 @@ impl ChatTemplates {
         if let Some(Some(reason)) = self.names.get(name) {
             return Err(failed(reason.clone()));
         }
-        let template = self.environment.get_template(name).map_err(|fault| failed(told(&fault)))?;
-        let text = template.render(self.context(chat, now)).map_err(|fault| failed(told(&fault)))?;
+        let render = || {
+            let template = self.environment.get_template(name).map_err(|fault| told(&fault))?;
+            template.render(self.context(chat, now)).map_err(|fault| told(&fault))
+        };
+        let text = apart(render).map_err(failed)?;
         if text.len() > PROMPT_BYTES_MAX {
             return Err(failed(format!("made {} bytes; a prompt can have {PROMPT_BYTES_MAX}", text.len())));
         }
@@ -124,11 +133,16 @@ impl ChatTemplates {
     }
 
     fn add(&mut self, name: &str, source: &str) {
+        let parts = expression_parts(source);
         let broken = if source.len() > TEMPLATE_BYTES_MAX {
             Some(format!("has {} bytes; a template can have {TEMPLATE_BYTES_MAX}", source.len()))
+        } else if parts > EXPRESSION_PARTS_MAX {
+            Some(format!("has an expression of {parts} parts; one can have {EXPRESSION_PARTS_MAX}"))
         } else {
-            let source = without_generation_tags(source);
-            self.environment.add_template_owned(name.to_owned(), source).err().map(|fault| told(&fault))
+            let environment = &mut self.environment;
+            let add =
+                || environment.add_template_owned(name.to_owned(), prepared(source)).map_err(|fault| told(&fault));
+            apart(add).err()
         };
         self.names.insert(name.to_owned(), broken);
     }
@@ -147,12 +161,25 @@ fn environment() -> Environment<'static> {
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_fuel(Some(TEMPLATE_FUEL));
     environment.set_recursion_limit(RECURSION_MAX);
+    minijinja_contrib::add_to_environment(&mut environment);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.add_filter("tojson", tojson);
     environment.add_function("raise_exception", |message: &str| -> Result<Value, Fault> {
         Err(Fault::new(ErrorKind::InvalidOperation, message.to_owned()))
     });
     environment
+}
+
+/// Characters of a fault's text that are told: a template writes its own.
+const TOLD_CHARS_MAX: usize = 2000;
+
+/// Does what a template wants where it can nest as deep as it likes, and break nothing.
+fn apart<T: Send>(work: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().name("chat template".to_owned()).stack_size(STACK_BYTES);
+        let thread = builder.spawn_scoped(scope, work).map_err(|error| format!("no thread to render on: {error}"))?;
+        thread.join().unwrap_or_else(|_| Err("ended in a panic".to_owned()))
+    })
 }
 
 /// A fault and its causes, in one line.
@@ -163,16 +190,71 @@ fn told(fault: &Fault) -> String {
         text += &format!("; {inner}");
         cause = inner.source();
     }
+    if let Some((end, _)) = text.char_indices().nth(TOLD_CHARS_MAX) {
+        text.truncate(end);
+        text += "...";
+    }
     text
 }
 
-/// Marks for training around an assistant's text do nothing here. Each becomes a tag that keeps its effect on spaces.
-fn without_generation_tags(source: &str) -> String {
-    let tag = |keyword: &str| {
-        fancy_regex::Regex::new(&format!(r"\{{%([-+]?)\s*{keyword}\s*([-+]?)%\}}")).expect("a fixed expression")
+/// A template as this engine's Jinja has it. Marks for training around an assistant's text do nothing here: each becomes a
+/// tag that keeps its effect on spaces. The line that begins after `raw` is kept, as Jinja keeps it.
+fn prepared(source: &str) -> String {
+    let tag = |keyword: &str, after: &str| {
+        let pattern = format!(r"\{{%([-+]?)\s*{keyword}\s*([-+]?)%\}}{after}");
+        fancy_regex::Regex::new(&pattern).expect("a fixed expression")
     };
-    let source = tag("generation").replace_all(source, "{%$1 if true $2%}");
-    tag("endgeneration").replace_all(&source, "{%$1 endif $2%}").into_owned()
+    let source = tag("generation", "").replace_all(source, "{%$1 if true $2%}");
+    let source = tag("endgeneration", "").replace_all(&source, "{%$1 endif $2%}");
+    tag("raw", "\n").replace_all(&source, "{%$1 raw $2%}\n\n").into_owned()
+}
+
+/// Names, numbers and signs of the longest expression. A text in quotes is one of them.
+fn expression_parts(source: &str) -> usize {
+    let (mut most, mut rest) = (0, source.as_bytes());
+    while let Some(start) = rest.windows(2).position(|two| matches!(two, b"{{" | b"{%" | b"{#")) {
+        let kind = rest[start + 1];
+        rest = &rest[start + 2..];
+        let (parts, length) = match kind {
+            b'#' => (0, rest.windows(2).position(|two| two == b"#}").unwrap_or(rest.len())),
+            b'%' => parts_until(rest, b'%'),
+            _ => parts_until(rest, b'}'),
+        };
+        most = most.max(parts);
+        rest = &rest[length..];
+    }
+    most
+}
+
+/// Parts up to `close` and a brace that close no brace of the expression's own; and bytes up to there.
+fn parts_until(bytes: &[u8], close: u8) -> (usize, usize) {
+    let (mut at, mut parts, mut open) = (0, 0, 0_usize);
+    while at < bytes.len() && !(open == 0 && bytes[at..].starts_with(&[close, b'}'])) {
+        open = match bytes[at] {
+            b'{' => open + 1,
+            b'}' => open.saturating_sub(1),
+            _ => open,
+        };
+        parts += usize::from(!bytes[at].is_ascii_whitespace());
+        at += match bytes[at] {
+            quote @ (b'"' | b'\'') => quoted_length(&bytes[at..], quote),
+            byte if is_word(byte) => bytes[at..].iter().take_while(|byte| is_word(**byte)).count(),
+            _ => 1,
+        };
+    }
+    (parts, at)
+}
+
+const fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || !byte.is_ascii()
+}
+
+fn quoted_length(bytes: &[u8], quote: u8) -> usize {
+    let mut at = 1;
+    while at < bytes.len() && bytes[at] != quote {
+        at += if bytes[at] == b'\\' { 2 } else { 1 };
+    }
+    (at + 1).min(bytes.len())
 }
 
 fn read_text(path: &Path) -> Result<Option<String>, Error> {
@@ -256,6 +338,8 @@ impl JsonWriter<'_, '_, '_> {
             ValueKind::Seq | ValueKind::Iterable => {
                 let mut items = Vec::new();
                 for item in value.try_iter()?.checked() {
+                    // Before it is held: an iterable of a few bytes can be as long as it likes.
+                    self.state.consume_fuel(1)?;
                     items.push((None, item?));
                 }
                 self.items(('[', ']'), items, depth)?;
@@ -263,6 +347,7 @@ impl JsonWriter<'_, '_, '_> {
             ValueKind::Map => {
                 let mut items = Vec::new();
                 for key in value.try_iter()?.checked() {
+                    self.state.consume_fuel(1)?;
                     let key = key?;
                     let item = value.get_item(&key)?;
                     items.push((Some(key.as_str().map_or_else(|| key.to_string(), str::to_owned)), item));
@@ -284,31 +369,40 @@ impl JsonWriter<'_, '_, '_> {
         let empty = items.is_empty();
         for (index, (key, value)) in items.into_iter().enumerate() {
             if index > 0 {
+                self.spend(self.item.len())?;
                 self.out.push_str(&self.item);
             }
-            self.line(depth + 1);
+            self.line(depth + 1)?;
             if let Some(key) = key {
                 self.string(&key)?;
+                self.spend(self.key.len())?;
                 self.out.push_str(&self.key);
             }
             self.value(&value, depth + 1)?;
         }
         if !empty {
-            self.line(depth);
+            self.line(depth)?;
         }
         self.out.push(ends.1);
         Ok(())
     }
 
-    fn line(&mut self, depth: usize) {
+    /// Pays for bytes before they are made: separators and indents are as long as the template says.
+    fn spend(&self, bytes: usize) -> Result<(), Fault> {
+        self.state.consume_fuel(bytes as u64 / 64)
+    }
+
+    fn line(&mut self, depth: usize) -> Result<(), Fault> {
         if let Some(indent) = &self.indent {
+            self.spend(indent.len().saturating_mul(depth))?;
             self.out.push('\n');
             (0..depth).for_each(|_| self.out.push_str(indent));
         }
+        Ok(())
     }
 
     fn string(&mut self, text: &str) -> Result<(), Fault> {
-        self.state.consume_fuel(text.len() as u64 / 64)?;
+        self.spend(text.len())?;
         self.out.push('"');
         for character in text.chars() {
             match character {

@@ -33,9 +33,29 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(code) => code,
+        // Whoever read what was printed has read enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("loam: {error:#}");
+            eprintln!("loam: {}", told(&error));
             ExitCode::from(1)
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref().map(std::io::Error::kind);
+    error.chain().any(|cause| io(cause) == Some(std::io::ErrorKind::BrokenPipe))
+}
+
+/// An error and its causes, in one line. Some errors name their cause themselves: it is not told twice.
+fn told(error: &anyhow::Error) -> String {
+    let mut told = error.to_string();
+    let mut last = told.clone();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !last.ends_with(&cause) {
+            told = format!("{told}: {cause}");
+        }
+        last = cause;
+    }
+    told
 }

@@ -96,7 +96,7 @@ enum Slot {
 pub struct AdapterPool {
     options: PoolOptions,
     known: BTreeMap<AdapterId, Residency>,
-    /// Of those, what is pinned: asked for often, and few among thousands.
+    /// Those of them that are pinned: few, and asked for often.
     pinned: BTreeSet<AdapterId>,
     slots: Vec<Slot>,
     actions: Vec<PoolAction>,
@@ -160,7 +160,8 @@ impl AdapterPool {
     /// It runs no longer.
     pub fn release(&mut self, adapters: &[AdapterId]) {
         for adapter in adapters {
-            let used = self.tick();
+            self.clock += 1;
+            let used = self.clock;
             let it = self.of(*adapter);
             it.running = it.running.checked_sub(1).expect("what was acquired is released once");
             it.used = used;
@@ -201,7 +202,8 @@ impl AdapterPool {
 
     /// Keeps an adapter resident, or no longer does. One slot at least stays for the others: a pin beyond is not made.
     pub fn pin(&mut self, adapter: AdapterId, pinned: bool) -> bool {
-        if pinned && self.pinned_beside(&[adapter]).count() + 1 >= self.slots.len() {
+        let others = self.pinned.iter().filter(|other| **other != adapter).count();
+        if pinned && others + 1 >= self.slots.len() {
             return false;
         }
         self.changed = true;
@@ -209,8 +211,9 @@ impl AdapterPool {
             let it = self.known.entry(adapter).or_default();
             (it.pinned, it.failed, it.forgotten) = (true, false, false);
             self.pinned.insert(adapter);
-        } else if self.pinned.remove(&adapter) {
-            self.of(adapter).pinned = false;
+        } else if let Some(it) = self.known.get_mut(&adapter) {
+            it.pinned = false;
+            self.pinned.remove(&adapter);
         }
         true
     }
@@ -259,9 +262,10 @@ impl AdapterPool {
         if it.host == Tier::Coming {
             it.host = Tier::Absent;
         }
-        if it.device == Tier::Coming {
+        // Also what was copied, where the step that was to take it could not.
+        if matches!(it.device, Tier::Coming | Tier::Ready) {
             it.device = Tier::Absent;
-            let slot = it.slot.take().expect("what is being uploaded has a slot");
+            let slot = it.slot.take().expect("what is on its way has a slot");
             self.slots[slot as usize] = Slot::Free;
         }
         self.changed = true;
@@ -295,7 +299,8 @@ impl AdapterPool {
     /// that they need, and those that there are.
     pub fn never_fit(&self, adapters: &[AdapterId]) -> Option<(usize, usize)> {
         let bytes = |adapter: &AdapterId| self.residency(*adapter).bytes.unwrap_or(0);
-        let needed = self.pinned_beside(adapters).map(bytes).chain(adapters.iter().map(bytes));
+        let pinned = self.pinned.iter().filter(|adapter| !adapters.contains(adapter));
+        let needed = pinned.map(bytes).chain(adapters.iter().map(bytes));
         let needed = needed.fold(0_usize, usize::saturating_add);
         let largest = adapters.iter().map(bytes).max().unwrap_or(0);
         if largest > self.options.host_bytes_max {
@@ -307,11 +312,7 @@ impl AdapterPool {
 
     /// Slots that a set can have at most, beside what is pinned.
     pub fn slots_for(&self, adapters: &[AdapterId]) -> usize {
-        self.slots.len() - self.pinned_beside(adapters).count()
-    }
-
-    fn pinned_beside<'a>(&'a self, adapters: &'a [AdapterId]) -> impl Iterator<Item = &'a AdapterId> {
-        self.pinned.iter().filter(|adapter| !adapters.contains(adapter))
+        self.slots.len() - self.pinned.iter().filter(|adapter| !adapters.contains(adapter)).count()
     }
 
     /// Slots and bytes that a set lacks, even if all were driven out that nobody uses.
@@ -349,9 +350,12 @@ impl AdapterPool {
     pub fn serve(&mut self, demands: impl IntoIterator<Item = AdapterId>) {
         self.changed = false;
         self.purge();
+        let pinned = self.pinned.iter().copied().filter(|adapter| !self.known[adapter].failed);
+        let pinned: Vec<AdapterId> = pinned.collect();
+        let claim = self.claim.clone();
         let (mut spoken, mut seen) = (Spoken::default(), BTreeSet::new());
         let (mut host_full, mut device_full) = (false, false);
-        for adapter in self.claim.clone().into_iter().chain(demands).chain(self.pinned.clone()) {
+        for adapter in claim.into_iter().chain(demands).chain(pinned) {
             let it = self.residency(adapter);
             if it.failed || it.device != Tier::Absent || !self.known.contains_key(&adapter) || !seen.insert(adapter) {
                 continue;
@@ -462,8 +466,9 @@ impl AdapterPool {
 
     /// What was forgotten and is wanted by nobody leaves, and what is nowhere is no longer known.
     fn purge(&mut self) {
-        let gone = self.known.iter().filter(|(_, it)| it.forgotten && it.wanted == 0).map(|(adapter, _)| *adapter);
-        for adapter in gone.collect::<Vec<_>>() {
+        let gone = |it: &Residency| it.forgotten && it.wanted == 0;
+        let going: Vec<AdapterId> = self.known.iter().filter(|(_, it)| gone(it)).map(|(adapter, _)| *adapter).collect();
+        for adapter in going {
             let it = self.residency(adapter);
             if it.device == Tier::Here {
                 self.evict(adapter);
@@ -479,7 +484,8 @@ impl AdapterPool {
 
     /// Bytes in host memory, what is coming included as far as its size is known.
     pub fn host_bytes(&self) -> usize {
-        self.known.values().filter(|it| it.host != Tier::Absent).map(|it| it.bytes.unwrap_or(0)).sum()
+        let there = self.known.values().filter(|it| it.host != Tier::Absent);
+        there.map(|it| it.bytes.unwrap_or(0)).sum()
     }
 
     /// Bytes on the device: of adapters in slots, and of those that the next step removes.

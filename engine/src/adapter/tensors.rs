@@ -1,13 +1,13 @@
 //! `adapter_model.safetensors`: a header that is believed in nothing, and bytes that are read once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use loam_kernels::layout::DType;
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
 use crate::error::Error;
 
@@ -184,7 +184,8 @@ impl<'de> Visitor<'de> for EntriesVisitor {
                 return Err(A::Error::custom(format!("key {name:?} comes twice")));
             }
             if name == "__metadata__" {
-                map.next_value::<IgnoredAny>()?;
+                // What it says changes nothing, but the format has texts there, and other readers refuse all else.
+                map.next_value::<HashMap<String, String>>()?;
                 continue;
             }
             if entries.len() == TENSORS_MAX {

@@ -7,12 +7,15 @@ use loam_kernels::layout::{Rope, RopeScaling};
 use serde_json::{Map, Value};
 
 use super::sites::ModelShape;
+use super::weights::shown;
 use crate::error::Error;
 
 /// Bytes of a configuration.
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
 /// What a size in a configuration can be at most.
 const SIZE_MAX: u64 = 1 << 24;
+/// Heads of a model at most.
+const HEADS_MAX: u64 = 4096;
 /// Layers of a model at most.
 const LAYERS_MAX: u64 = 1024;
 
@@ -73,9 +76,11 @@ const HARMLESS: &[&str] = &[
     "id2label",
     "initializer_range",
     "intermediate_size",
+    "is_llama_config",
     "label2id",
     "layer_types",
     "max_position_embeddings",
+    "max_sequence_length",
     "max_window_layers",
     "mlp_bias",
     "attention_bias",
@@ -83,9 +88,11 @@ const HARMLESS: &[&str] = &[
     "num_attention_heads",
     "num_hidden_layers",
     "num_key_value_heads",
+    "original_max_position_embeddings",
     "output_attentions",
     "output_hidden_states",
     "pad_token_id",
+    "partial_rotary_factor",
     "pretraining_tp",
     "problem_type",
     "return_dict",
@@ -98,23 +105,23 @@ const HARMLESS: &[&str] = &[
     "tie_word_embeddings",
     "tokenizer_class",
     "torch_dtype",
+    "transformers.js_config",
     "transformers_version",
+    "unsloth_fixed",
     "unsloth_version",
     "use_cache",
-    "use_mrope",
     "use_sliding_window",
     "vocab_size",
     "hidden_act",
     "unk_token_id",
-    "rotary_dim",
     "attn_implementation",
 ];
 
 /// A field's object, and where it was read.
-struct Fields<'a> {
-    path: &'a Path,
-    prefix: &'static str,
-    map: &'a Map<String, Value>,
+pub(super) struct Fields<'a> {
+    pub(super) path: &'a Path,
+    pub(super) prefix: &'static str,
+    pub(super) map: &'a Map<String, Value>,
 }
 
 impl ModelConfig {
@@ -138,35 +145,55 @@ impl ModelConfig {
         let fields = Fields { path, prefix: "", map };
         let family = fields.family()?;
         fields.refuse_strange()?;
-        let shape = fields.shape()?;
-        let positions_max = fields.size("max_position_embeddings", SIZE_MAX)?.unwrap_or(2048);
-        let qwen = matches!(family, Family::Qwen2 | Family::Qwen3);
+        let shape = fields.shape(family)?;
+        let positions_trained = fields.size("max_position_embeddings", SIZE_MAX)?.unwrap_or(match family {
+            Family::Llama => 2048,
+            Family::Mistral => 131_072,
+            Family::Qwen2 | Family::Qwen3 => 32_768,
+        });
+        let rope = fields.rope(&shape, positions_trained)?;
         let attention_bias = fields.flag("attention_bias")?.unwrap_or(false);
+        let mlp_bias = fields.flag("mlp_bias")?.unwrap_or(false);
+        if attention_bias && family == Family::Mistral {
+            return fields.refuse("attention_bias", "false in a Mistral model");
+        }
+        if mlp_bias && family != Family::Llama {
+            return fields.refuse("mlp_bias", "true in a Llama model only");
+        }
         Ok(Self {
             family,
             shape,
-            rope: fields.rope(&shape, positions_max)?,
-            positions_max,
-            epsilon: fields.number("rms_norm_eps")?.unwrap_or(1e-6) as f32,
+            rope,
+            positions_max: stretched(&rope, positions_trained),
+            epsilon: fields.epsilon()?,
             activation: fields.activation()?,
             tied: fields.flag("tie_word_embeddings")?.unwrap_or(false),
             qkv_bias: family == Family::Qwen2 || attention_bias,
             o_bias: attention_bias && family != Family::Qwen2,
-            mlp_bias: !qwen && fields.flag("mlp_bias")?.unwrap_or(false),
+            mlp_bias,
             windows: fields.windows(family, shape.layers)?,
         })
     }
 }
 
+/// YaRN's folders often keep the positions of before the stretch.
+fn stretched(rope: &Rope, trained: usize) -> usize {
+    match rope.scaling {
+        RopeScaling::Yarn { factor, original_positions, .. } => {
+            trained.max((factor * original_positions).min(SIZE_MAX as f64) as usize)
+        }
+        _ => trained,
+    }
+}
+
 impl Fields<'_> {
-    fn refuse<T>(&self, field: &str, allowed: &str) -> Result<T, Error> {
-        let found = self.map.get(field).map_or_else(|| "absent".to_owned(), ToString::to_string);
-        let found = if found.len() > 80 { format!("{}...", found.chars().take(77).collect::<String>()) } else { found };
+    pub(super) fn refuse<T>(&self, field: &str, allowed: &str) -> Result<T, Error> {
+        let found = self.map.get(field).map_or_else(|| "absent".to_owned(), shown);
         let field = format!("{}{field}", self.prefix);
         Err(Error::Field { path: self.path.to_owned(), field, found, allowed: allowed.to_owned() })
     }
 
-    fn value(&self, field: &str) -> Option<&Value> {
+    pub(super) fn value(&self, field: &str) -> Option<&Value> {
         self.map.get(field).filter(|value| !value.is_null())
     }
 
@@ -185,7 +212,7 @@ impl Fields<'_> {
         }
     }
 
-    fn flag(&self, field: &str) -> Result<Option<bool>, Error> {
+    pub(super) fn flag(&self, field: &str) -> Result<Option<bool>, Error> {
         match self.value(field) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
@@ -193,7 +220,7 @@ impl Fields<'_> {
         }
     }
 
-    fn number(&self, field: &str) -> Result<Option<f64>, Error> {
+    pub(super) fn number(&self, field: &str) -> Result<Option<f64>, Error> {
         match self.value(field).map(Value::as_f64) {
             None => Ok(None),
             Some(Some(number)) if number > 0.0 && number.is_finite() => Ok(Some(number)),
@@ -207,15 +234,22 @@ impl Fields<'_> {
     fn family(&self) -> Result<Family, Error> {
         let allowed = "[\"LlamaForCausalLM\"], Mistral-, Qwen2- or Qwen3ForCausalLM";
         let architectures = self.value("architectures").and_then(Value::as_array).map(Vec::as_slice);
-        match architectures {
+        let (family, model_type) = match architectures {
             Some([Value::String(one)]) => match one.as_str() {
-                "LlamaForCausalLM" => Ok(Family::Llama),
-                "MistralForCausalLM" => Ok(Family::Mistral),
-                "Qwen2ForCausalLM" => Ok(Family::Qwen2),
-                "Qwen3ForCausalLM" => Ok(Family::Qwen3),
-                _ => self.refuse("architectures", allowed),
+                "LlamaForCausalLM" => (Family::Llama, "llama"),
+                "MistralForCausalLM" => (Family::Mistral, "mistral"),
+                "Qwen2ForCausalLM" => (Family::Qwen2, "qwen2"),
+                "Qwen3ForCausalLM" => (Family::Qwen3, "qwen3"),
+                _ => return self.refuse("architectures", allowed),
             },
-            _ => self.refuse("architectures", allowed),
+            _ => return self.refuse("architectures", allowed),
+        };
+        // Others choose by this one, and would compute something else.
+        match self.value("model_type") {
+            Some(found) if found != model_type => {
+                self.refuse("model_type", &format!("{model_type} with these architectures"))
+            }
+            _ => Ok(family),
         }
     }
 
@@ -236,15 +270,32 @@ impl Fields<'_> {
         }
     }
 
-    fn shape(&self) -> Result<ModelShape, Error> {
+    fn shape(&self, family: Family) -> Result<ModelShape, Error> {
         let hidden = self.needed("hidden_size", SIZE_MAX)?;
-        let q_heads = self.needed("num_attention_heads", 4096)?;
-        let kv_heads = self.size("num_key_value_heads", 4096)?.unwrap_or(q_heads);
+        let q_heads = self.needed("num_attention_heads", HEADS_MAX)?;
+        let kv_heads = match (self.size("num_key_value_heads", HEADS_MAX)?, family) {
+            (Some(kv_heads), _) => kv_heads,
+            // What is left out is something else than null.
+            (None, Family::Mistral) if !self.map.contains_key("num_key_value_heads") => 8,
+            (None, Family::Qwen2 | Family::Qwen3) if !self.map.contains_key("num_key_value_heads") => 32,
+            (None, _) => q_heads,
+        };
         if !q_heads.is_multiple_of(kv_heads) {
-            return self.refuse("num_key_value_heads", &format!("a divisor of num_attention_heads, {q_heads}"));
+            let path = self.path.to_owned();
+            let allowed = format!("a divisor of num_attention_heads, {q_heads}");
+            return Err(Error::Field {
+                path,
+                field: "num_key_value_heads".to_owned(),
+                found: kv_heads.to_string(),
+                allowed,
+            });
         }
         let head_dim = match self.size("head_dim", 4096)? {
             Some(head_dim) => head_dim,
+            None if family == Family::Qwen3 && self.map.contains_key("head_dim") => {
+                return self.refuse("head_dim", "a number, or absent for 128, in a Qwen3 model");
+            }
+            None if family == Family::Qwen3 => 128,
             None if hidden.is_multiple_of(q_heads) => hidden / q_heads,
             None => return self.refuse("num_attention_heads", &format!("a divisor of hidden_size, {hidden}")),
         };
@@ -265,35 +316,68 @@ impl Fields<'_> {
         })
     }
 
+    fn epsilon(&self) -> Result<f32, Error> {
+        let epsilon = self.number("rms_norm_eps")?.unwrap_or(1e-6) as f32;
+        // Numbers above 0 are not always above 0, or finite, once they have 32 bits.
+        if epsilon > 0.0 && epsilon.is_finite() {
+            Ok(epsilon)
+        } else {
+            self.refuse("rms_norm_eps", "a 32-bit number above 0")
+        }
+    }
+
     fn activation(&self) -> Result<Activation, Error> {
         match self.value("hidden_act").map(Value::as_str) {
             None | Some(Some("silu" | "swish")) => Ok(Activation::Silu),
-            Some(Some("gelu")) => Ok(Activation::Gelu),
-            Some(Some("gelu_pytorch_tanh" | "gelu_new")) => Ok(Activation::GeluTanh),
+            Some(Some("gelu" | "gelu_python")) => Ok(Activation::Gelu),
+            Some(Some("gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_new")) => Ok(Activation::GeluTanh),
             Some(_) => self.refuse("hidden_act", "silu, gelu or gelu_pytorch_tanh"),
         }
     }
 
+    /// Positions that a row of each layer sees.
     fn windows(&self, family: Family, layers: usize) -> Result<Vec<Option<u32>>, Error> {
-        let window = self.size("sliding_window", u32::MAX.into())?.map(|window| window as u32);
-        match family {
-            Family::Llama if window.is_some() => self.refuse("sliding_window", "absent in a Llama model"),
-            Family::Llama => Ok(vec![None; layers]),
-            Family::Mistral => Ok(vec![window; layers]),
-            Family::Qwen2 | Family::Qwen3 => {
-                let on = self.flag("use_sliding_window")?.unwrap_or(false);
-                let window = window.filter(|_| on);
-                let first_with = self.value("max_window_layers").and_then(Value::as_u64).unwrap_or(28);
-                if let Some(types) = self.value("layer_types") {
-                    return self.layer_types(types, layers, window);
+        let on = self.flag("use_sliding_window")?;
+        let qwen = matches!(family, Family::Qwen2 | Family::Qwen3);
+        // Where it is off, what stands there means nothing.
+        let window = if qwen && on != Some(true) { None } else { self.size("sliding_window", u32::MAX.into())? };
+        let window = match window {
+            None if self.map.contains_key("sliding_window") || family == Family::Llama => None,
+            None if qwen => Some(4096).filter(|_| on == Some(true)),
+            None => Some(4096),
+            Some(window) => Some(window as u32),
+        };
+        if family == Family::Llama && window.is_some() {
+            return self.refuse("sliding_window", "absent in a Llama model");
+        }
+        if !qwen && on.is_some_and(|on| on != window.is_some()) {
+            let allowed = "absent, or whether sliding_window is given, in a Llama or Mistral model";
+            return self.refuse("use_sliding_window", allowed);
+        }
+        let first_with = match self.value("max_window_layers") {
+            _ if !qwen => 0,
+            None => 28,
+            Some(number) => match number.as_u64() {
+                Some(number) => number,
+                None => return self.refuse("max_window_layers", "a whole number from 0"),
+            },
+        };
+        let windows = (0..layers as u64).map(|layer| window.filter(|_| layer >= first_with)).collect();
+        match self.value("layer_types") {
+            None => Ok(windows),
+            Some(types) => {
+                let listed = self.layer_types(types, layers, window)?;
+                if qwen || listed == windows {
+                    Ok(listed)
+                } else {
+                    self.refuse("layer_types", "absent, or the same for each layer, in a Llama or Mistral model")
                 }
-                Ok((0..layers as u64).map(|layer| window.filter(|_| layer >= first_with)).collect())
             }
         }
     }
 
     fn layer_types(&self, types: &Value, layers: usize, window: Option<u32>) -> Result<Vec<Option<u32>>, Error> {
-        let allowed = format!("a list of {layers}, each full_attention or, with use_sliding_window, sliding_attention");
+        let allowed = format!("a list of {layers}, each full_attention or, with a window in use, sliding_attention");
         let Some(types) = types.as_array().filter(|types| types.len() == layers) else {
             return self.refuse("layer_types", &allowed);
         };
@@ -305,93 +389,6 @@ impl Fields<'_> {
         match types.iter().map(of).collect() {
             Some(windows) => Ok(windows),
             None => self.refuse("layer_types", &allowed),
-        }
-    }
-
-    /// Both spellings: `rope_theta` beside `rope_scaling`, and `rope_parameters` with everything.
-    fn rope(&self, shape: &ModelShape, positions_max: usize) -> Result<Rope, Error> {
-        let nested = |field: &str| match self.value(field) {
-            None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(map)),
-            Some(_) => self.refuse(field, "an object"),
-        };
-        let empty = Map::new();
-        let (prefix, map) = match (nested("rope_parameters")?, nested("rope_scaling")?) {
-            (Some(map), None) => ("rope_parameters.", map),
-            (None, Some(map)) => ("rope_scaling.", map),
-            (None, None) => ("rope_scaling.", &empty),
-            (Some(_), Some(_)) => return self.refuse("rope_scaling", "absent where rope_parameters is given"),
-        };
-        let inner = Fields { path: self.path, prefix, map };
-        let theta = match inner.number("rope_theta")? {
-            Some(theta) => theta,
-            None => self.number("rope_theta")?.unwrap_or(10_000.0),
-        };
-        let rotary = inner.number("partial_rotary_factor")?.unwrap_or(1.0);
-        if rotary != 1.0 {
-            return inner.refuse("partial_rotary_factor", "1 in this family");
-        }
-        let scaling = inner.scaling(positions_max)?;
-        let rope = Rope { rotary_dim: shape.head_dim, theta, scaling };
-        rope.frequencies()?;
-        Ok(rope)
-    }
-
-    fn scaling(&self, positions_max: usize) -> Result<RopeScaling, Error> {
-        let kind = self.value("rope_type").or_else(|| self.value("type"));
-        let positions = positions_max as f64;
-        let needed = |field: &str| match self.number(field)? {
-            Some(number) => Ok(number),
-            None => self.refuse(field, "a number above 0"),
-        };
-        let known: &[&str] = match kind.map(Value::as_str) {
-            None | Some(Some("default")) => &[],
-            Some(Some("linear")) => &["factor"],
-            Some(Some("llama3")) => {
-                &["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]
-            }
-            Some(Some("yarn")) => &[
-                "factor",
-                "original_max_position_embeddings",
-                "attention_factor",
-                "beta_fast",
-                "beta_slow",
-                "mscale",
-                "mscale_all_dim",
-                "truncate",
-            ],
-            Some(_) => return self.refuse("rope_type", "default, linear, llama3 or yarn"),
-        };
-        let always = ["rope_type", "type", "rope_theta", "partial_rotary_factor"];
-        let mut strange = self.map.iter().filter(|(field, value)| {
-            !value.is_null() && !always.contains(&field.as_str()) && !known.contains(&field.as_str())
-        });
-        if let Some((field, _)) = strange.next() {
-            return self.refuse(field, "left out with this rope_type");
-        }
-        match known {
-            [] => Ok(RopeScaling::Default),
-            ["factor"] => Ok(RopeScaling::Linear { factor: needed("factor")? }),
-            [_, "low_freq_factor", ..] => Ok(RopeScaling::Llama3 {
-                factor: needed("factor")?,
-                low_freq_factor: needed("low_freq_factor")?,
-                high_freq_factor: needed("high_freq_factor")?,
-                original_positions: needed("original_max_position_embeddings")?,
-            }),
-            _ => {
-                let original_positions = self.number("original_max_position_embeddings")?.unwrap_or(positions);
-                let factor = needed("factor")?;
-                let (mscale, all) = (self.number("mscale")?, self.number("mscale_all_dim")?);
-                let stated = self.number("attention_factor")?;
-                Ok(RopeScaling::Yarn {
-                    factor,
-                    original_positions,
-                    beta_fast: self.number("beta_fast")?.unwrap_or(32.0),
-                    beta_slow: self.number("beta_slow")?.unwrap_or(1.0),
-                    attention_factor: stated.unwrap_or_else(|| RopeScaling::yarn_attention_factor(factor, mscale, all)),
-                    truncate: self.flag("truncate")?.unwrap_or(true),
-                })
-            }
         }
     }
 }

@@ -11,6 +11,7 @@ use loam_kernels::layout::{DType, Linear, PagedKv, RowSet, Rows, RowsMut, Sampli
 
 use super::scratch::Scratch;
 use super::sites::{ModelShape, SITES_OF_LAYER, Sites};
+use super::tap::Tap;
 use loam_kernels::Error;
 
 /// Sites of a layer.
@@ -58,6 +59,8 @@ pub(crate) struct Pass<'a, B: Backend> {
     /// For each site, whether an adapter of this step has a rank there.
     pub(crate) adapted: &'a [bool],
     pub(crate) sampling: &'a [Sampling],
+    /// Who wants the sites' inputs; none when serving.
+    pub(crate) tap: Option<&'a mut (dyn Tap<B::Memory> + Send)>,
 }
 
 impl<B: Backend> Decoder<B> {
@@ -75,7 +78,7 @@ impl<B: Backend> Decoder<B> {
     }
 
     /// `residual = embedding[token] + delta`, `normed = norm(residual)`
-    fn embed(&self, pass: &Pass<'_, B>, s: &mut Scratch<B::Memory>) -> Result<(), Error> {
+    fn embed(&self, pass: &mut Pass<'_, B>, s: &mut Scratch<B::Memory>) -> Result<(), Error> {
         let (rows, hidden) = (pass.rows(RowSet::Batch), self.shape.hidden);
         let out = RowsMut::new(&mut s.residual, rows, hidden)?;
         self.backend.embed(pass.step, Embed { table: &self.embedding, out })?;
@@ -128,7 +131,7 @@ impl<B: Backend> Decoder<B> {
     }
 
     /// `residual += o(attended)`, `normed = norm(residual)`
-    fn project(&self, pass: &Pass<'_, B>, s: &mut Scratch<B::Memory>, number: usize) -> Result<(), Error> {
+    fn project(&self, pass: &mut Pass<'_, B>, s: &mut Scratch<B::Memory>, number: usize) -> Result<(), Error> {
         let layer = &self.layers[number];
         let rows = pass.rows(RowSet::Batch);
         let x = Rows::new(&s.attended, rows, self.heads().q_width())?;
@@ -139,7 +142,7 @@ impl<B: Backend> Decoder<B> {
     }
 
     /// `gated = activation(gate(normed)) * up(normed)`
-    fn gate(&self, pass: &Pass<'_, B>, s: &mut Scratch<B::Memory>, number: usize) -> Result<(), Error> {
+    fn gate(&self, pass: &mut Pass<'_, B>, s: &mut Scratch<B::Memory>, number: usize) -> Result<(), Error> {
         let layer = &self.layers[number];
         let (rows, intermediate) = (pass.rows(RowSet::Batch), self.shape.intermediate);
         let x = Rows::new(&s.normed, rows, self.shape.hidden)?;
@@ -152,7 +155,7 @@ impl<B: Backend> Decoder<B> {
     }
 
     /// `residual += down(gated)`, `normed = norm(residual)` by the next layer's norm, or the last one
-    fn reduce(&self, pass: &Pass<'_, B>, s: &mut Scratch<B::Memory>, number: usize) -> Result<(), Error> {
+    fn reduce(&self, pass: &mut Pass<'_, B>, s: &mut Scratch<B::Memory>, number: usize) -> Result<(), Error> {
         let layer = &self.layers[number];
         let x = Rows::new(&s.gated, pass.rows(RowSet::Batch), self.shape.intermediate)?;
         self.linear(&layer.down, x, &mut s.narrow)?;
@@ -166,7 +169,7 @@ impl<B: Backend> Decoder<B> {
 /// From the last norm to tokens.
 impl<B: Backend> Decoder<B> {
     /// Logits of the rows that draw, and what they draw.
-    fn sample(&self, pass: &Pass<'_, B>, s: &mut Scratch<B::Memory>) -> Result<(), Error> {
+    fn sample(&self, pass: &mut Pass<'_, B>, s: &mut Scratch<B::Memory>) -> Result<(), Error> {
         let (set, rows) = (RowSet::Sampled, pass.rows(RowSet::Sampled));
         if rows == 0 {
             return Ok(());
@@ -196,13 +199,14 @@ impl<B: Backend> Decoder<B> {
     }
 
     /// Log-probabilities of given tokens, without logits for any of them.
-    fn score(&self, pass: &Pass<'_, B>, s: &mut Scratch<B::Memory>) -> Result<(), Error> {
+    fn score(&self, pass: &mut Pass<'_, B>, s: &mut Scratch<B::Memory>) -> Result<(), Error> {
         let (set, rows, site) = (RowSet::Scored, pass.rows(RowSet::Scored), self.sites.head());
         if rows == 0 {
             return Ok(());
         }
         self.gather(pass, s, set)?;
         let x = Rows::new(&s.chosen, rows, self.shape.hidden)?;
+        pass.tap(site, set, Some(x))?;
         let mut delta = None;
         if pass.adapted[site] {
             let pairs = pass.pairs(set);
@@ -222,7 +226,7 @@ impl<B: Backend> Decoder<B> {
         )
     }
 
-    fn gather(&self, pass: &Pass<'_, B>, s: &mut Scratch<B::Memory>, set: RowSet) -> Result<(), Error> {
+    fn gather(&self, pass: &mut Pass<'_, B>, s: &mut Scratch<B::Memory>, set: RowSet) -> Result<(), Error> {
         let hidden = self.shape.hidden;
         let x = Rows::new(&s.normed, pass.rows(RowSet::Batch), hidden)?;
         let out = RowsMut::new(&mut s.chosen, pass.rows(set), hidden)?;
@@ -240,13 +244,14 @@ impl<B: Backend> Decoder<B> {
     /// What the rows' adapters add at a site; none where no adapter of the step has a rank there.
     fn adapt<'d>(
         &self,
-        pass: &Pass<'_, B>,
+        pass: &mut Pass<'_, B>,
         site: usize,
         set: RowSet,
         x: Option<Rows<'_, B::Memory>>,
         (h, h_width): (&mut B::Memory, usize),
         delta: &'d mut B::Memory,
     ) -> Result<Option<Rows<'d, B::Memory>>, Error> {
+        pass.tap(site, set, x)?;
         if !pass.adapted[site] {
             return Ok(None);
         }
@@ -290,6 +295,13 @@ impl<B: Backend> Decoder<B> {
 }
 
 impl<B: Backend> Pass<'_, B> {
+    fn tap(&mut self, site: usize, set: RowSet, x: Option<Rows<'_, B::Memory>>) -> Result<(), Error> {
+        match (&mut self.tap, x) {
+            (Some(tap), Some(x)) => tap.input(site, set, x),
+            _ => Ok(()),
+        }
+    }
+
     fn plan(&self) -> &StepPlan {
         self.step.as_ref()
     }

@@ -61,6 +61,7 @@ impl<B: Backend> Decoder<B> {
         let norm = taker.take("model.norm.weight", &[shape.hidden])?;
         let head = if config.tied {
             // Some files repeat the embedding under the head's name.
+            weights.expect_tied()?;
             taker.taken.insert("lm_head.weight".to_owned());
             Linear::dense(shape.hidden, Split::Column, Arc::clone(&embedding), None)?
         } else {

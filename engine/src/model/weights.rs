@@ -9,9 +9,13 @@ use loam_kernels::backend::{Device, Source};
 use loam_kernels::layout::DType;
 use loam_kernels::mapped::Mapped;
 
+use super::digest::Stamp;
 use super::dummy;
 use crate::adapter::{BaseTensor, BaseTensors, Tensor, TensorFile};
 use crate::error::Error;
+
+/// Bytes of an index of files.
+const INDEX_BYTES_MAX: u64 = 64 << 20;
 
 /// How far the reading of a model is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +43,14 @@ pub struct Weights {
 }
 
 pub(super) enum Kind {
-    Files { files: Vec<Arc<Mapped>>, tensors: BTreeMap<String, Place> },
+    Files { files: Vec<Held>, tensors: BTreeMap<String, Place> },
     Dummy { seed: u64, dtype: DType },
+}
+
+/// One file, and what it was when it was read.
+pub(super) struct Held {
+    pub(super) file: Arc<Mapped>,
+    pub(super) stamp: Stamp,
 }
 
 /// Where a tensor lies.
@@ -56,22 +66,26 @@ impl Weights {
     /// Opens a folder's safetensors. `progress` hears of copying; mapping takes no time.
     pub fn open(folder: &Path, residence: Residence, progress: &mut dyn FnMut(Progress)) -> Result<Self, Error> {
         let paths = shards(folder)?;
-        let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |found| found.len());
-        let bytes_total = paths.iter().map(size).sum();
+        let stamps = paths.iter().map(|path| Stamp::of(path)).collect::<Result<Vec<_>, _>>()?;
+        let bytes_total = stamps.iter().map(|stamp| stamp.bytes).sum();
         let (mut files, mut tensors, mut bytes_done) = (Vec::new(), BTreeMap::new(), 0);
-        for path in paths {
+        for (path, stamp) in paths.into_iter().zip(stamps) {
             for (name, place) in header(&path, files.len())? {
                 if tensors.insert(name.clone(), place).is_some() {
                     let reason = format!("tensor `{name}` is in two files");
                     return Err(Error::Malformed { path, reason });
                 }
             }
-            bytes_done += size(&path);
             let file = match residence {
                 Residence::Mapped => Mapped::open(&path)?,
                 Residence::Copied => Mapped::read(&path)?,
             };
-            files.push(Arc::new(file));
+            // The header, the bytes and the digest must be of one file.
+            if !stamp.is_of(&path)? {
+                return Err(Error::Malformed { path, reason: "it changed while it was read".to_owned() });
+            }
+            bytes_done += stamp.bytes;
+            files.push(Held { file: Arc::new(file), stamp });
             if residence == Residence::Copied {
                 progress(Progress { bytes_done, bytes_total });
             }
@@ -90,12 +104,12 @@ impl Weights {
         match &self.kind {
             Kind::Dummy { seed, dtype } => {
                 let mut memory = device.allocate(*dtype, values)?;
-                device.write(&mut memory, 0, &dummy::values(*seed, name, shape, *dtype))?;
+                dummy::values(*seed, name, shape, *dtype, |at, bytes| device.write(&mut memory, at, bytes))?;
                 Ok(memory)
             }
             Kind::Files { files, tensors } => {
                 let place = self.place(tensors, name, shape)?;
-                let file = &files[place.file];
+                let file = &files[place.file].file;
                 if place.offset.is_multiple_of(place.dtype.bytes() as u64) {
                     let source = Source { file: Arc::clone(file), offset: place.offset };
                     return Ok(device.load(&source, place.dtype, values)?);
@@ -128,12 +142,22 @@ impl Weights {
         }
     }
 
-    /// The paths of its files.
-    pub(super) fn paths(&self) -> Vec<&Path> {
-        match &self.kind {
-            Kind::Files { files, .. } => files.iter().map(|file| file.path()).collect(),
-            Kind::Dummy { .. } => Vec::new(),
+    /// Refuses a head that a file repeats under its own name, but with other values: which of the two was meant?
+    pub(super) fn expect_tied(&self) -> Result<(), Error> {
+        let Kind::Files { files, tensors } = &self.kind else { return Ok(()) };
+        let Some(head) = tensors.get("lm_head.weight") else { return Ok(()) };
+        let bytes = |place: &Place| files[place.file].file.range(place.offset..place.offset + place.bytes);
+        if let Some(embedding) = tensors.get("model.embed_tokens.weight")
+            && embedding.dtype == head.dtype
+            && embedding.shape == head.shape
+            && bytes(embedding)? == bytes(head)?
+        {
+            return Ok(());
         }
+        let reason = "`tie_word_embeddings` is true, but tensor `lm_head.weight` is another than \
+            `model.embed_tokens.weight`: say false, or leave the tensor out"
+            .to_owned();
+        Err(Error::Malformed { path: self.folder.clone(), reason })
     }
 }
 
@@ -143,25 +167,32 @@ impl BaseTensors for Weights {
         let Kind::Files { files, tensors } = &self.kind else { return None };
         let tied = || tensors.get("model.embed_tokens.weight").filter(|_| name == "lm_head.weight");
         let place = tensors.get(name).or_else(tied)?;
-        let bytes = files[place.file].range(place.offset..place.offset + place.bytes).ok()?;
+        let bytes = files[place.file].file.range(place.offset..place.offset + place.bytes).ok()?;
         Some(BaseTensor { dtype: place.dtype, shape: &place.shape, bytes })
     }
 }
 
-/// The files that hold the tensors.
+/// The files that hold the tensors. A single file comes before an index, as in Transformers.
 fn shards(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let index = folder.join("model.safetensors.index.json");
-    if !index.exists() {
-        let single = folder.join("model.safetensors");
-        if single.exists() {
-            return Ok(vec![single]);
-        }
+    let (single, index) = (folder.join("model.safetensors"), folder.join("model.safetensors.index.json"));
+    // A link that leads nowhere is there: whoever opens it says so.
+    let there = |path: &Path| path.symlink_metadata().is_ok();
+    if there(&single) {
+        return Ok(vec![single]);
+    }
+    if !there(&index) {
         let reason = "no model.safetensors and no model.safetensors.index.json; weights as pickles are not read, for \
             they can run code: convert them with Transformers' save_pretrained";
         return Err(Error::Malformed { path: folder.to_owned(), reason: reason.to_owned() });
     }
+    let failed = |source| Error::File { path: index.clone(), source };
     let json = |reason: String| Error::Json { path: index.clone(), reason };
-    let bytes = std::fs::read(&index).map_err(|source| Error::File { path: index.clone(), source })?;
+    let bytes = std::fs::metadata(&index).map_err(failed)?.len();
+    if bytes > INDEX_BYTES_MAX {
+        let reason = format!("{bytes} bytes; an index has at most {INDEX_BYTES_MAX}");
+        return Err(Error::Malformed { path: index, reason });
+    }
+    let bytes = std::fs::read(&index).map_err(failed)?;
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| json(error.to_string()))?;
     let map = value["weight_map"].as_object().ok_or_else(|| json("`weight_map` is no object".to_owned()))?;
     let mut names = BTreeSet::new();
@@ -170,12 +201,19 @@ fn shards(folder: &Path) -> Result<Vec<PathBuf>, Error> {
             let mut parts = Path::new(name).components();
             matches!((parts.next(), parts.next()), (Some(std::path::Component::Normal(_)), None))
         });
-        names.insert(plain.ok_or_else(|| json(format!("`weight_map` names {name}, which is no file's name")))?);
+        let refused = || json(format!("`weight_map` names {}, which is no file's name", shown(name)));
+        names.insert(plain.ok_or_else(refused)?);
     }
     if names.is_empty() {
         return Err(json("`weight_map` is empty".to_owned()));
     }
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// What stands in an error, cut to where a person stops reading.
+pub(super) fn shown(value: &serde_json::Value) -> String {
+    let text = value.to_string();
+    if text.len() > 80 { format!("{}...", text.chars().take(77).collect::<String>()) } else { text }
 }
 
 /// What a file says that it holds, checked against its length.

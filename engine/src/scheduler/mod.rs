@@ -283,7 +283,8 @@ impl Scheduler {
         &self.pages
     }
 
-    fn check(&self, sequence: &Sequence) -> Result<(), Refused> {
+    /// Why a sequence would not be taken as things are.
+    pub fn check(&self, sequence: &Sequence) -> Result<(), Refused> {
         let SchedulerOptions { pages, page_tokens, waiting_max, waiting_per_tenant_max, .. } = self.options;
         if self.live.contains_key(&sequence.id) {
             return Err(Refused::Repeated(sequence.id.0));

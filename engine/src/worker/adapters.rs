@@ -20,7 +20,11 @@ impl Worker {
     pub(super) fn act(&mut self) {
         for action in self.scheduler.actions() {
             match action {
-                PoolAction::Load(adapter) => self.read_adapter(adapter),
+                PoolAction::Load(adapter) => match self.state.host.get(&adapter) {
+                    // It was read for a request before anybody knew what it is.
+                    Some(host) => self.scheduler.adapter_loaded(adapter, host.slab.len()),
+                    None => self.read_adapter(adapter),
+                },
                 PoolAction::Upload { adapter, .. } => {
                     let host = self.state.host.get(&adapter).expect("the pool uploads what it holds in host memory");
                     let job = Job::Upload(adapter, Arc::clone(host), self.executor.uploader());
@@ -83,7 +87,10 @@ impl Worker {
                 self.time_load(took, outcome.is_ok());
                 match outcome {
                     Ok(host) => self.adapter_read(adapter, host),
-                    Err(error) => self.adapter_failed(adapter, error),
+                    Err(error) => {
+                        self.adapter_failed(adapter, error);
+                        Ok(())
+                    }
                 }
             }
             LoaderEvent::Uploaded(adapter, Ok(uploaded), _) => {
@@ -91,7 +98,10 @@ impl Worker {
                 self.scheduler.adapter_uploaded(adapter);
                 Ok(())
             }
-            LoaderEvent::Uploaded(adapter, Err(error), _) => self.adapter_failed(adapter, error),
+            LoaderEvent::Uploaded(adapter, Err(error), _) => {
+                self.adapter_failed(adapter, error);
+                Ok(())
+            }
         }
     }
 
@@ -127,7 +137,7 @@ impl Worker {
     }
 
     /// The failure stays with the requests that asked for this adapter.
-    fn adapter_failed(&mut self, adapter: AdapterId, error: Arc<Error>) -> Result<(), RecordFailed> {
+    pub(super) fn adapter_failed(&mut self, adapter: AdapterId, error: Arc<Error>) {
         let failure = Failure::Adapter(error);
         let asked = |state: &super::State| -> Vec<RequestId> {
             let uses = state.unread.iter().filter(|(_, it)| it.adapters.iter().any(|mixed| mixed.id == adapter));
@@ -140,10 +150,9 @@ impl Worker {
         }
         for sequence in self.scheduler.adapter_failed(adapter) {
             if let Some((request, _)) = self.state.choices.get(&sequence).copied() {
-                self.fail(request, &failure)?;
+                self.fail(request, &failure);
             }
         }
-        Ok(())
     }
 
     /// Counts where a request finds its adapters.

@@ -184,9 +184,11 @@ impl Worker {
             self.forget_the_gone();
             self.follow_the_catalog();
             if self.state.stop_at.is_some_and(|at| Instant::now() >= at) {
-                self.cancel_all()?;
+                self.cancel_all();
             }
-            self.ahead.wait_for_room()?;
+            if !self.ahead.wait_for_room()? {
+                continue;
+            }
             let pace = self.step()?;
             self.post();
             if pace == Pace::Idle {
@@ -220,9 +222,9 @@ impl Worker {
     fn hear(&mut self, message: Message) -> Result<(), RecordFailed> {
         match message {
             Message::Submit(admitted) => self.take_in(admitted)?,
-            Message::Cancel(request) => self.cancel(request)?,
+            Message::Cancel(request) => self.cancel(request),
             Message::Loader(event) => self.adapter_moved(event)?,
-            Message::Mask(sequence, gate) => self.open_gate(sequence, gate)?,
+            Message::Mask(sequence, gate) => self.open_gate(sequence, gate),
             // The turn that was just begun looks at the catalog.
             Message::CatalogChanged => {}
             Message::Stop(at) => {

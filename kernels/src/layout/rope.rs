@@ -72,7 +72,7 @@ impl Rope {
         let pairs = self.rotary_dim / 2;
         product("the rotary dimension", &[self.rotary_dim])?;
         let trained = (0..pairs).map(|pair| self.theta.powf(-2.0 * pair as f64 / self.rotary_dim as f64));
-        let frequencies = match self.scaling {
+        let frequencies: Vec<f64> = match self.scaling {
             RopeScaling::Default => trained.collect(),
             RopeScaling::Linear { factor } => trained.map(|frequency| frequency / factor).collect(),
             RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_positions } => trained
@@ -101,6 +101,12 @@ impl Rope {
                 trained.enumerate().map(blend).collect()
             }
         };
+        // A tiny factor, or numbers that differ by hundreds of orders, give what no angle can be made of.
+        let too_large = |frequency: &&f64| !(frequency.is_finite() && frequency.abs() <= f64::from(f32::MAX));
+        if let Some(found) = frequencies.iter().find(too_large) {
+            let (what, found, allowed) = ("a frequency of the rope", found.to_string(), "one that 32 bits can hold");
+            return Err(Error::Unsupported { what, found, allowed });
+        }
         Ok(frequencies)
     }
 
@@ -147,7 +153,9 @@ impl Rope {
                 above("original_max_position_embeddings", original_positions, 0.0)?;
                 above("beta_fast", beta_fast, 0.0)?;
                 above("beta_slow", beta_slow, 0.0)?;
-                above("attention_factor", attention_factor, 0.0)
+                above("attention_factor", attention_factor, 0.0)?;
+                // It is multiplied with cosines of 32 bits.
+                above("attention_factor as a number of 32 bits", f64::from(attention_factor as f32), 0.0)
             }
         }
     }
