@@ -54,6 +54,8 @@ pub struct Loads {
     pub failed: u64,
     /// Milliseconds in all.
     pub ms_sum: u64,
+    /// The same in microseconds: many are read in less than a millisecond.
+    pub micros_sum: u64,
     /// Milliseconds of the slowest.
     pub ms_max: u64,
 }

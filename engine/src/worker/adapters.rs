@@ -174,7 +174,8 @@ impl Worker {
         let loads = &mut self.state.metrics.loads;
         loads.count += u64::from(succeeded);
         loads.failed += u64::from(!succeeded);
-        loads.ms_sum += ms;
+        loads.micros_sum += u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        loads.ms_sum = loads.micros_sum / 1000;
         loads.ms_max = loads.ms_max.max(ms);
     }
 

@@ -93,6 +93,7 @@ pub(crate) fn alone(options: &OpenOptions, name: &str, source: &Source, requests
 #[track_caller]
 pub(crate) fn bits(said: &Said) -> Invariant {
     assert_eq!(said.failure, None);
+    assert!(!said.answers.is_empty(), "the stream broke off");
     said.invariant()
 }
 

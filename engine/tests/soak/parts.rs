@@ -2,7 +2,7 @@
 
 use std::num::NonZero;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use loam_engine::adapter::{BaseTensors, Catalog, CatalogOptions, HostAdapter, Way};
@@ -29,8 +29,8 @@ pub(crate) struct Weather {
     pub(crate) steps: AtomicU64,
     /// Each so manieth step fails; none where it is 0.
     pub(crate) fails_each: AtomicU64,
-    /// How long a copy to the device takes.
-    pub(crate) upload_ms: AtomicU64,
+    /// Copies to the device do not end as long as this is so.
+    pub(crate) holds_uploads: AtomicBool,
     /// Copies that began.
     pub(crate) uploads: AtomicU64,
 }
@@ -40,7 +40,7 @@ struct Weathered {
     weather: Arc<Weather>,
 }
 
-struct SlowUploader {
+struct HeldUploader {
     uploader: Arc<dyn Uploader>,
     weather: Arc<Weather>,
 }
@@ -51,13 +51,13 @@ impl Executor for Weathered {
     }
 
     fn uploader(&self) -> Arc<dyn Uploader> {
-        Arc::new(SlowUploader { uploader: self.runner.uploader(), weather: Arc::clone(&self.weather) })
+        Arc::new(HeldUploader { uploader: self.runner.uploader(), weather: Arc::clone(&self.weather) })
     }
 
     fn execute(&mut self, batch: &Batch) -> Result<Outputs, Error> {
         let step = self.weather.steps.fetch_add(1, Ordering::Relaxed) + 1;
         let each = self.weather.fails_each.load(Ordering::Relaxed);
-        if each > 0 && step % each == 0 {
+        if each > 0 && step.is_multiple_of(each) {
             return Err(Error::Stopped { reason: format!("step {step} was struck") });
         }
         self.runner.execute(batch)
@@ -68,10 +68,12 @@ impl Executor for Weathered {
     }
 }
 
-impl Uploader for SlowUploader {
+impl Uploader for HeldUploader {
     fn upload(&self, adapter: &HostAdapter) -> Result<Uploaded, Error> {
         self.weather.uploads.fetch_add(1, Ordering::Relaxed);
-        std::thread::sleep(Duration::from_millis(self.weather.upload_ms.load(Ordering::Relaxed)));
+        while self.weather.holds_uploads.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.uploader.upload(adapter)
     }
 }

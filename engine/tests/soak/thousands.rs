@@ -149,7 +149,7 @@ fn tell(size: &Size, engine: &Engine, took: Duration, grown: usize) {
         "{} loads, {:.0} a second, mean {:.2} ms, at most {} ms; host tier at most {} KiB; the process grew by {} KiB",
         loads.count,
         loads.count as f64 / took.as_secs_f64(),
-        loads.ms_sum as f64 / loads.count.max(1) as f64,
+        loads.micros_sum as f64 / 1000.0 / loads.count.max(1) as f64,
         loads.ms_max,
         found.host_bytes_max >> 10,
         grown >> 10

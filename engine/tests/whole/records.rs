@@ -132,3 +132,26 @@ fn stopping_at_once_records_what_ran() {
         assert!(matches!(last, Some(Event::Failed(_) | Event::Finished(_))), "{last:?}");
     }
 }
+
+/// What the scheduler refuses never began: nothing is recorded of it, its place is free, and nobody waits for it.
+#[test]
+fn what_the_scheduler_refuses_leaves_nothing_behind() {
+    let mut narrow = options("llama-gqa");
+    narrow.slots = 2;
+    narrow.requests_max = 1;
+    let (engine, kept) = recorded(&narrow);
+    let three = [("qv-r8", 1.0), ("all-r16", 1.0), ("patterns", 1.0)];
+    for _ in 0..3 {
+        let refused = Generate { n: 2, ..request(&prompt(1, 10), &three, 4) };
+        let failure = all(&engine, vec![refused]).remove(0).failure.expect("three adapters have no room");
+        assert!(failure.contains("3 adapters"), "{failure}");
+        // Its place is free a moment after it has said so.
+        let start = std::time::Instant::now();
+        while engine.generate(request(&[1], &[], 0)).is_err_and(|error| error.to_string().contains("full")) {
+            assert!(start.elapsed() < Duration::from_secs(10), "its place is never free");
+        }
+    }
+    assert_eq!(all(&engine, vec![request(&prompt(1, 10), &three[..2], 4)]).remove(0).one().tokens.len(), 4);
+    engine.stop().unwrap();
+    assert_eq!(audit(&kept).into_values().collect::<Vec<_>>(), [(Finish::LENGTH, 4)]);
+}
