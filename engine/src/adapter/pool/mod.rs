@@ -249,8 +249,10 @@ impl AdapterPool {
     /// A `Load` or an `Upload` failed. It is not tried again before somebody asks anew.
     pub fn failed(&mut self, adapter: AdapterId) {
         let Residency { device, slot, .. } = self.residency(adapter);
-        if device == Tier::Coming {
-            let slot = slot.expect("what is being uploaded has a slot");
+        // Also what was copied, where the step that was to take it could not.
+        let on_its_way = matches!(device, Tier::Coming | Tier::Ready);
+        if on_its_way {
+            let slot = slot.expect("what is on its way has a slot");
             self.slots[slot as usize] = Slot::Free;
         }
         self.set(adapter, |it| {
@@ -258,7 +260,7 @@ impl AdapterPool {
             if it.host == Tier::Coming {
                 it.host = Tier::Absent;
             }
-            if device == Tier::Coming {
+            if on_its_way {
                 (it.device, it.slot) = (Tier::Absent, None);
             }
         });
