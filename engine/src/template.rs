@@ -19,7 +19,7 @@ use crate::tokenizer::{read_json, read_special_tokens};
 pub const TEMPLATE_FUEL: u64 = 2_000_000;
 /// Bytes of a template.
 pub const TEMPLATE_BYTES_MAX: usize = 256 << 10;
-/// Names, numbers and signs between one pair of a template's braces: reading them takes the cube of their number at worst.
+/// Names, numbers and signs between one pair of a template's braces: reading takes the cube of their number at worst.
 pub const EXPRESSION_PARTS_MAX: usize = 1000;
 /// Calls within calls of a template.
 const RECURSION_MAX: usize = 100;
@@ -195,8 +195,8 @@ fn told(fault: &Fault) -> String {
     text
 }
 
-/// A template as this engine's Jinja has it. Marks for training around an assistant's text do nothing here: each becomes
-/// a tag that keeps its effect on spaces. The line that begins after `raw` is kept, as Jinja keeps it.
+/// A template as this engine's Jinja has it. Marks for training around an assistant's text do nothing here: each
+/// becomes a tag that keeps its effect on spaces. The line that begins after `raw` is kept, as Jinja keeps it.
 fn prepared(source: &str) -> String {
     let tag = |keyword: &str, after: &str| {
         let pattern = format!(r"\{{%([-+]?)\s*{keyword}\s*([-+]?)%\}}{after}");

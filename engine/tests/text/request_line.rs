@@ -48,8 +48,8 @@ fn all_fields_are_read() {
         "max_tokens": 9, "min_tokens": 2, "temperature": 0.5, "top_k": 4, "top_p": 0.5, "min_p": 0.25,
         "repetition_penalty": 1.5, "presence_penalty": -1, "frequency_penalty": 0.5,
         "logit_bias": {"5": -100, "7": 1.5}, "seed": 18446744073709551615, "stop": ["a", "b"], "stop_token_ids": [3],
-        "include_stop": true, "ignore_eos": true, "skip_special_tokens": false, "n": 3, "logprobs": 5, "prompt_logprobs": true, "logits": true, "regex": "a+",
-        "priority": -2, "deadline_ms": 1500, "tenant": "t"}"#;
+        "include_stop": true, "ignore_eos": true, "skip_special_tokens": false, "n": 3, "logprobs": 5,
+        "prompt_logprobs": true, "logits": true, "regex": "a+", "priority": -2, "deadline_ms": 1500, "tenant": "t"}"#;
     let expected = Generate {
         prompt: Prompt::Chat(ChatPrompt {
             messages: Json::parse(r#"[{"role": "user", "content": "c"}]"#).unwrap(),
@@ -238,7 +238,8 @@ fn answers_are_lines() {
         ..AnswerLine::default()
     };
     let expected = "{\"id\":\"a\",\"prompt_tokens\":[1,2],\"tokens\":[3],\"text\":\"\\n\u{e9}\",\
-        \"finish_reason\":\"length\",\"logits_last\":[0.5,null],\"usage\":{\"prompt_tokens\":2,\"cached_tokens\":0,\"completion_tokens\":1}}";
+        \"finish_reason\":\"length\",\"logits_last\":[0.5,null],\
+        \"usage\":{\"prompt_tokens\":2,\"cached_tokens\":0,\"completion_tokens\":1}}";
     assert_eq!(answer.to_line(), expected);
     let token = TokenLine { token: 3, logprob: -0.5, rank: 0, top: vec![(3, -0.5)] };
     let more = AnswerLine { choice: Some(1), logprobs: Some(vec![token]), prompt_logprobs: Some(Vec::new()), ..answer };
