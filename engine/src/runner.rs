@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use loam_kernels::Backend;
 use loam_kernels::backend::{CopyPages, Device, GraphKey};
-use loam_kernels::layout::{ADAPTERS_PER_ROW_MAX, Adapter, KvShape, PagedKv, RowSet, StepLimits, StepPlan};
+use loam_kernels::layout::{ADAPTERS_PER_ROW_MAX, Adapter, KvShape, PagedKv, RowSet, SiteShape, StepLimits, StepPlan};
+use loam_kernels::{Backend, Error as KernelsError};
 
 use crate::adapter::HostAdapter;
 use crate::error::Error;
@@ -119,11 +119,7 @@ impl<B: Backend + 'static> Runner<B> {
     /// Fills slots; `replaced` is what was there, so far.
     fn install(&mut self, batch: &Batch, replaced: &mut Vec<(u32, Slot<B>)>) -> Result<(), Error> {
         for (slot, uploaded) in &batch.installs {
-            let adapter = uploaded.as_ref().map(|uploaded| {
-                let adapter = Arc::clone(&uploaded.0).downcast::<Adapter<B::Memory>>();
-                adapter.expect("an adapter was uploaded by this executor's own uploader")
-            });
-            let before = self.put(*slot, adapter)?;
+            let before = self.put(*slot, ours::<B>(uploaded.as_ref())?)?;
             replaced.push((*slot, before));
         }
         Ok(())
@@ -146,13 +142,14 @@ impl<B: Backend + 'static> Runner<B> {
         let asked = batch.sampling.iter().map(|row| row.top_log_probabilities as usize).max();
         self.scratch.h_width = h_width;
         self.scratch.top_max = asked.unwrap_or(0).max(1);
-        let rows = plan.rows(RowSet::Batch) as u32;
         // A step that is looked into has operations of its own, and so no graph.
-        let graph = tap.is_none().then_some((GraphKey { rows, with_adapters: h_width > 0 }, step));
+        let graph = graph_key(plan).filter(|_| tap.is_none()).map(|key| (key, step));
         let Self { backend, decoder, kv, adapters, scratch, .. } = self;
         let tap = tap.map(|tap| -> &mut (dyn Tap<B::Memory> + Send) { tap });
-        let mut pass = Pass { step, kv, adapters, adapted: &adapted, sampling: &batch.sampling, tap };
+        let mut pass = Pass { step, kv, adapters, adapted: &adapted, tap };
         backend.run(graph, &mut || decoder.forward(&mut pass, scratch))?;
+        // How tokens are chosen is no part of what a device may replay: it is another matter with every step.
+        backend.run(None, &mut || decoder.sample(step, &batch.sampling, scratch))?;
         self.outputs(plan, batch)
     }
 
@@ -162,7 +159,7 @@ impl<B: Backend + 'static> Runner<B> {
         let mut h_width = 0;
         for group in plan.pairs(RowSet::Batch).groups() {
             // No site would be asked for it, and the base would answer in its name.
-            let empty = loam_kernels::Error::EmptySlot { slot: group.slot };
+            let empty = KernelsError::EmptySlot { slot: group.slot };
             let adapter = self.slots[group.slot as usize].as_ref().ok_or(empty)?;
             for (adapted, site) in adapted.iter_mut().zip(adapter.layout().sites()) {
                 *adapted |= site.rank > 0;
@@ -215,7 +212,8 @@ impl<B: Backend + 'static> Executor for Runner<B> {
     }
 
     fn uploader(&self) -> Arc<dyn Uploader> {
-        Arc::new(DeviceUploader(Arc::clone(&self.backend)))
+        let sites = self.decoder.sites.shapes().to_vec();
+        Arc::new(DeviceUploader { backend: Arc::clone(&self.backend), sites })
     }
 
     fn execute(&mut self, batch: &Batch) -> Result<Outputs, Error> {
@@ -227,13 +225,44 @@ impl<B: Backend + 'static> Executor for Runner<B> {
     }
 }
 
+/// What an uploader of this backend made.
+fn ours<B: Backend>(uploaded: Option<&Uploaded>) -> Result<Slot<B>, Error> {
+    let Some(Uploaded(any)) = uploaded else { return Ok(None) };
+    let ours = Arc::clone(any).downcast::<Adapter<B::Memory>>().map_err(|_| {
+        let found = "of another executor".to_owned();
+        KernelsError::Unsupported { what: "an adapter to install", found, allowed: "one that this executor uploaded" }
+    });
+    Ok(Some(ours?))
+}
+
+/// What names a step that a device may replay: one row a request, each sampled once and in order, none scored, and no
+/// adapters. Those that use some differ in the sites at which these do something.
+fn graph_key(plan: &StepPlan) -> Option<GraphKey> {
+    let rows = plan.rows(RowSet::Batch) as u32;
+    let alike = plan.is_decode() && plan.sampled().iter().copied().eq(0..rows) && plan.rows(RowSet::Scored) == 0;
+    (alike && plan.pairs(RowSet::Batch).is_empty()).then_some(GraphKey { rows, with_adapters: false })
+}
+
 /// Copies adapters into a backend's memory while it runs steps.
-struct DeviceUploader<B>(Arc<B>);
+struct DeviceUploader<B> {
+    backend: Arc<B>,
+    sites: Vec<SiteShape>,
+}
 
 impl<B: Backend + 'static> Uploader for DeviceUploader<B> {
     fn upload(&self, adapter: &HostAdapter) -> Result<Uploaded, Error> {
-        let mut memory = self.0.allocate(adapter.layout.dtype(), adapter.layout.len())?;
-        self.0.write(&mut memory, 0, &adapter.slab)?;
-        Ok(Uploaded(Arc::new(Adapter::new(memory, adapter.layout.clone())?)))
+        let HostAdapter { layout, slab, .. } = adapter;
+        if !layout.sites().iter().map(|place| &place.shape).eq(&self.sites) {
+            let (what, found) = ("an adapter to upload", "laid out for another model".to_owned());
+            return Err(KernelsError::Unsupported { what, found, allowed: "laid out for this one" }.into());
+        }
+        let expected = layout.len() * layout.dtype().bytes();
+        if slab.len() != expected {
+            let (what, found) = ("an adapter's slab in bytes", slab.len());
+            return Err(KernelsError::Shape { what, expected, found }.into());
+        }
+        let mut memory = self.backend.allocate(layout.dtype(), layout.len())?;
+        self.backend.write(&mut memory, 0, slab)?;
+        Ok(Uploaded(Arc::new(Adapter::new(memory, layout.clone())?)))
     }
 }

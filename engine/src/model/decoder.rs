@@ -58,13 +58,12 @@ pub(crate) struct Pass<'a, B: Backend> {
     pub(crate) adapters: &'a B::Adapters,
     /// For each site, whether an adapter of this step has a rank there.
     pub(crate) adapted: &'a [bool],
-    pub(crate) sampling: &'a [Sampling],
     /// Who wants the sites' inputs; none when serving.
     pub(crate) tap: Option<&'a mut (dyn Tap<B::Memory> + Send)>,
 }
 
 impl<B: Backend> Decoder<B> {
-    /// Every operation of one step, in order.
+    /// Every operation of one step up to its logits, in order.
     pub(crate) fn forward(&self, pass: &mut Pass<'_, B>, s: &mut Scratch<B::Memory>) -> Result<(), Error> {
         self.embed(pass, s)?;
         for number in 0..self.layers.len() {
@@ -73,7 +72,7 @@ impl<B: Backend> Decoder<B> {
             self.gate(pass, s, number)?;
             self.reduce(pass, s, number)?;
         }
-        self.sample(pass, s)?;
+        self.logits(pass, s)?;
         self.score(pass, s)
     }
 
@@ -168,8 +167,8 @@ impl<B: Backend> Decoder<B> {
 
 /// From the last norm to tokens.
 impl<B: Backend> Decoder<B> {
-    /// Logits of the rows that draw, and what they draw.
-    fn sample(&self, pass: &mut Pass<'_, B>, s: &mut Scratch<B::Memory>) -> Result<(), Error> {
+    /// Logits of the rows that draw.
+    fn logits(&self, pass: &mut Pass<'_, B>, s: &mut Scratch<B::Memory>) -> Result<(), Error> {
         let (set, rows) = (RowSet::Sampled, pass.rows(RowSet::Sampled));
         if rows == 0 {
             return Ok(());
@@ -181,12 +180,26 @@ impl<B: Backend> Decoder<B> {
             let x = RowsMut::new(&mut s.logits, rows, self.shape.vocabulary)?;
             self.backend.add(pass.step, Add { x, delta, set })?;
         }
-        let top = s.top_max;
+        Ok(())
+    }
+
+    /// What they draw, by the logits of the step that [`forward`](Self::forward) has just computed.
+    pub(crate) fn sample(
+        &self,
+        step: &B::Step,
+        sampling: &[Sampling],
+        s: &mut Scratch<B::Memory>,
+    ) -> Result<(), Error> {
+        let (plan, top): (&StepPlan, _) = (step.as_ref(), s.top_max);
+        let rows = plan.rows(RowSet::Sampled);
+        if rows == 0 {
+            return Ok(());
+        }
         self.backend.sample(
-            pass.step,
+            step,
             Sample {
                 logits: Rows::new(&s.logits, rows, self.shape.vocabulary)?,
-                rows: pass.sampling,
+                rows: sampling,
                 out: SampleOutputs {
                     tokens: RowsMut::new(&mut s.tokens, rows, 1)?,
                     log_probabilities: RowsMut::new(&mut s.log_probabilities, rows, 1)?,

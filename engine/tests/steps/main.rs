@@ -1,0 +1,8 @@
+//! Single steps of a runner over a watched device: which operations they ask for, and what failures leave behind.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report, also in what tests share")]
+
+mod failures;
+mod machine;
+mod steps;
+mod watched;
