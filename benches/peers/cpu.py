@@ -32,9 +32,10 @@ NOTES = {
 }
 # Ours asks the system for large pages; so that peers have them too, their allocators are told to.
 LARGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "THP_MEM_ALLOC_ENABLE": "1"}
-# Rounding in bf16 moves a logit by some hundredths of their deviation. A wrong rotation, or an adapter that is left out
-# or another row's, gives tokens that lie whole deviations below the likeliest.
-BELOW_MAX = 0.25
+# How far below the likeliest a token may lie, in deviations of the logits. Seen at worst, of 128 tokens of the 1B shape:
+# llama.cpp 0.06, ours 0.14, Transformers 0.26, all rounding in bf16. Seen of mistakes, on the tiny shape: 2.8 where two
+# rows of eight have another's adapter, 5 where queries are rotated wrongly.
+BELOW_MAX = 0.5
 CHECKED = ["decode_b8_base", "decode_b8_one_adapter", "decode_b8_8_adapters"]
 
 
