@@ -253,14 +253,24 @@ impl Queue {
 /// What decides which of a tenant's lines is first; the least is.
 type Rank<'a> = (Reverse<i32>, u64, Place, &'a Line);
 
+fn first_of(waiting: &BTreeSet<Place>) -> Place {
+    *waiting.first().expect("an empty line is removed")
+}
+
 impl Tenant {
     fn rank<'a>(&self, line: &'a Line, waiting: &BTreeSet<Place>) -> Rank<'a> {
-        let place = *waiting.first().expect("an empty line is removed");
+        let place = first_of(waiting);
         (place.priority, self.accounts.level(line), place, line)
     }
 
+    /// All lines' ranks; each line's account is found by walking both maps at once.
     fn ranks(&self) -> BinaryHeap<Reverse<Rank<'_>>> {
-        self.lines.iter().map(|(line, waiting)| Reverse(self.rank(line, waiting))).collect()
+        let mut accounts = self.accounts.accounts.iter();
+        let mut level = |line: &Line| accounts.find(|(other, _)| *other == line).map_or(0, |(_, it)| it.level());
+        let rank = |(line, waiting): (&'_ Line, &BTreeSet<Place>)| (first_of(waiting), level(line));
+        let keys: Vec<(Place, u64)> = self.lines.iter().map(rank).collect();
+        let ranks = keys.into_iter().zip(self.lines.keys());
+        ranks.map(|((place, level), line)| Reverse((place.priority, level, place, line))).collect()
     }
 
     fn first_ready(&self, ready: &BTreeSet<AdapterId>) -> Option<Rank<'_>> {

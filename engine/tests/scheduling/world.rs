@@ -249,7 +249,8 @@ impl World {
         }
     }
 
-    fn submit(&mut self, sequence: Sequence) {
+    fn submit(&mut self, mut sequence: Sequence) {
+        sequence.arrived_ms = self.now_ms;
         let id = sequence.id;
         if let Err(refused) = self.scheduler.submit(sequence.clone(), self.now_ms) {
             self.refused += 1;
