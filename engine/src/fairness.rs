@@ -332,4 +332,44 @@ mod tests {
         }
         assert!(accounts.accounts.len() <= ABSENT_KEPT + 3, "{}", accounts.accounts.len());
     }
+
+    /// One request in a line, with a place of its own.
+    fn stand(queue: &mut Queue, tenant: u32, adapters: &[u32], number: u64, priority: i32) {
+        let line: Line = adapters.iter().copied().map(AdapterId).collect();
+        queue.enter(TenantId(tenant), &line);
+        let place = Place { priority: Reverse(priority), number, id: SequenceId(number) };
+        queue.push(TenantId(tenant), &line, place);
+    }
+
+    #[test]
+    fn adapters_are_fetched_for_each_tenant_in_turn() {
+        let mut queue = Queue::default();
+        (0..4).for_each(|adapter| stand(&mut queue, 1, &[adapter], u64::from(adapter), 0));
+        stand(&mut queue, 1, &[4], 9, 3);
+        (10..12).for_each(|adapter| stand(&mut queue, 2, &[adapter], u64::from(adapter), 0));
+        let given: Line = [AdapterId(0)].into();
+        queue.charge(TenantId(1), &given, 5);
+        let order: Vec<u32> = queue.lines().map(|(_, line)| line[0].0).collect();
+        assert_eq!(
+            order,
+            [10, 4, 11, 1, 2, 3, 0],
+            "given least; then priority, what each line was given, who came first"
+        );
+    }
+
+    #[test]
+    fn of_many_lines_the_first_that_can_go_is_found() {
+        let mut queue = Queue::default();
+        (0..50).for_each(|adapter| stand(&mut queue, 1, &[adapter, adapter + 1], u64::from(adapter), 0));
+        stand(&mut queue, 1, &[], 100, 0);
+        let next = |ready: &[u32]| {
+            let ready = ready.iter().copied().map(AdapterId).collect();
+            queue.next(&ready, |_| true).map(|candidate| candidate.place.number)
+        };
+        assert_eq!(next(&[]), Some(100), "the base is always there");
+        assert_eq!((next(&[7, 9]), next(&[9, 8, 30])), (Some(100), Some(8)), "all of a set must be there");
+        let all: Vec<u32> = (3..52).collect();
+        assert_eq!(next(&all), Some(3));
+        assert!(queue.next(&BTreeSet::new(), |_| false).is_none());
+    }
 }

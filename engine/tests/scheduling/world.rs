@@ -146,7 +146,7 @@ impl World {
     /// Until everybody has ended and nothing is to come. Whoever is stuck is named.
     pub(crate) fn run(&mut self) {
         while self.go() {
-            assert!(self.steps < 400_000, "no end in sight");
+            assert!(self.steps < 40_000, "no end in sight");
         }
         self.check_end();
     }
