@@ -253,14 +253,24 @@ impl Queue {
 /// What decides which of a tenant's lines is first; the least is.
 type Rank<'a> = (Reverse<i32>, u64, Place, &'a Line);
 
+fn first_of(waiting: &BTreeSet<Place>) -> Place {
+    *waiting.first().expect("an empty line is removed")
+}
+
 impl Tenant {
     fn rank<'a>(&self, line: &'a Line, waiting: &BTreeSet<Place>) -> Rank<'a> {
-        let place = *waiting.first().expect("an empty line is removed");
+        let place = first_of(waiting);
         (place.priority, self.accounts.level(line), place, line)
     }
 
+    /// All lines' ranks; each line's account is found by walking both maps at once.
     fn ranks(&self) -> BinaryHeap<Reverse<Rank<'_>>> {
-        self.lines.iter().map(|(line, waiting)| Reverse(self.rank(line, waiting))).collect()
+        let mut accounts = self.accounts.accounts.iter();
+        let mut level = |line: &Line| accounts.find(|(other, _)| *other == line).map_or(0, |(_, it)| it.level());
+        let rank = |(line, waiting): (&'_ Line, &BTreeSet<Place>)| (first_of(waiting), level(line));
+        let keys: Vec<(Place, u64)> = self.lines.iter().map(rank).collect();
+        let ranks = keys.into_iter().zip(self.lines.keys());
+        ranks.map(|((place, level), line)| Reverse((place.priority, level, place, line))).collect()
     }
 
     fn first_ready(&self, ready: &BTreeSet<AdapterId>) -> Option<Rank<'_>> {
@@ -321,5 +331,45 @@ mod tests {
             accounts.leave(&key);
         }
         assert!(accounts.accounts.len() <= ABSENT_KEPT + 3, "{}", accounts.accounts.len());
+    }
+
+    /// One request in a line, with a place of its own.
+    fn stand(queue: &mut Queue, tenant: u32, adapters: &[u32], number: u64, priority: i32) {
+        let line: Line = adapters.iter().copied().map(AdapterId).collect();
+        queue.enter(TenantId(tenant), &line);
+        let place = Place { priority: Reverse(priority), number, id: SequenceId(number) };
+        queue.push(TenantId(tenant), &line, place);
+    }
+
+    #[test]
+    fn adapters_are_fetched_for_each_tenant_in_turn() {
+        let mut queue = Queue::default();
+        (0..4).for_each(|adapter| stand(&mut queue, 1, &[adapter], u64::from(adapter), 0));
+        stand(&mut queue, 1, &[4], 9, 3);
+        (10..12).for_each(|adapter| stand(&mut queue, 2, &[adapter], u64::from(adapter), 0));
+        let given: Line = [AdapterId(0)].into();
+        queue.charge(TenantId(1), &given, 5);
+        let order: Vec<u32> = queue.lines().map(|(_, line)| line[0].0).collect();
+        assert_eq!(
+            order,
+            [10, 4, 11, 1, 2, 3, 0],
+            "given least; then priority, what each line was given, who came first"
+        );
+    }
+
+    #[test]
+    fn of_many_lines_the_first_that_can_go_is_found() {
+        let mut queue = Queue::default();
+        (0..50).for_each(|adapter| stand(&mut queue, 1, &[adapter, adapter + 1], u64::from(adapter), 0));
+        stand(&mut queue, 1, &[], 100, 0);
+        let next = |ready: &[u32]| {
+            let ready = ready.iter().copied().map(AdapterId).collect();
+            queue.next(&ready, |_| true).map(|candidate| candidate.place.number)
+        };
+        assert_eq!(next(&[]), Some(100), "the base is always there");
+        assert_eq!((next(&[7, 9]), next(&[9, 8, 30])), (Some(100), Some(8)), "all of a set must be there");
+        let all: Vec<u32> = (3..52).collect();
+        assert_eq!(next(&all), Some(3));
+        assert!(queue.next(&BTreeSet::new(), |_| false).is_none());
     }
 }

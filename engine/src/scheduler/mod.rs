@@ -13,12 +13,12 @@
 //!   its tokens and its place in line, and computes again what is no longer cached; that is not counted twice. Whenever
 //!   somebody gives way to another, that one draws a token, and nobody begins without pages for all its tokens: so every
 //!   sequence ends.
-//! * A tenant of whom nothing runs begins within `share_wait_ms_max`, plus `turn_ms_min` and the time in which those who
-//!   run come to their first draw, plus one step; provided that those of others hold enough pages, that its adapters are
-//!   there, and that no other tenant in the same position is before it.
+//! * A tenant of whom nothing runs, and which was given less than those who hold the seats or pages that it lacks, begins
+//!   within `share_wait_ms_max`, or the time in which they come to their first draw, plus `turn_ms_min` and one step; if no
+//!   other tenant in the same position is before it, and its adapters are there. No flood changes that.
 //! * Adapters are fetched on arrival. Who lacks only slots and is first of those who do gets them within
-//!   `adapter_wait_ms_max`, plus `turn_ms_min` and the time to a first draw as above, an upload and two steps: the adapter
-//!   whose turn began first is admitted to no more, and its sequences give way.
+//!   `adapter_wait_ms_max`, or the time to a first draw as above, plus `turn_ms_min`, an upload and two steps: nobody begins
+//!   any more with the adapter whose turn began first, and its sequences give way. Whoever is second waits its turn after.
 
 mod admission;
 mod options;

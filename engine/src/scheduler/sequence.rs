@@ -40,7 +40,7 @@ pub struct Sequence {
     pub priority: i32,
     /// When it ends, done or not.
     pub deadline_ms: Option<u64>,
-    /// When it came.
+    /// When it came: what it waits is counted from here.
     pub arrived_ms: u64,
     /// Whether each draw waits for a gate to be opened.
     pub gated: bool,
@@ -95,7 +95,7 @@ impl Live {
             held: 0,
             gate_open: false,
             state: State::Waiting,
-            queued_ms: now_ms,
+            queued_ms: asked.arrived_ms.min(now_ms),
             owed: 0,
             ran: false,
             slots: Vec::new(),

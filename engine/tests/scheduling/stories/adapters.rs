@@ -21,7 +21,7 @@ fn a_claim_that_finds_no_pages_lets_go_of_its_slot() {
     step(&mut scheduler, 1);
     scheduler.finish(id(9));
     // Another tenant's, which was given less from now on, could begin if it had the slot.
-    scheduler.submit(Sequence { tenant: TenantId(1), ..with(3, 4, &[2]) }, 10).expect("it is taken");
+    scheduler.submit(Sequence { tenant: TenantId(1), arrived_ms: 10, ..with(3, 4, &[2]) }, 10).expect("it is taken");
     let begun = (1..60).find(|time| {
         load_all(&mut scheduler);
         step(&mut scheduler, 10 * time).admitted.iter().any(|admitted| admitted.id == id(3))
@@ -110,13 +110,13 @@ fn a_busy_slot_changes_hands_after_its_turn() {
     submit(&mut scheduler, Sequence { output_tokens_max: 400, ..with(1, 4, &[3]) });
     load_all(&mut scheduler);
     step(&mut scheduler, 0);
-    scheduler.submit(with(2, 4, &[4]), 10).expect("it is taken");
+    scheduler.submit(Sequence { arrived_ms: 10, ..with(2, 4, &[4]) }, 10).expect("it is taken");
     let mut begun_ms = None;
     for now_ms in (10..1000).step_by(10) {
         load_all(&mut scheduler);
         // New ones for the busy adapter do not put off the other's turn.
         if now_ms < 320 {
-            let sequence = Sequence { output_tokens_max: 400, ..with(100 + now_ms, 4, &[3]) };
+            let sequence = Sequence { output_tokens_max: 400, arrived_ms: now_ms, ..with(100 + now_ms, 4, &[3]) };
             scheduler.submit(sequence, now_ms).expect("it is taken");
         }
         let plan = step(&mut scheduler, now_ms);
