@@ -226,7 +226,7 @@ impl<B: Backend> Decoder<B> {
         )
     }
 
-    fn gather(&self, pass: &mut Pass<'_, B>, s: &mut Scratch<B::Memory>, set: RowSet) -> Result<(), Error> {
+    fn gather(&self, pass: &Pass<'_, B>, s: &mut Scratch<B::Memory>, set: RowSet) -> Result<(), Error> {
         let hidden = self.shape.hidden;
         let x = Rows::new(&s.normed, pass.rows(RowSet::Batch), hidden)?;
         let out = RowsMut::new(&mut s.chosen, pass.rows(set), hidden)?;
