@@ -1,4 +1,6 @@
 //! Answers of a given form: which tokens may come next, by a JSON schema, a regular expression, a grammar or a list.
+//!
+//! The first compilation wraps the process's panic hook: llguidance keeps its own panics from it and passes on others.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,18 +9,20 @@ use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
 
+use crate::apart::apart;
 use crate::error::Error;
 use crate::json::Json;
 use crate::request::{at_most, refuse};
 use crate::tokenizer::Tokenizer;
 
-/// Bytes of a schema, an expression or a grammar.
-pub const CONSTRAINT_BYTES_MAX: usize = 256 << 10;
+/// Bytes of a schema, or of all choices.
+pub const SCHEMA_BYTES_MAX: usize = 64 << 10;
+/// Bytes of an expression. Compiling takes the square of them at worst, here about a second.
+pub const REGEX_BYTES_MAX: usize = 16 << 10;
+/// Bytes of a grammar.
+pub const GRAMMAR_BYTES_MAX: usize = 32 << 10;
 /// Texts of a [`Constraint::Choice`].
 pub const CONSTRAINT_CHOICES_MAX: usize = 1024;
-/// Brackets within brackets of an expression or a grammar.
-pub const CONSTRAINT_NESTING_MAX: usize = 100;
-
 /// The form that an answer must have.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Constraint {
@@ -56,18 +60,16 @@ impl Constraint {
                     return refuse(field, &schema.shown(), "an object");
                 }
                 let bytes = serde_json::to_string(schema).map_or(usize::MAX, |text| text.len());
-                at_most(field, bytes, CONSTRAINT_BYTES_MAX, "bytes")
+                at_most(field, bytes, SCHEMA_BYTES_MAX, "bytes")
             }
-            Self::Regex(text) | Self::Grammar(text) => {
-                at_most(field, text.len(), CONSTRAINT_BYTES_MAX, "bytes")?;
-                at_most(field, nesting(text), CONSTRAINT_NESTING_MAX, "brackets within brackets")
-            }
+            Self::Regex(text) => at_most(field, text.len(), REGEX_BYTES_MAX, "bytes"),
+            Self::Grammar(text) => at_most(field, text.len(), GRAMMAR_BYTES_MAX, "bytes"),
             Self::Choice(texts) => {
                 if texts.is_empty() || texts.iter().any(String::is_empty) {
                     return refuse(field, "empty", "one text or more, none of them empty");
                 }
                 at_most(field, texts.len(), CONSTRAINT_CHOICES_MAX, "texts")?;
-                at_most(field, texts.iter().map(String::len).sum(), CONSTRAINT_BYTES_MAX, "bytes")
+                at_most(field, texts.iter().map(String::len).sum(), SCHEMA_BYTES_MAX, "bytes")
             }
         }
     }
@@ -87,20 +89,6 @@ impl Constraint {
             }
         }
     }
-}
-
-/// The most brackets that are open at once, closing ones not believed.
-fn nesting(text: &str) -> usize {
-    let (mut open, mut most) = (0_usize, 0);
-    for byte in text.bytes() {
-        match byte {
-            b'(' | b'[' | b'{' => open += 1,
-            b')' | b']' | b'}' => open = open.saturating_sub(1),
-            _ => {}
-        }
-        most = most.max(open);
-    }
-    most
 }
 
 fn value(json: &Json) -> serde_json::Value {
@@ -136,13 +124,14 @@ impl ConstraintFactory {
         Ok(Self { inner, words: vocabulary.div_ceil(32) })
     }
 
-    /// Begins an answer. Compiling takes milliseconds, for hostile schemas up to a second: not for the thread that serves.
+    /// Begins an answer. Compiling takes milliseconds, and seconds for what is made to be slow: not for the thread that
+    /// serves.
     pub fn begin(&self, constraint: &Constraint) -> Result<ConstraintState, Error> {
         constraint.check()?;
-        let matcher = Matcher::new(self.inner.create_parser(constraint.grammar()));
-        match matcher.get_error() {
-            None => Ok(ConstraintState { matcher, words: self.words }),
-            Some(reason) => {
+        let compile = || self.inner.create_parser(constraint.grammar()).map_err(|error| error.to_string());
+        match apart("structured output", compile) {
+            Ok(parser) => Ok(ConstraintState { matcher: Matcher::new(Ok(parser)), words: self.words }),
+            Err(reason) => {
                 let found = format!("refused ({})", first_line(&reason));
                 let allowed = "what can be compiled within this engine's limits".to_owned();
                 Err(Error::Request { field: constraint.field(), found, allowed })
@@ -189,6 +178,11 @@ pub struct ConstraintState {
 }
 
 impl ConstraintState {
+    /// The same state once more, for another answer of the same form.
+    pub fn fork(&self) -> Self {
+        Self { matcher: self.matcher.deep_clone(), words: self.words }
+    }
+
     /// Which tokens may come next: bit `token % 32` of word `token / 32`. The tokens that end the answer are among them
     /// exactly where it may end.
     pub fn mask(&mut self) -> Result<Vec<u32>, Error> {

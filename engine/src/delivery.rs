@@ -2,16 +2,20 @@
 //!
 //! Delivery waits, computing does not: the next steps run while earlier ones are made durable, up to a named number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::event::{Event, Failure, Sink};
-use crate::recorder::{Acknowledge, RecordFailed};
+use crate::recorder::{Acknowledge, RecordFailed, Recorded};
 
 /// Steps that may run ahead of the record.
 pub const STEPS_AHEAD_MAX: usize = 64;
+
+/// How long the loop waits for the record before it listens again.
+const ROOM_WAIT: Duration = Duration::from_millis(20);
 
 /// When tokens leave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,8 +36,8 @@ pub(crate) struct Outlet {
 struct State {
     /// None once the stream ended.
     sink: Option<Sink>,
-    /// No more tokens go out.
-    closed: bool,
+    /// Choices of which no more tokens go out.
+    closed: BTreeSet<u32>,
     delivered: BTreeMap<u32, Delivered>,
 }
 
@@ -46,14 +50,14 @@ pub(crate) struct Delivered {
 
 impl Outlet {
     pub(crate) fn new(sink: Sink) -> Arc<Self> {
-        let state = State { sink: Some(sink), closed: false, delivered: BTreeMap::new() };
+        let state = State { sink: Some(sink), closed: BTreeSet::new(), delivered: BTreeMap::new() };
         Arc::new(Self { state: Mutex::new(state), gone: AtomicBool::new(false) })
     }
 
     /// Sends one message, unless the stream ended. A client that went away is remembered, not waited for.
     pub(crate) fn send(&self, event: Event) {
         let mut state = self.state();
-        if state.closed && !matches!(&event, Event::Finished(_) | Event::Failed(_)) {
+        if matches!(&event, Event::Tokens(tokens) if state.closed.contains(&tokens.choice)) {
             return;
         }
         let Some(sink) = &mut state.sink else { return };
@@ -62,7 +66,8 @@ impl Outlet {
             Event::Tokens(tokens) => Some((tokens.choice, tokens.tokens.len(), tokens.text.len())),
             _ => None,
         };
-        let heard = sink(event);
+        // A sink is others' code on a thread that many depend on: one that panics hears no more.
+        let heard = catch_unwind(AssertUnwindSafe(|| sink(event))).unwrap_or(false);
         if let (true, Some((choice, tokens, text_bytes))) = (heard, told) {
             let delivered = state.delivered.entry(choice).or_default();
             delivered.tokens += tokens;
@@ -86,17 +91,24 @@ impl Outlet {
         self.gone.store(true, Ordering::Relaxed);
     }
 
-    /// Lets no more tokens through, and says what of each answer went before. What is recorded of an answer
-    /// that was cut short is then what reached its client, exactly.
-    pub(crate) fn close(&self) -> BTreeMap<u32, Delivered> {
+    /// Lets no more tokens of these choices through, and says what of each answer went before. What is recorded of an
+    /// answer that was cut short is then what was released to its client, exactly.
+    pub(crate) fn close(&self, choices: &[u32]) -> BTreeMap<u32, Delivered> {
         let mut state = self.state();
-        state.closed = true;
+        state.closed.extend(choices);
         state.delivered.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // A sink that panicked leaves nothing half done here.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whoever waits is told the end, whatever broke off: a loop that panicked, a message that nobody took any more.
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        self.send(Event::Failed(Failure::Lost));
     }
 }
 
@@ -111,8 +123,9 @@ impl Messages {
 
     /// Sends what need not wait for the record: everything but the end of answers.
     pub(crate) fn send_early(&mut self) {
-        let (late, now): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.0).into_iter().partition(|(_, event)| matches!(event, Event::Finished(_)));
+        let (late, now): (Vec<_>, Vec<_>) = std::mem::take(&mut self.0)
+            .into_iter()
+            .partition(|(_, event)| matches!(event, Event::Finished(_) | Event::Failed(_)));
         self.0 = late;
         now.into_iter().for_each(|(outlet, event)| outlet.send(event));
     }
@@ -145,14 +158,14 @@ struct AheadState {
 }
 
 impl Ahead {
-    /// Waits until another step may run. The error is sticky.
-    pub(crate) fn wait_for_room(&self) -> Result<(), RecordFailed> {
-        self.wait_until(|steps| steps < STEPS_AHEAD_MAX)
+    /// Waits a little until another step may run, and says whether it may. The error is sticky.
+    pub(crate) fn wait_for_room(&self) -> Result<bool, RecordFailed> {
+        self.wait_until(|steps| steps < STEPS_AHEAD_MAX, Some(ROOM_WAIT))
     }
 
     /// Waits until everything is durable.
     pub(crate) fn wait_for_all(&self) -> Result<(), RecordFailed> {
-        self.wait_until(|steps| steps == 0)
+        self.wait_until(|steps| steps == 0, None).map(drop)
     }
 
     /// Whether the record failed.
@@ -166,42 +179,66 @@ impl Ahead {
         self.changed.notify_all();
     }
 
-    /// What to call when a step's fate is known: its messages go out, or say that the record failed.
+    /// What to call when a step's fate is known: its messages go out, or say that the record failed. Where it is dropped
+    /// uncalled, the record failed as well.
     pub(crate) fn acknowledge(self: &Arc<Self>, messages: Messages) -> Acknowledge {
         self.state().steps += 1;
-        let ahead = Arc::clone(self);
-        Box::new(move |fate| {
-            match &fate {
-                Ok(recorded) => messages.send(recorded.index),
-                Err(failed) => messages.fail(failed),
-            }
-            let mut state = ahead.state();
-            state.steps -= 1;
-            if let Err(failed) = fate {
-                state.failed.get_or_insert(failed);
-            }
-            drop(state);
-            ahead.changed.notify_all();
-        })
+        let mut pending = Pending { ahead: Arc::clone(self), messages: Some(messages) };
+        Box::new(move |fate| pending.settle(fate))
     }
 
-    fn wait_until(&self, enough: impl Fn(usize) -> bool) -> Result<(), RecordFailed> {
+    /// Waits until few enough steps are on their way; with a limit, no longer than that.
+    fn wait_until(&self, enough: impl Fn(usize) -> bool, limit: Option<Duration>) -> Result<bool, RecordFailed> {
+        let began = Instant::now();
         let mut state = self.state();
         loop {
             if let Some(failed) = &state.failed {
                 return Err(failed.clone());
             }
             if enough(state.steps) {
-                return Ok(());
+                return Ok(true);
             }
-            // A recorder that forgets to call back would else be waited for without a word; the loop looks again.
-            let (next, _) =
-                self.changed.wait_timeout(state, Duration::from_secs(1)).unwrap_or_else(PoisonError::into_inner);
-            state = next;
+            let left = limit.map(|limit| limit.saturating_sub(began.elapsed()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(false);
+            }
+            let patience = left.unwrap_or(Duration::from_secs(1));
+            let waited = self.changed.wait_timeout(state, patience);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     fn state(&self) -> MutexGuard<'_, AheadState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A step on its way to the record.
+struct Pending {
+    ahead: Arc<Ahead>,
+    /// None once its fate is known.
+    messages: Option<Messages>,
+}
+
+impl Pending {
+    fn settle(&mut self, fate: Result<Recorded, RecordFailed>) {
+        let Some(messages) = self.messages.take() else { return };
+        match &fate {
+            Ok(recorded) => messages.send(recorded.index),
+            Err(failed) => messages.fail(failed),
+        }
+        let mut state = self.ahead.state();
+        state.steps -= 1;
+        if let Err(failed) = fate {
+            state.failed.get_or_insert(failed);
+        }
+        drop(state);
+        self.ahead.changed.notify_all();
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.settle(Err(RecordFailed { reason: "it dropped a step without a word".to_owned() }));
     }
 }

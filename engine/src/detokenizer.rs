@@ -140,11 +140,8 @@ impl Chain {
         }
         let mut text: String = tokens.iter().map(|token| self.join(token)).collect();
         text += &String::from_utf8_lossy(&std::mem::take(&mut self.bytes));
-        let mut text = self.strip(text);
-        // What a strip holds back at the end is what it takes off.
-        self.strips.clear();
-        text.shrink_to_fit();
-        text
+        // What a strip still holds back is what it takes off the end.
+        self.strip(text)
     }
 
     fn join(&mut self, token: &str) -> String {

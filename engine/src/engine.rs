@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use loam_ledger_core::Hash;
 use loam_ledger_core::hash::digest;
 
 use crate::adapter::{Catalog, Expected, Loaded, Loader, LoaderOptions, Resolved, Source};
+use crate::constraint::Constraint;
 use crate::delivery::{Ahead, DeliveryMode, Outlet};
 use crate::detokenizer::Detokenizer;
 use crate::error::Error;
@@ -33,6 +34,9 @@ const LOADS_WAITING_MAX: usize = 256;
 
 /// How long [`Engine::stop`] lets requests run on.
 pub const STOP_SECONDS: u64 = 600;
+
+/// Tenants that one engine can tell apart.
+const TENANTS_MAX: usize = 1 << 20;
 
 /// Requests in, tokens out. Dropping it stops it at once; [`Engine::stop`] lets what runs finish.
 pub struct Engine {
@@ -85,7 +89,8 @@ pub struct EngineParts {
 #[derive(Clone)]
 pub struct Handle {
     id: RequestId,
-    outlet: Arc<Outlet>,
+    /// Not kept alive by it: a loop that breaks off drops its outlets, and each then tells its client.
+    outlet: Weak<Outlet>,
     inbox: Inbox,
 }
 
@@ -97,7 +102,9 @@ impl Handle {
 
     /// Ends the request; its pages are free for others at once.
     pub fn cancel(&self) {
-        self.outlet.leave();
+        if let Some(outlet) = self.outlet.upgrade() {
+            outlet.leave();
+        }
         self.inbox.tell(Message::Cancel(self.id));
     }
 }
@@ -204,7 +211,7 @@ impl Engine {
         }
         let place = self.inbox.place()?;
         let admitted = self.admit(&request, facts, sink, place)?;
-        let handle = Handle { id: admitted.id, outlet: Arc::clone(&admitted.outlet), inbox: self.inbox.clone() };
+        let handle = Handle { id: admitted.id, outlet: Arc::downgrade(&admitted.outlet), inbox: self.inbox.clone() };
         if self.inbox.tell(Message::Submit(Box::new(admitted))) {
             Ok(handle)
         } else {
@@ -237,8 +244,8 @@ impl Engine {
             Ok(Mixed { id, generation, weight_millionths, reference })
         });
         let adapters = adapters.collect::<Result<Vec<_>, Error>>()?;
-        let forms = request.constraint.iter().flat_map(|form| (0..request.n).map(|_| self.text.constrain(form)));
-        let forms = forms.collect::<Result<Vec<_>, Error>>()?;
+        // Worked out once; further answers begin with a copy.
+        let form = request.constraint.as_ref().map(|form| self.text.constrain(form)).transpose()?;
         let detokenizer = self.text.tokenizer().map(|it| Detokenizer::new(Arc::clone(it), request.skip_special_tokens));
         if detokenizer.is_none() && !request.stop.is_empty() {
             let allowed = "left out: this model has no tokenizer, so no text to look in".to_owned();
@@ -248,18 +255,18 @@ impl Engine {
         Ok(Admitted {
             id: RequestId(self.next_request.fetch_add(1, Ordering::Relaxed)),
             outlet: Outlet::new(sink),
-            tenant: self.tenant(&request.tenant),
+            tenant: self.tenant(&request.tenant)?,
             facts: RequestFacts { tenant: request.tenant.clone(), ..facts },
             prompt: prompt.into(),
             adapters,
-            sampling: sampling_bytes(&parameters, seed, self.mode),
+            sampling: sampling_bytes(request, &parameters, seed, self.mode),
             seed,
             parameters,
             vocabulary,
             logprobs: request.logprobs,
             stops: Stops::new(request, self.text.eos(), output_tokens_max),
             detokenizer,
-            forms,
+            form,
             output_tokens_max,
             choices: request.n,
             gated: request.constraint.is_some(),
@@ -296,34 +303,36 @@ impl Engine {
     }
 
     /// The number that a tenant is scheduled by.
-    fn tenant(&self, name: &str) -> TenantId {
+    fn tenant(&self, name: &str) -> Result<TenantId, Error> {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tenant) = tenants.get(name) {
-            return *tenant;
+            return Ok(*tenant);
         }
-        let tenant = TenantId(u32::try_from(tenants.len()).unwrap_or(u32::MAX));
+        if tenants.len() >= TENANTS_MAX {
+            return Err(Error::Full { what: "the list of tenants", limit: TENANTS_MAX });
+        }
+        let tenant = TenantId(u32::try_from(tenants.len()).expect("below the maximum"));
         tenants.insert(name.to_owned(), tenant);
-        tenant
+        Ok(tenant)
     }
 
     /// Reads an adapter whole and lets a name stand for it, so that whatever is wrong with it is known now.
     pub fn load_adapter(&self, name: &str, source: &Source, expected: Expected) -> Result<Loaded, Error> {
         let loaded = self.catalog.load(name, source, expected)?;
-        if loaded.changed && self.catalog.is_pinned(loaded.id) {
-            self.inbox.tell(Message::Pin(loaded.id, true));
+        if loaded.changed {
+            self.inbox.tell(Message::CatalogChanged);
         }
         Ok(loaded)
     }
 
     /// Keeps what a name stands for where steps can use it, now and after reloads; or no longer does.
     pub fn pin_adapter(&self, name: &str, pinned: bool) -> Result<(), Error> {
-        let resolved = self.catalog.resolve(name)?;
         if pinned {
             self.catalog.pin(name)?
         } else {
             self.catalog.unpin(name)?
         }
-        self.inbox.tell(Message::Pin(resolved.id, pinned));
+        self.inbox.tell(Message::CatalogChanged);
         Ok(())
     }
 
@@ -366,7 +375,9 @@ impl Engine {
     pub fn stop_within(&self, patience: Duration) -> Result<(), Error> {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return Ok(()) };
-        self.inbox.tell(Message::Stop(Instant::now() + patience));
+        // A patience beyond all clocks is none at all.
+        let far = Duration::from_secs(u32::MAX.into());
+        self.inbox.tell(Message::Stop(Instant::now() + patience.min(far)));
         let ended = thread.join().map_err(|_| Error::Stopped { reason: "its loop broke off".to_owned() })?;
         ended.map_err(|failed| Error::Stopped { reason: failed.to_string() })
     }
@@ -399,15 +410,18 @@ fn random_seed() -> u64 {
 }
 
 /// What is committed to of how an answer was sampled: a line for each parameter, as whoever opens it reads it.
-fn sampling_bytes(parameters: &SamplingParameters, seed: u64, mode: Mode) -> Arc<[u8]> {
+fn sampling_bytes(request: &Generate, parameters: &SamplingParameters, seed: u64, mode: Mode) -> Arc<[u8]> {
     let SamplingParameters { temperature, top_k, top_p, min_p, .. } = parameters;
     let (repetition, presence) = (parameters.repetition_penalty, parameters.presence_penalty);
     let frequency = parameters.frequency_penalty;
     let mut text = format!(
         "loam/sampling/v1\ntemperature {temperature}\ntop_k {top_k}\ntop_p {top_p}\nmin_p {min_p}\n\
         repetition_penalty {repetition}\npresence_penalty {presence}\nfrequency_penalty {frequency}\n\
-        seed {seed}\ndtype {}\n",
-        mode.dtype
+        seed {seed}\ndtype {}\nmode deterministic\nmin_tokens {}\nignore_eos {}\nform {}\n",
+        mode.dtype,
+        request.min_tokens,
+        request.ignore_eos,
+        request.constraint.as_ref().map_or("none", Constraint::field),
     );
     for (token, bias) in &parameters.logit_bias {
         text.push_str(&format!("logit_bias {token} {bias}\n"));

@@ -91,6 +91,8 @@ pub enum Failure {
     Ledger(crate::recorder::RecordFailed),
     #[error("the ledger takes no new requests for now: {reason}")]
     Refused { reason: String },
+    #[error("the engine broke off before the request was done; ask again")]
+    Lost,
     #[error("the engine is stopping; ask another one")]
     Stopping,
 }
@@ -98,7 +100,7 @@ pub enum Failure {
 impl Failure {
     /// Whether the same request can succeed elsewhere, or here after a restart.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Step(_) | Self::Ledger(_) | Self::Refused { .. } | Self::Stopping)
+        matches!(self, Self::Step(_) | Self::Ledger(_) | Self::Refused { .. } | Self::Lost | Self::Stopping)
     }
 }
 

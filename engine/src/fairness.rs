@@ -8,7 +8,8 @@
 //! tenant they are strict, so that its low ones wait as long as its high ones keep coming; that is its own choice.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::ops::Bound::{Included, Unbounded};
 use std::sync::Arc;
 
 use crate::adapter::AdapterId;
@@ -118,15 +119,8 @@ pub struct Queue {
 #[derive(Debug, Default)]
 struct Tenant {
     accounts: Accounts<Line>,
-    lines: BTreeMap<Line, Waiting>,
+    lines: BTreeMap<Line, BTreeSet<Place>>,
     running: u32,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    places: BTreeSet<Place>,
-    /// Since when nothing but slots is missing.
-    slotless_since_ms: Option<u64>,
 }
 
 /// A line whose first one could be next.
@@ -160,13 +154,13 @@ impl Queue {
     /// A request stands in its line.
     pub fn push(&mut self, tenant: TenantId, line: &Line, place: Place) {
         let it = self.of(tenant);
-        it.lines.entry(Arc::clone(line)).or_default().places.insert(place);
+        it.lines.entry(Arc::clone(line)).or_default().insert(place);
     }
 
     /// A request stands there no longer.
     pub fn remove(&mut self, tenant: TenantId, line: &Line, place: &Place) {
         let it = self.of(tenant);
-        let places = &mut it.lines.get_mut(line).expect("its line exists").places;
+        let places = it.lines.get_mut(line).expect("its line exists");
         let was_there = places.remove(place);
         if places.is_empty() {
             it.lines.remove(line);
@@ -212,17 +206,16 @@ impl Queue {
     }
 
     /// Who is next: of the tenant that was given least (then: with fewest running, then whose request came first), its
-    /// highest priority, of that the line that was given least, of that the first. Lines that cannot go are passed over.
-    pub fn next(&self, can_go: impl Fn(TenantId, &Line) -> bool) -> Option<Candidate> {
+    /// highest priority, of that the line that was given least, of that the first. Lines whose adapters are not all among
+    /// `ready`, and tenants that may not go, are passed over.
+    pub fn next(&self, ready: &BTreeSet<AdapterId>, may_go: impl Fn(TenantId) -> bool) -> Option<Candidate> {
         let mut best: Option<((u64, u32, u64, TenantId), Candidate)> = None;
         for (&tenant, it) in &self.tenants {
             let level = self.level(tenant);
-            if best.as_ref().is_some_and(|(key, _)| (level, it.running) > (key.0, key.1)) {
+            if best.as_ref().is_some_and(|(key, _)| (level, it.running) > (key.0, key.1)) || !may_go(tenant) {
                 continue;
             }
-            let lines = it.lines.iter().filter(|(line, _)| can_go(tenant, line));
-            let first = lines.map(|(line, waiting)| (it.rank(line, waiting), line)).min();
-            let Some(((_, _, place), line)) = first else { continue };
+            let Some((_, _, place, line)) = it.first_ready(ready) else { continue };
             let key = (level, it.running, place.number, tenant);
             if best.as_ref().is_none_or(|(other, _)| key < *other) {
                 best = Some((key, Candidate { tenant, line: Arc::clone(line), place }));
@@ -232,33 +225,24 @@ impl Queue {
     }
 
     /// All lines in the order in which their adapters are fetched: the first of each tenant, the second of each, ...
-    pub fn lines(&self) -> Vec<(TenantId, Line)> {
-        let mut ranked = Vec::new();
-        for (&tenant, it) in &self.tenants {
-            let mut lines: Vec<_> = it.lines.iter().map(|(line, waiting)| (it.rank(line, waiting), line)).collect();
-            lines.sort_unstable();
-            let level = self.level(tenant);
-            ranked.extend((0_usize..).zip(lines).map(|(rank, (_, line))| (rank, level, tenant, line)));
-        }
-        ranked.sort_unstable();
-        ranked.into_iter().map(|(_, _, tenant, line)| (tenant, Arc::clone(line))).collect()
+    /// Whoever asks for few of many has only those sorted.
+    pub fn lines(&self) -> impl Iterator<Item = (TenantId, &Line)> {
+        let mut tenants: Vec<_> = self.tenants.iter().map(|(tenant, it)| (self.level(*tenant), *tenant, it)).collect();
+        tenants.sort_unstable_by_key(|(level, tenant, _)| (*level, *tenant));
+        let mut turns: VecDeque<_> = tenants.into_iter().map(|(_, tenant, it)| (tenant, it.ranks())).collect();
+        std::iter::from_fn(move || {
+            loop {
+                let (tenant, mut ranks) = turns.pop_front()?;
+                let Some(Reverse((_, _, _, line))) = ranks.pop() else { continue };
+                turns.push_back((tenant, ranks));
+                return Some((tenant, line));
+            }
+        })
     }
 
     /// The first one in a line.
     pub fn first(&self, tenant: TenantId, line: &Line) -> Option<Place> {
-        self.tenants.get(&tenant)?.lines.get(line)?.places.first().copied()
-    }
-
-    /// Since when a line has lacked nothing but slots: noted now, if it was not before; or forgotten.
-    pub fn note_slotless(&mut self, tenant: TenantId, line: &Line, slotless: bool, now_ms: u64) {
-        if let Some(waiting) = self.of(tenant).lines.get_mut(line) {
-            waiting.slotless_since_ms = slotless.then(|| waiting.slotless_since_ms.unwrap_or(now_ms));
-        }
-    }
-
-    /// Since when a line has lacked nothing but slots.
-    pub fn slotless_since_ms(&self, tenant: TenantId, line: &Line) -> Option<u64> {
-        self.tenants.get(&tenant)?.lines.get(line)?.slotless_since_ms
+        self.tenants.get(&tenant)?.lines.get(line)?.first().copied()
     }
 
     fn of(&mut self, tenant: TenantId) -> &mut Tenant {
@@ -266,10 +250,30 @@ impl Queue {
     }
 }
 
+/// What decides which of a tenant's lines is first; the least is.
+type Rank<'a> = (Reverse<i32>, u64, Place, &'a Line);
+
 impl Tenant {
-    fn rank(&self, line: &Line, waiting: &Waiting) -> (Reverse<i32>, u64, Place) {
-        let place = *waiting.places.first().expect("an empty line is removed");
-        (place.priority, self.accounts.level(line), place)
+    fn rank<'a>(&self, line: &'a Line, waiting: &BTreeSet<Place>) -> Rank<'a> {
+        let place = *waiting.first().expect("an empty line is removed");
+        (place.priority, self.accounts.level(line), place, line)
+    }
+
+    fn ranks(&self) -> BinaryHeap<Reverse<Rank<'_>>> {
+        self.lines.iter().map(|(line, waiting)| Reverse(self.rank(line, waiting))).collect()
+    }
+
+    fn first_ready(&self, ready: &BTreeSet<AdapterId>) -> Option<Rank<'_>> {
+        let goes = |(line, _): &(&Line, &BTreeSet<Place>)| line.iter().all(|adapter| ready.contains(adapter));
+        if self.lines.len() <= 2 * ready.len() + 1 {
+            return self.lines.iter().filter(goes).map(|(line, waiting)| self.rank(line, waiting)).min();
+        }
+        // Of many lines, only those that begin with an adapter that is ready.
+        let from = |first: &[AdapterId]| self.lines.range::<[AdapterId], _>((Included(first), Unbounded));
+        let base = from(&[]).take(1);
+        let begun =
+            ready.iter().flat_map(|first| from(&[*first]).take_while(move |(line, _)| line.first() == Some(first)));
+        base.chain(begun).filter(goes).map(|(line, waiting)| self.rank(line, waiting)).min()
     }
 }
 

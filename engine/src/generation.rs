@@ -1,4 +1,4 @@
-//! What a model's own files say of generating: which tokens end an answer, and how tokens are chosen where a request is silent.
+//! What a model's own files say of generating: which tokens end an answer, and what requests leave open.
 
 use std::path::Path;
 

@@ -15,6 +15,7 @@
 
 pub mod adapter;
 mod answer;
+mod apart;
 pub mod batch;
 pub mod constraint;
 mod delivery;

@@ -26,6 +26,23 @@ pub struct Metrics {
     pub preempted: u64,
     /// Adapters read from disk, and the milliseconds that took, together and at most.
     pub loads: Loads,
+    /// Where requests found their adapters, and how much is kept of them.
+    pub adapters: Adapters,
+}
+
+/// Adapters that requests named, by where they were when the request came in; and bytes in host memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Adapters {
+    /// Steps could use it at once.
+    pub found_on_device: u64,
+    /// It had only to be copied.
+    pub found_in_host: u64,
+    /// It had to be read.
+    pub found_nowhere: u64,
+    /// Bytes in host memory now.
+    pub host_bytes: usize,
+    /// At most so far.
+    pub host_bytes_max: usize,
 }
 
 /// Adapters read from disk.
@@ -37,6 +54,8 @@ pub struct Loads {
     pub failed: u64,
     /// Milliseconds in all.
     pub ms_sum: u64,
+    /// The same in microseconds: many are read in less than a millisecond.
+    pub micros_sum: u64,
     /// Milliseconds of the slowest.
     pub ms_max: u64,
 }

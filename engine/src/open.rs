@@ -168,17 +168,15 @@ impl Engine {
 
 /// Positions of the longest request: what is asked for, else the model's, as far as there are pages for them.
 fn positions(options: &OpenOptions, config: &ModelConfig, kv: &KvShape) -> Result<usize, Error> {
+    let held = (options.kv_bytes / (kv.page_len() * options.dtype.bytes())).saturating_mul(options.page_tokens);
     let most = config.positions_max;
     match options.positions_max {
-        Some(wanted) if wanted > most || wanted < 2 => {
-            let allowed = format!("2 to {most} with this model");
+        Some(wanted) if wanted > most.min(held) || wanted < 2 => {
+            let allowed =
+                format!("2 to {most} with this model, and at most {held} with so much memory for keys and values");
             Err(Error::Request { field: "max_model_len", found: wanted.to_string(), allowed })
         }
-        Some(wanted) => Ok(wanted),
-        None => {
-            let held = options.kv_bytes / (kv.page_len() * options.dtype.bytes());
-            Ok(most.min(held.saturating_mul(options.page_tokens)).max(2))
-        }
+        wanted => Ok(wanted.unwrap_or(most.min(held)).max(2)),
     }
 }
 

@@ -19,7 +19,8 @@ pub trait Recorder: Send {
     fn sequence(&mut self) -> Result<u64, RecordFailed>;
 
     /// Appends a step. It does not wait for the disk: `done` is called once, from any thread, when the step is durable
-    /// or can never be; in the order of steps.
+    /// or can never be; in the order of steps. Where it is dropped uncalled, the record counts as failed. No step has more
+    /// rows than an entry holds ([`ROWS_MAX`](loam_ledger_core::entry::ROWS_MAX)).
     fn append(&mut self, step: StepRecord, done: Acknowledge) -> Result<(), RecordFailed>;
 
     /// No step will follow; nothing is open.
@@ -95,6 +96,16 @@ pub enum RowRecord {
     Completion(Box<CompletionRecord>),
 }
 
+impl RowRecord {
+    /// The request that it belongs to.
+    pub fn request(&self) -> Key {
+        match self {
+            Self::Usage(usage) => usage.request,
+            Self::Completion(completion) => completion.request,
+        }
+    }
+}
+
 /// What an answer used from one step to another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UsageRecord {
@@ -127,7 +138,7 @@ pub struct CompletionRecord {
     pub steps: Option<(u64, u64)>,
     /// The tokens: the sums over its usage rows.
     pub tokens: Tokens,
-    /// Tokens of those emitted that reached the client.
+    /// Tokens of those emitted that were released to the client.
     pub delivered_tokens: u64,
     /// Why it ended.
     pub finish: Finish,

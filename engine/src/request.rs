@@ -12,7 +12,7 @@ pub const PROMPT_BYTES_MAX: usize = 16 << 20;
 /// Token ids of a prompt.
 pub const PROMPT_TOKENS_MAX: usize = 4 << 20;
 /// Messages of a chat.
-pub const MESSAGES_MAX: usize = 65_536;
+pub const MESSAGES_MAX: usize = 16_384;
 /// Bytes of an adapter's or a tenant's name.
 pub const NAME_BYTES_MAX: usize = 255;
 /// What an adapter's weight can be at most, either way.

@@ -14,8 +14,8 @@ pub const LINE_BYTES_MAX: usize = 32 << 20;
 /// Bytes of a request's id.
 pub const ID_BYTES_MAX: usize = 255;
 
-/// Reads one line: the request's id and the request, checked. Unknown fields and wrong types are refused by name; a field
-/// that is `null` counts as left out.
+/// Reads one line: the request's id and the request, checked. Unknown fields and wrong types are refused by name.
+/// A field that is `null` counts as left out.
 pub fn parse(line: &str) -> Result<(String, Generate), Error> {
     if line.len() > LINE_BYTES_MAX {
         let reason = format!("it has {} bytes; a line can have {LINE_BYTES_MAX}", line.len());

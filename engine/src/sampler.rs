@@ -157,6 +157,11 @@ impl SequenceSampler {
         Ok(sampler)
     }
 
+    /// The same choices from another seed.
+    pub fn with_seed(&self, seed: u64) -> Self {
+        Self { base: Sampling { seed, ..self.base.clone() }, ..self.clone() }
+    }
+
     /// Position that the next token will have.
     pub const fn position(&self) -> u64 {
         self.position

@@ -68,8 +68,12 @@ impl Stops {
         self.finish
     }
 
-    /// Takes the next token. `detokenizer` is the answer's own; absent, the answer has no text.
+    /// Takes the next token. `detokenizer` is the answer's own; absent, the answer has no text. Nothing comes after the
+    /// end.
     pub fn push(&mut self, token: u32, detokenizer: Option<&mut Detokenizer>) -> Progress {
+        if self.finish.is_some() {
+            return Progress { text: String::new(), finish: self.finish };
+        }
         self.tokens = self.tokens.saturating_add(1);
         let by_token = if self.eos.contains(&token) {
             Some(Finish::STOP)
@@ -90,7 +94,7 @@ impl Stops {
         }
         let mut progress = self.search(&delta);
         if progress.finish.is_none() && ended.is_some() {
-            progress.text += &std::mem::take(&mut self.held);
+            progress.text += &self.give_up();
             progress.finish = ended;
         }
         self.finish = progress.finish;
@@ -99,12 +103,21 @@ impl Stops {
 
     /// Text that was held back, where an answer ends by other means: a deadline, a client gone.
     pub fn flush(&mut self, detokenizer: Option<&mut Detokenizer>) -> String {
+        if self.finish.is_some() {
+            return String::new();
+        }
         let rest = detokenizer.map(Detokenizer::finish).unwrap_or_default();
         let mut progress = self.search(&rest);
         if progress.finish.is_none() {
-            progress.text += &std::mem::take(&mut self.held);
+            progress.text += &self.give_up();
         }
         progress.text
+    }
+
+    /// What was held back, where no stop string can follow any more.
+    fn give_up(&mut self) -> String {
+        self.patterns.clear();
+        std::mem::take(&mut self.held)
     }
 
     fn search(&mut self, delta: &str) -> Progress {

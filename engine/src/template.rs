@@ -10,14 +10,17 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error as Fault, ErrorKind, State};
 
+use crate::apart::apart;
 use crate::error::Error;
 use crate::request::{ChatPrompt, PROMPT_BYTES_MAX};
 use crate::tokenizer::{read_json, read_special_tokens};
 
 /// What rendering may cost: instructions, and one more for every 64 bytes made on the way.
-pub const TEMPLATE_FUEL: u64 = 5_000_000;
+pub const TEMPLATE_FUEL: u64 = 2_000_000;
 /// Bytes of a template.
-pub const TEMPLATE_BYTES_MAX: usize = 1 << 20;
+pub const TEMPLATE_BYTES_MAX: usize = 256 << 10;
+/// Names, numbers and signs between one pair of a template's braces: reading them takes the cube of their number at worst.
+pub const EXPRESSION_PARTS_MAX: usize = 1000;
 /// Calls within calls of a template.
 const RECURSION_MAX: usize = 100;
 
@@ -78,8 +81,11 @@ impl ChatTemplates {
         if let Some(Some(reason)) = self.names.get(name) {
             return Err(failed(reason.clone()));
         }
-        let template = self.environment.get_template(name).map_err(|fault| failed(told(&fault)))?;
-        let text = template.render(self.context(chat, now)).map_err(|fault| failed(told(&fault)))?;
+        let render = || {
+            let template = self.environment.get_template(name).map_err(|fault| told(&fault))?;
+            template.render(self.context(chat, now)).map_err(|fault| told(&fault))
+        };
+        let text = apart("chat template", render).map_err(failed)?;
         if text.len() > PROMPT_BYTES_MAX {
             return Err(failed(format!("made {} bytes; a prompt can have {PROMPT_BYTES_MAX}", text.len())));
         }
@@ -124,11 +130,16 @@ impl ChatTemplates {
     }
 
     fn add(&mut self, name: &str, source: &str) {
+        let parts = expression_parts(source);
         let broken = if source.len() > TEMPLATE_BYTES_MAX {
             Some(format!("has {} bytes; a template can have {TEMPLATE_BYTES_MAX}", source.len()))
+        } else if parts > EXPRESSION_PARTS_MAX {
+            Some(format!("has an expression of {parts} parts; one can have {EXPRESSION_PARTS_MAX}"))
         } else {
-            let source = without_generation_tags(source);
-            self.environment.add_template_owned(name.to_owned(), source).err().map(|fault| told(&fault))
+            let environment = &mut self.environment;
+            let add =
+                || environment.add_template_owned(name.to_owned(), prepared(source)).map_err(|fault| told(&fault));
+            apart("chat template", add).err()
         };
         self.names.insert(name.to_owned(), broken);
     }
@@ -147,12 +158,23 @@ fn environment() -> Environment<'static> {
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_fuel(Some(TEMPLATE_FUEL));
     environment.set_recursion_limit(RECURSION_MAX);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    minijinja_contrib::add_to_environment(&mut environment);
+    environment.set_unknown_method_callback(python_method);
     environment.add_filter("tojson", tojson);
     environment.add_function("raise_exception", |message: &str| -> Result<Value, Fault> {
         Err(Fault::new(ErrorKind::InvalidOperation, message.to_owned()))
     });
     environment
+}
+
+/// Python's methods of texts, lists and objects. Widths that `format` fills up are paid for beforehand.
+fn python_method(state: &mut State<'_, '_>, value: &Value, method: &str, args: &[Value]) -> Result<Value, Fault> {
+    if let ("format", Some(text)) = (method, value.as_str()) {
+        let numbers = text.split(|character: char| !character.is_ascii_digit()).filter(|digits| !digits.is_empty());
+        let widths = numbers.map(|digits| digits.parse::<u64>().unwrap_or(u64::MAX));
+        state.consume_fuel(widths.fold(0, u64::saturating_add) / 64)?;
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
 }
 
 /// Characters of a fault's text that are told: a template writes its own.
@@ -173,13 +195,64 @@ fn told(fault: &Fault) -> String {
     text
 }
 
-/// Marks for training around an assistant's text do nothing here. Each becomes a tag that keeps its effect on spaces.
-fn without_generation_tags(source: &str) -> String {
-    let tag = |keyword: &str| {
-        fancy_regex::Regex::new(&format!(r"\{{%([-+]?)\s*{keyword}\s*([-+]?)%\}}")).expect("a fixed expression")
+/// A template as this engine's Jinja has it. Marks for training around an assistant's text do nothing here: each becomes
+/// a tag that keeps its effect on spaces. The line that begins after `raw` is kept, as Jinja keeps it.
+fn prepared(source: &str) -> String {
+    let tag = |keyword: &str, after: &str| {
+        let pattern = format!(r"\{{%([-+]?)\s*{keyword}\s*([-+]?)%\}}{after}");
+        fancy_regex::Regex::new(&pattern).expect("a fixed expression")
     };
-    let source = tag("generation").replace_all(source, "{%$1 if true $2%}");
-    tag("endgeneration").replace_all(&source, "{%$1 endif $2%}").into_owned()
+    let source = tag("generation", "").replace_all(source, "{%$1 if true $2%}");
+    let source = tag("endgeneration", "").replace_all(&source, "{%$1 endif $2%}");
+    tag("raw", "\n").replace_all(&source, "{%$1 raw $2%}\n\n").into_owned()
+}
+
+/// Names, numbers and signs of the longest expression. A text in quotes is one of them.
+fn expression_parts(source: &str) -> usize {
+    let (mut most, mut rest) = (0, source.as_bytes());
+    while let Some(start) = rest.windows(2).position(|two| matches!(two, b"{{" | b"{%" | b"{#")) {
+        let kind = rest[start + 1];
+        rest = &rest[start + 2..];
+        let (parts, length) = match kind {
+            b'#' => (0, rest.windows(2).position(|two| two == b"#}").unwrap_or(rest.len())),
+            b'%' => parts_until(rest, b'%'),
+            _ => parts_until(rest, b'}'),
+        };
+        most = most.max(parts);
+        rest = &rest[length..];
+    }
+    most
+}
+
+/// Parts up to `close` and a brace that close no brace of the expression's own; and bytes up to there.
+fn parts_until(bytes: &[u8], close: u8) -> (usize, usize) {
+    let (mut at, mut parts, mut open) = (0, 0, 0_usize);
+    while at < bytes.len() && !(open == 0 && bytes[at..].starts_with(&[close, b'}'])) {
+        open = match bytes[at] {
+            b'{' => open + 1,
+            b'}' => open.saturating_sub(1),
+            _ => open,
+        };
+        parts += usize::from(!bytes[at].is_ascii_whitespace());
+        at += match bytes[at] {
+            quote @ (b'"' | b'\'') => quoted_length(&bytes[at..], quote),
+            byte if is_word(byte) => bytes[at..].iter().take_while(|byte| is_word(**byte)).count(),
+            _ => 1,
+        };
+    }
+    (parts, at)
+}
+
+const fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || !byte.is_ascii()
+}
+
+fn quoted_length(bytes: &[u8], quote: u8) -> usize {
+    let mut at = 1;
+    while at < bytes.len() && bytes[at] != quote {
+        at += if bytes[at] == b'\\' { 2 } else { 1 };
+    }
+    (at + 1).min(bytes.len())
 }
 
 fn read_text(path: &Path) -> Result<Option<String>, Error> {

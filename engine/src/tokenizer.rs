@@ -52,10 +52,12 @@ impl Tokenizer {
         // A prompt is never cut or filled up unseen.
         inner.with_truncation(None).map_err(|error| malformed(error.to_string()))?.with_padding(None);
         let added = inner.get_added_tokens_decoder();
-        let size = inner.get_vocab(true).values().max().map_or(0, |id| id.saturating_add(1));
-        if size > VOCABULARY_MAX {
-            return Err(malformed(format!("a token has the id {}; ids end before {VOCABULARY_MAX}", size - 1)));
-        }
+        let last = inner.get_vocab(true).into_values().max();
+        let size = match last {
+            None => 0,
+            Some(id) if id < VOCABULARY_MAX => id + 1,
+            Some(id) => return Err(malformed(format!("a token has the id {id}; ids end before {VOCABULARY_MAX}"))),
+        };
         let vocabulary = inner.get_added_vocabulary();
         let piece = |id| {
             let text = vocabulary.simple_id_to_token(id).or_else(|| inner.id_to_token(id))?;

@@ -82,6 +82,11 @@ impl Account {
         &self.rowed
     }
 
+    /// Which of the request's answers.
+    pub fn choice(&self) -> u32 {
+        self.choice
+    }
+
     /// The request it belongs to.
     pub fn request(&self) -> Key {
         self.request

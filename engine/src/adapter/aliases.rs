@@ -23,6 +23,8 @@ pub(super) struct Aliases {
     by_source: HashMap<Arc<Source>, AdapterId>,
     next: u32,
     retired: Vec<AdapterId>,
+    /// Whether other contents may be pinned than when this was last asked.
+    pins_moved: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +95,11 @@ impl Aliases {
         ids
     }
 
+    /// The same, if it can be something else than when this was last asked.
+    pub(super) fn take_pinned(&mut self) -> Option<Vec<AdapterId>> {
+        std::mem::take(&mut self.pins_moved).then(|| self.pinned())
+    }
+
     /// A new content, not yet read and without a name: name it before anything else is asked.
     pub(super) fn add(&mut self, source: Arc<Source>) -> Result<AdapterId, Error> {
         if self.contents.len() >= ADAPTERS_MAX {
@@ -118,6 +125,7 @@ impl Aliases {
         let content = self.contents.get_mut(&id).expect("a name is given to what is known");
         content.names += 1;
         content.pins += usize::from(pinned);
+        self.pins_moved |= pinned;
         before.map(|before| {
             self.unname(before);
             before.id
@@ -136,6 +144,7 @@ impl Aliases {
         let Some(named) = self.names.get_mut(name) else { return false };
         if named.pinned != pinned {
             named.pinned = pinned;
+            self.pins_moved = true;
             let pins = &mut self.contents.get_mut(&named.id).expect("a name stands for what is known").pins;
             *pins = if pinned { *pins + 1 } else { *pins - 1 };
         }
@@ -190,6 +199,7 @@ impl Aliases {
         let content = self.contents.get_mut(&id).expect("a name stands for what is known");
         content.names -= 1;
         content.pins -= usize::from(pinned);
+        self.pins_moved |= pinned;
         self.retire_unused(id);
     }
 

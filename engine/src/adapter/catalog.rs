@@ -246,6 +246,11 @@ impl Catalog {
         self.shared.lock().pinned()
     }
 
+    /// The same, if it may be something else than when this was last asked.
+    pub fn take_pinned(&self) -> Option<Vec<AdapterId>> {
+        self.shared.lock().take_pinned()
+    }
+
     /// One name.
     pub fn find(&self, name: &str) -> Result<Listed, Error> {
         listed(&self.shared.lock(), name).ok_or_else(|| unknown(name))

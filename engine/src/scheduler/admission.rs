@@ -1,10 +1,10 @@
 //! Who begins.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::sequence::State;
 use super::{Admitted, Plan, Scheduler, SequenceId, TenantId};
+use crate::adapter::AdapterId;
 
 /// What came of trying to let one begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,13 +50,9 @@ impl Scheduler {
                 prompts.entry(tenant).or_default().add(rows);
             }
         }
-        loop {
-            let can_go = |tenant, line: &Arc<[_]>| {
-                self.may_read(tenant, &prompts)
-                    && self.pool.ready(line)
-                    && !line.iter().any(|adapter| self.draining.contains(adapter))
-            };
-            let Some(candidate) = self.queue.next(can_go) else { return };
+        let ready: BTreeSet<AdapterId> =
+            self.pool.all_ready().filter(|adapter| !self.draining.contains(adapter)).collect();
+        while let Some(candidate) = self.queue.next(&ready, |tenant| self.may_read(tenant, &prompts)) {
             let id = candidate.place.id;
             if plan.preempted.contains(&id) {
                 return;

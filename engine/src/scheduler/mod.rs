@@ -29,7 +29,6 @@ mod steps;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 
 use loam_kernels::layout::ADAPTERS_PER_ROW_MAX;
 use loam_ledger_core::Hash;
@@ -190,7 +189,9 @@ impl Scheduler {
     /// A [`PoolAction::Load`] is done.
     pub fn adapter_loaded(&mut self, adapter: AdapterId, bytes: usize) {
         self.pool.loaded(adapter, bytes);
-        self.end_impossible();
+        if self.pool.might_never_fit(adapter) {
+            self.end_impossible(|live| live.line.contains(&adapter));
+        }
     }
 
     /// A [`PoolAction::Upload`] is done; the next plan installs it.
@@ -213,7 +214,7 @@ impl Scheduler {
     /// Keeps an adapter resident whether used or not, or no longer does. `false`: that would leave no slot to the others.
     pub fn pin(&mut self, adapter: AdapterId, pinned: bool) -> bool {
         let done = self.pool.pin(adapter, pinned);
-        self.end_impossible();
+        self.end_impossible(|_| true);
         done
     }
 
@@ -262,6 +263,11 @@ impl Scheduler {
         self.pool.all().map(numbers).collect()
     }
 
+    /// Where an adapter is.
+    pub fn residency(&self, adapter: AdapterId) -> Residency {
+        self.pool.residency(adapter)
+    }
+
     /// What a tenant was given, and is owed by what runs: a row of a prompt and a token each count what the options say.
     /// Whoever was away has been lifted to the least of the others.
     pub fn level(&self, tenant: TenantId) -> u64 {
@@ -278,7 +284,8 @@ impl Scheduler {
         &self.pages
     }
 
-    fn check(&self, sequence: &Sequence) -> Result<(), Refused> {
+    /// Why a sequence would not be taken as things are.
+    pub fn check(&self, sequence: &Sequence) -> Result<(), Refused> {
         let SchedulerOptions { pages, page_tokens, waiting_max, waiting_per_tenant_max, .. } = self.options;
         if self.live.contains_key(&sequence.id) {
             return Err(Refused::Repeated(sequence.id.0));
@@ -394,11 +401,11 @@ impl Scheduler {
         live.owed = owed;
     }
 
-    /// Ends those whose adapters turned out to be too large, or have lost their room to pins.
-    fn end_impossible(&mut self) {
+    /// Ends those of some who wait whose adapters turned out to be too large, or have lost their room to pins.
+    fn end_impossible(&mut self, among: impl Fn(&Live) -> bool) {
         let impossible = |live: &Live| {
             let line = &live.line;
-            let waits = !line.is_empty() && live.running().is_none();
+            let waits = !line.is_empty() && live.running().is_none() && among(live);
             waits && (self.pool.never_fit(line).is_some() || line.len() > self.pool.slots_for(line))
         };
         let ending: Vec<SequenceId> =
@@ -411,12 +418,9 @@ impl Scheduler {
 
     /// Has adapters fetched in the order in which those who wait for them would begin.
     fn serve_adapters(&mut self) {
-        if !self.pool.changed() {
-            return;
+        if self.pool.changed() {
+            self.pool.serve(self.queue.lines().flat_map(|(_, line)| line.iter().copied()));
         }
-        let lines = self.queue.lines();
-        let adapters = lines.iter().flat_map(|(_, line)| Arc::clone(line).to_vec());
-        self.pool.serve(adapters);
     }
 
     /// The next plan may come for a reason of time at `at_ms`.

@@ -20,7 +20,9 @@ impl Scheduler {
         self.lay_chunks(&mut plan);
         if !plan.preempted.is_empty() {
             // What ran with adapters that have become too large beside new pins could not come back.
-            self.end_impossible();
+            let preempted = std::mem::take(&mut plan.preempted);
+            self.end_impossible(|live| preempted.contains(&live.asked.id));
+            plan.preempted = preempted;
             plan.preempted.retain(|id| self.live.contains_key(id));
         }
         plan.ended.append(&mut self.ended);

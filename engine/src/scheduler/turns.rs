@@ -58,24 +58,17 @@ impl Scheduler {
     /// The first in fair order who lacks only slots; if nobody does and nothing is being loaded, the first who lacks an
     /// adapter: then host memory is full of what others wait with.
     fn choose_claim(&mut self, now_ms: u64) {
-        let mut lines = self.queue.lines();
-        lines.retain(|(_, line)| !line.is_empty());
-        let mut first = None;
-        for (tenant, line) in &lines {
-            let lacks = !self.pool.ready(line);
-            let slotless = lacks && self.pool.near(line);
-            self.queue.note_slotless(*tenant, line, slotless, now_ms);
-            if slotless && first.is_none() {
-                first = Some((*tenant, Arc::clone(line)));
-            }
-        }
-        if first.is_none() && !self.pool.is_loading() {
-            first = lines.into_iter().find(|(_, line)| !self.pool.ready(line));
-        }
+        let lacks = |(_, line): &(TenantId, &Line)| !self.pool.ready(line);
+        let first = if self.pool.any_near() {
+            self.queue.lines().find(|(tenant, line)| lacks(&(*tenant, line)) && self.pool.near(line))
+        } else {
+            None
+        };
+        let first = first.or_else(|| if self.pool.is_loading() { None } else { self.queue.lines().find(lacks) });
         self.claim = first.and_then(|(tenant, line)| {
-            let id = self.queue.first(tenant, &line)?.id;
-            let since_ms = self.queue.slotless_since_ms(tenant, &line).unwrap_or(now_ms);
-            Some(Claim { id, tenant, line, since_ms, ready_since_ms: None })
+            let id = self.queue.first(tenant, line)?.id;
+            let since_ms = self.live[&id].queued_ms.min(now_ms);
+            Some(Claim { id, tenant, line: Arc::clone(line), since_ms, ready_since_ms: None })
         });
     }
 

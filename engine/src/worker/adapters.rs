@@ -1,15 +1,19 @@
 //! Adapters on their way: reads and uploads go to the loader's threads, and what came of them comes back as messages.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Worker;
 use super::inbox::RequestId;
-use crate::adapter::pool::PoolAction;
+use crate::adapter::pool::{PoolAction, Tier};
 use crate::adapter::{AdapterId, HostAdapter, Job, LoaderEvent};
 use crate::error::Error;
 use crate::event::{Event, Failure};
 use crate::recorder::RecordFailed;
+
+/// Adapters that are read at once, or were and wait to be looked at. What is read ahead of the loop is in no budget yet.
+const READS_AHEAD_MAX: usize = 8;
 
 impl Worker {
     /// Does what the pool decided.
@@ -24,10 +28,12 @@ impl Worker {
                 PoolAction::Upload { adapter, .. } => {
                     let host = self.state.host.get(&adapter).expect("the pool uploads what it holds in host memory");
                     let job = Job::Upload(adapter, Arc::clone(host), self.executor.uploader());
-                    self.state.jobs.push_back(job);
+                    self.state.uploads.push_back(job);
                 }
                 PoolAction::DropHost(adapter) => {
-                    self.state.host.remove(&adapter);
+                    if let Some(host) = self.state.host.remove(&adapter) {
+                        self.state.metrics.adapters.host_bytes -= host.slab.len();
+                    }
                 }
             }
         }
@@ -37,22 +43,37 @@ impl Worker {
     /// Has an adapter read, unless it is there or on its way.
     pub(super) fn read_adapter(&mut self, adapter: AdapterId) {
         if !self.state.host.contains_key(&adapter) && self.state.reading.insert(adapter) {
-            self.state.jobs.push_back(Job::Load(adapter));
+            self.state.reads.push_back(adapter);
         }
     }
 
-    /// Hands jobs to the loader, as many as it takes.
+    /// Hands jobs to the loader, as many as it takes: uploads at once, reads a few at a time.
     pub(super) fn hand_jobs_on(&mut self) {
-        while let Some(job) = self.state.jobs.pop_front() {
+        while let Some(job) = self.state.uploads.pop_front() {
             if let Err(job) = self.loader.submit(job) {
-                self.state.jobs.push_front(job);
+                self.state.uploads.push_front(job);
+                return;
+            }
+        }
+        while self.state.reading.len() - self.state.reads.len() < READS_AHEAD_MAX {
+            let Some(adapter) = self.state.reads.pop_front() else { return };
+            if self.loader.submit(Job::Load(adapter)).is_err() {
+                self.state.reads.push_front(adapter);
                 return;
             }
         }
     }
 
-    /// Forgets adapters that have no name and no user any more.
-    pub(super) fn forget_the_retired(&mut self) {
+    /// Follows the catalog: which adapters are to stay resident, and which have no name and no user any more.
+    pub(super) fn follow_the_catalog(&mut self) {
+        if let Some(pinned) = self.catalog.take_pinned() {
+            let pinned: BTreeSet<AdapterId> = pinned.into_iter().collect();
+            for adapter in self.state.pinned.difference(&pinned) {
+                self.scheduler.pin(*adapter, false);
+            }
+            // A pin for which there is no slot is not made.
+            self.state.pinned = pinned.into_iter().filter(|adapter| self.scheduler.pin(*adapter, true)).collect();
+        }
         for adapter in self.catalog.take_retired() {
             self.scheduler.forget(adapter);
         }
@@ -66,7 +87,10 @@ impl Worker {
                 self.time_load(took, outcome.is_ok());
                 match outcome {
                     Ok(host) => self.adapter_read(adapter, host),
-                    Err(error) => self.adapter_failed(adapter, error),
+                    Err(error) => {
+                        self.adapter_failed(adapter, error);
+                        Ok(())
+                    }
                 }
             }
             LoaderEvent::Uploaded(adapter, Ok(uploaded), _) => {
@@ -74,10 +98,14 @@ impl Worker {
                 self.scheduler.adapter_uploaded(adapter);
                 Ok(())
             }
-            LoaderEvent::Uploaded(adapter, Err(error), _) => self.adapter_failed(adapter, error),
+            LoaderEvent::Uploaded(adapter, Err(error), _) => {
+                self.adapter_failed(adapter, error);
+                Ok(())
+            }
         }
     }
 
+    /// Whoever waited for it begins first, so that the pool finds it wanted and keeps it.
     fn adapter_read(&mut self, adapter: AdapterId, host: Arc<HostAdapter>) -> Result<(), RecordFailed> {
         let (generation, bytes) = (host.generation, host.slab.len());
         for admitted in self.state.unread.values_mut() {
@@ -85,8 +113,12 @@ impl Worker {
             uses.for_each(|mixed| mixed.generation = Some(generation));
         }
         self.state.host.insert(adapter, host);
+        let adapters = &mut self.state.metrics.adapters;
+        adapters.host_bytes += bytes;
+        adapters.host_bytes_max = adapters.host_bytes_max.max(adapters.host_bytes);
+        self.begin_read(adapter)?;
         self.scheduler.adapter_loaded(adapter, bytes);
-        self.begin_read(adapter)
+        Ok(())
     }
 
     /// Begins the requests that waited for this adapter alone.
@@ -105,7 +137,7 @@ impl Worker {
     }
 
     /// The failure stays with the requests that asked for this adapter.
-    fn adapter_failed(&mut self, adapter: AdapterId, error: Arc<Error>) -> Result<(), RecordFailed> {
+    pub(super) fn adapter_failed(&mut self, adapter: AdapterId, error: Arc<Error>) {
         let failure = Failure::Adapter(error);
         let asked = |state: &super::State| -> Vec<RequestId> {
             let uses = state.unread.iter().filter(|(_, it)| it.adapters.iter().any(|mixed| mixed.id == adapter));
@@ -113,14 +145,28 @@ impl Worker {
         };
         for request in asked(&self.state) {
             let admitted = self.state.unread.remove(&request).expect("it was just found");
+            self.state.metrics.failed += 1;
             admitted.outlet.send(Event::Failed(failure.clone()));
         }
         for sequence in self.scheduler.adapter_failed(adapter) {
             if let Some((request, _)) = self.state.choices.get(&sequence).copied() {
-                self.fail(request, &failure)?;
+                self.fail(request, &failure);
             }
         }
-        Ok(())
+    }
+
+    /// Counts where a request finds its adapters.
+    pub(super) fn count_found(&mut self, admitted: &super::Admitted) {
+        for mixed in &admitted.adapters {
+            let it = self.scheduler.residency(mixed.id);
+            let adapters = &mut self.state.metrics.adapters;
+            let found = match (it.device, it.host) {
+                (Tier::Ready | Tier::Here, _) => &mut adapters.found_on_device,
+                (_, Tier::Here) => &mut adapters.found_in_host,
+                _ => &mut adapters.found_nowhere,
+            };
+            *found += 1;
+        }
     }
 
     fn time_load(&mut self, took: Duration, succeeded: bool) {
@@ -128,7 +174,8 @@ impl Worker {
         let loads = &mut self.state.metrics.loads;
         loads.count += u64::from(succeeded);
         loads.failed += u64::from(!succeeded);
-        loads.ms_sum += ms;
+        loads.micros_sum += u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        loads.ms_sum = loads.micros_sum / 1000;
         loads.ms_max = loads.ms_max.max(ms);
     }
 

@@ -30,8 +30,8 @@ pub(crate) enum Message {
     Loader(LoaderEvent),
     /// The next token's mask is there.
     Mask(SequenceId, Ready),
-    /// Keep an adapter where it is, or no more.
-    Pin(AdapterId, bool),
+    /// What the catalog asks to be kept resident may be something else now.
+    CatalogChanged,
     /// Finish what runs until then, and end.
     Stop(Instant),
 }
@@ -51,8 +51,8 @@ pub(crate) struct Admitted {
     pub(crate) sampling: Arc<[u8]>,
     pub(crate) stops: Stops,
     pub(crate) detokenizer: Option<Detokenizer>,
-    /// One for each choice, where a form is asked for.
-    pub(crate) forms: Vec<ConstraintState>,
+    /// Where a form is asked for: its beginning, for each choice to copy.
+    pub(crate) form: Option<ConstraintState>,
     pub(crate) output_tokens_max: u32,
     pub(crate) choices: u32,
     /// Whether each draw waits for a mask.
@@ -90,7 +90,7 @@ pub(crate) struct Inbox {
 pub(crate) struct Place(Arc<AtomicUsize>);
 
 impl Inbox {
-    /// An inbox for at most so many requests, waiting and running. What else is told of them is bounded by their number.
+    /// An inbox for at most so many requests, waiting and running.
     pub(crate) fn new(requests_max: usize) -> (Self, Receiver<Message>) {
         let (sender, receiver) = mpsc::channel();
         (Self { sender, taken: Arc::default(), requests_max }, receiver)

@@ -74,8 +74,12 @@ struct State {
     unread: BTreeMap<RequestId, Box<Admitted>>,
     /// Adapters being read.
     reading: BTreeSet<AdapterId>,
+    /// Of those, what the loader was not told of yet.
+    reads: VecDeque<AdapterId>,
     /// What the loader had no room for yet.
-    jobs: VecDeque<Job>,
+    uploads: VecDeque<Job>,
+    /// What the pool keeps resident because the catalog asked.
+    pinned: BTreeSet<AdapterId>,
     host: BTreeMap<AdapterId, Arc<HostAdapter>>,
     uploaded: BTreeMap<AdapterId, Uploaded>,
     /// Rows and messages that wait for the next entry.
@@ -129,7 +133,9 @@ impl Worker {
             next_sequence: 0,
             unread: BTreeMap::new(),
             reading: BTreeSet::new(),
-            jobs: VecDeque::new(),
+            reads: VecDeque::new(),
+            uploads: VecDeque::new(),
+            pinned: BTreeSet::new(),
             host: BTreeMap::new(),
             uploaded: BTreeMap::new(),
             rows: Vec::new(),
@@ -176,11 +182,13 @@ impl Worker {
                 self.hear(message)?;
             }
             self.forget_the_gone();
-            self.forget_the_retired();
+            self.follow_the_catalog();
             if self.state.stop_at.is_some_and(|at| Instant::now() >= at) {
-                self.cancel_all()?;
+                self.cancel_all();
             }
-            self.ahead.wait_for_room()?;
+            if !self.ahead.wait_for_room()? {
+                continue;
+            }
             let pace = self.step()?;
             self.post();
             if pace == Pace::Idle {
@@ -214,12 +222,11 @@ impl Worker {
     fn hear(&mut self, message: Message) -> Result<(), RecordFailed> {
         match message {
             Message::Submit(admitted) => self.take_in(admitted)?,
-            Message::Cancel(request) => self.cancel(request)?,
+            Message::Cancel(request) => self.cancel(request),
             Message::Loader(event) => self.adapter_moved(event)?,
-            Message::Mask(sequence, gate) => self.open_gate(sequence, gate)?,
-            Message::Pin(adapter, pinned) => {
-                self.scheduler.pin(adapter, pinned);
-            }
+            Message::Mask(sequence, gate) => self.open_gate(sequence, gate),
+            // The turn that was just begun looks at the catalog.
+            Message::CatalogChanged => {}
             Message::Stop(at) => {
                 self.state.stop_at = Some(at);
             }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use loam_ledger_core::Hash;
 use loam_ledger_core::row::{Finish, Pair};
@@ -51,10 +51,15 @@ pub(super) struct Scores {
 
 impl Worker {
     /// Takes a request in: at once where its adapters are known, else when they have been read.
-    pub(super) fn take_in(&mut self, admitted: Box<Admitted>) -> Result<(), RecordFailed> {
+    pub(super) fn take_in(&mut self, mut admitted: Box<Admitted>) -> Result<(), RecordFailed> {
         if self.state.stop_at.is_some() {
             admitted.outlet.send(Event::Failed(Failure::Stopping));
             return Ok(());
+        }
+        self.count_found(&admitted);
+        // What was read since the request was checked is known by now; nobody would tell of it again.
+        for mixed in &mut admitted.adapters {
+            mixed.generation = mixed.generation.or_else(|| self.catalog.generation(mixed.id));
         }
         let unread: Vec<AdapterId> = admitted.unread();
         if unread.is_empty() {
@@ -75,6 +80,14 @@ impl Worker {
         }
         admitted.sort_adapters();
         let pairs = admitted.pairs();
+        let root = self.prefix_root(&admitted.facts.tenant, &pairs);
+        let sequences = self.sequences(&admitted, root);
+        // Before anything is recorded of it: what the scheduler could never take is refused whole.
+        if let Some(refused) = sequences.iter().find_map(|sequence| self.scheduler.check(sequence).err()) {
+            self.state.metrics.failed += 1;
+            admitted.outlet.send(Event::Failed(refused_failure(&refused)));
+            return Ok(());
+        }
         let (key, name) = match self.recorder.begin(&admitted.facts) {
             Ok(begun) => begun,
             Err(NotBegun::Failed(failed)) => return Err(failed),
@@ -105,44 +118,40 @@ impl Worker {
             _references: Vec::new(),
             _place: admitted.place.take(),
         };
+        let sampler = sampler_of(&admitted);
+        let form = admitted.form.take();
         let now_ms = self.now_ms();
-        let root = self.prefix_root(&admitted.facts.tenant, &pairs);
         let mut refused = None;
-        let mut forms = std::mem::take(&mut admitted.forms).into_iter();
-        for choice in 0..admitted.choices {
-            let id = SequenceId(self.state.next_sequence);
-            self.state.next_sequence += 1;
-            let leader = running.answers.get(&0).map(|leader| leader.sequence);
-            let sequence = sequence_of(&admitted, id, leader, root, (choice == 0, now_ms));
+        for (choice, sequence) in (0..).zip(sequences) {
+            let id = sequence.id;
             if let Err(error) = self.scheduler.submit(sequence, now_ms) {
                 refused = Some(error);
                 break;
             }
             self.state.choices.insert(id, (admitted.id, choice));
             let account = Account::new(key, choice, pairs.clone());
-            running.answers.insert(choice, answer_of(&admitted, id, choice, account));
-            if let Some(form) = forms.next() {
-                self.masks.ask(id, Box::new(form), None);
+            running.answers.insert(choice, answer_of(&admitted, id, &sampler, account));
+            if let Some(form) = &form {
+                self.masks.ask(id, Box::new(form.fork()), None);
             }
         }
         running._references = admitted.adapters.drain(..).map(|mixed| mixed.reference).collect();
         self.state.requests.insert(admitted.id, running);
         if let Some(refused) = refused {
-            self.fail(admitted.id, &refused_failure(&refused))?;
+            self.fail(admitted.id, &refused_failure(&refused));
         }
         Ok(())
     }
 
     /// A form's next mask is there, or its grammar cannot go on.
-    pub(super) fn open_gate(&mut self, sequence: SequenceId, ready: Ready) -> Result<(), RecordFailed> {
-        let Some(&(request, choice)) = self.state.choices.get(&sequence) else { return Ok(()) };
+    pub(super) fn open_gate(&mut self, sequence: SequenceId, ready: Ready) {
+        let Some(&(request, choice)) = self.state.choices.get(&sequence) else { return };
         let running = self.state.requests.get_mut(&request).expect("a choice belongs to a request");
         match ready {
             Ok((state, mask)) => {
                 let answer = running.answers.get_mut(&choice).expect("a running choice has an answer");
                 answer.gate = Gate::Open { state, mask };
                 self.scheduler.open_gate(sequence);
-                Ok(())
             }
             Err(error) => self.fail(request, &Failure::Request(Arc::new(error))),
         }
@@ -150,41 +159,41 @@ impl Worker {
 
     /// Ends an answer that came to its end.
     pub(super) fn finish(&mut self, request: RequestId, choice: u32, finish: Finish) {
-        self.end_answer(request, choice, finish, None);
+        self.end_answer(request, choice, finish, None, true);
     }
 
     /// Ends a request because nobody waits for it.
-    pub(super) fn cancel(&mut self, request: RequestId) -> Result<(), RecordFailed> {
+    pub(super) fn cancel(&mut self, request: RequestId) {
         if let Some(admitted) = self.state.unread.remove(&request) {
             admitted.outlet.send(Event::Failed(Failure::Cancelled));
-            return Ok(());
         }
-        self.cut(request, Finish::CANCELLED);
-        Ok(())
+        self.cut(request, Finish::CANCELLED, true);
     }
 
-    /// Ends a request in its midst: what reached its client is what is recorded as delivered.
-    pub(super) fn cut(&mut self, request: RequestId, finish: Finish) {
+    /// Ends a request in its midst: what was released to its client is what is recorded as delivered.
+    pub(super) fn cut(&mut self, request: RequestId, finish: Finish, tell: bool) {
         let Some(running) = self.state.requests.get(&request) else { return };
-        let delivered = running.outlet.close();
         let choices: Vec<u32> = running.answers.keys().copied().collect();
+        let delivered = running.outlet.close(&choices);
         for choice in choices {
             let cut = delivered.get(&choice).copied().unwrap_or_default();
-            self.end_answer(request, choice, finish, Some(cut));
+            self.end_answer(request, choice, finish, Some(cut), tell);
         }
+        // One that never had an answer has nothing to end.
+        self.state.requests.remove(&request);
     }
 
-    /// Ends a request with a failure of its own.
-    pub(super) fn fail(&mut self, request: RequestId, failure: &Failure) -> Result<(), RecordFailed> {
+    /// Ends a request with a failure of its own, which its client hears of when what was computed is recorded.
+    pub(super) fn fail(&mut self, request: RequestId, failure: &Failure) {
         if let Some(admitted) = self.state.unread.remove(&request) {
+            self.state.metrics.failed += 1;
             admitted.outlet.send(Event::Failed(failure.clone()));
         }
-        let Some(running) = self.state.requests.get(&request) else { return Ok(()) };
+        let Some(running) = self.state.requests.get(&request) else { return };
         let outlet = Arc::clone(&running.outlet);
         self.state.metrics.failed += 1;
-        self.cut(request, Finish::FAILED);
-        outlet.send(Event::Failed(failure.clone()));
-        Ok(())
+        self.cut(request, Finish::FAILED, false);
+        self.state.messages.push(&outlet, Event::Failed(failure.clone()));
     }
 
     /// Ends everything at once without recording it: the record is what failed.
@@ -196,19 +205,19 @@ impl Worker {
     }
 
     /// Time is up: what still runs ends.
-    pub(super) fn cancel_all(&mut self) -> Result<(), RecordFailed> {
+    pub(super) fn cancel_all(&mut self) {
         let all: BTreeSet<RequestId> = self.state.requests.keys().chain(self.state.unread.keys()).copied().collect();
-        all.into_iter().try_for_each(|request| self.fail(request, &Failure::Stopping))
+        all.into_iter().for_each(|request| self.fail(request, &Failure::Stopping));
     }
 
     /// Cancels what nobody listens to any more.
     pub(super) fn forget_the_gone(&mut self) {
         let gone = |(id, running): (&RequestId, &Running)| running.outlet.is_gone().then_some(*id);
         let gone: Vec<RequestId> = self.state.requests.iter().filter_map(gone).collect();
-        gone.into_iter().for_each(|request| self.cut(request, Finish::CANCELLED));
+        gone.into_iter().for_each(|request| self.cut(request, Finish::CANCELLED, true));
     }
 
-    fn end_answer(&mut self, request: RequestId, choice: u32, finish: Finish, cut: Option<Delivered>) {
+    fn end_answer(&mut self, request: RequestId, choice: u32, finish: Finish, cut: Option<Delivered>, tell: bool) {
         let State { requests, rows, messages, metrics, choices, .. } = &mut self.state;
         let Some(running) = requests.get_mut(&request) else { return };
         let Some(mut answer) = running.answers.remove(&choice) else { return };
@@ -225,7 +234,9 @@ impl Worker {
         rows.extend(usage.map(RowRecord::Usage));
         let finished = Finished { choice, finish, tokens: completion.tokens, entry: None, last };
         rows.push(RowRecord::Completion(Box::new(completion)));
-        messages.push(&running.outlet, Event::Finished(finished));
+        if tell {
+            messages.push(&running.outlet, Event::Finished(finished));
+        }
         metrics.finish(finish);
         if last {
             requests.remove(&request);
@@ -240,6 +251,32 @@ impl Worker {
         scores.sent = true;
         let event = PromptScores { tokens: std::mem::take(&mut scores.tokens), logits };
         self.state.messages.push(&running.outlet, Event::Prompt(event));
+    }
+
+    /// What the scheduler is told of a request: a sequence for each choice, all with the same deadline.
+    fn sequences(&mut self, admitted: &Admitted, prefix_root: Hash) -> Vec<Sequence> {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let since_began = |at: Instant| ms(at.saturating_duration_since(self.state.began));
+        let deadline_ms = admitted.deadline.map(since_began);
+        let arrived_ms = since_began(admitted.arrived);
+        let first = SequenceId(self.state.next_sequence);
+        self.state.next_sequence += u64::from(admitted.choices);
+        let sequence = |choice: u32| Sequence {
+            id: SequenceId(first.0 + u64::from(choice)),
+            tenant: admitted.tenant,
+            leader: (choice > 0).then_some(first),
+            prompt: Arc::clone(&admitted.prompt),
+            output_tokens_max: admitted.output_tokens_max,
+            prefix_root,
+            // A prompt whose rows are all wanted is computed whole.
+            reuse: choice > 0 || !admitted.prompt_logprobs,
+            adapters: admitted.adapters.iter().map(|mixed| mixed.id).collect(),
+            priority: admitted.priority,
+            deadline_ms,
+            arrived_ms,
+            gated: admitted.gated,
+        };
+        (0..admitted.choices).map(sequence).collect()
     }
 
     /// What a prefix is known by: the base, the adapters and weights, the types, the tenant; then the tokens.
@@ -259,42 +296,20 @@ fn refused_failure(refused: &Refused) -> Failure {
     Failure::Request(Arc::new(Error::Refused(refused.clone())))
 }
 
-fn sequence_of(
-    admitted: &Admitted,
-    id: SequenceId,
-    leader: Option<SequenceId>,
-    prefix_root: Hash,
-    (first, now_ms): (bool, u64),
-) -> Sequence {
-    let since_arrival = |at: Instant| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let until = |at: Instant| u64::try_from(at.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(0);
-    Sequence {
-        id,
-        tenant: admitted.tenant,
-        leader,
-        prompt: Arc::clone(&admitted.prompt),
-        output_tokens_max: admitted.output_tokens_max,
-        prefix_root,
-        // A prompt whose rows are all wanted is computed whole.
-        reuse: !(first && admitted.prompt_logprobs),
-        adapters: admitted.adapters.iter().map(|mixed| mixed.id).collect(),
-        priority: admitted.priority,
-        deadline_ms: admitted.deadline.map(|deadline| now_ms.saturating_add(until(deadline))),
-        arrived_ms: now_ms.saturating_sub(since_arrival(admitted.arrived)),
-        gated: admitted.gated,
-    }
+/// How every choice's tokens are chosen, but for its seed.
+fn sampler_of(admitted: &Admitted) -> SequenceSampler {
+    let Admitted { parameters, seed, logprobs, prompt, vocabulary, .. } = admitted;
+    SequenceSampler::new(parameters, *seed, *logprobs, prompt, *vocabulary)
+        .expect("parameters were checked at admission")
 }
 
-fn answer_of(admitted: &Admitted, sequence: SequenceId, choice: u32, account: Account) -> Answer {
-    let seed = choice_seed(admitted.seed, choice);
-    let sampler =
-        SequenceSampler::new(&admitted.parameters, seed, admitted.logprobs, &admitted.prompt, admitted.vocabulary)
-            .expect("parameters were checked at admission");
+fn answer_of(admitted: &Admitted, sequence: SequenceId, sampler: &SequenceSampler, account: Account) -> Answer {
+    let choice = account.choice();
     Answer {
         sequence,
         choice,
         account,
-        sampler,
+        sampler: sampler.with_seed(choice_seed(admitted.seed, choice)),
         stops: admitted.stops.clone(),
         detokenizer: admitted.detokenizer.clone(),
         gate: if admitted.gated { Gate::Away } else { Gate::Free },

@@ -5,13 +5,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use loam_kernels::layout::Sampling;
+use loam_ledger_core::entry::ROWS_MAX;
 use loam_ledger_core::row::{Finish, Tokens};
 
-use super::{Pace, State, Worker};
+use super::{Pace, RequestId, State, Worker};
 use crate::adapter::Generation;
 use crate::answer::Gate;
 use crate::batch::{self, Laid, Requested};
-use crate::delivery::DeliveryMode;
+use crate::delivery::{DeliveryMode, Messages};
 use crate::error::Error;
 use crate::event::{Event, Failure};
 use crate::executor::{Batch, Outputs};
@@ -24,10 +25,11 @@ impl Worker {
         self.end_the_late();
         self.act();
         let now_ms = self.now_ms();
-        let plan = self.scheduler.schedule(now_ms);
+        let mut plan = self.scheduler.schedule(now_ms);
         self.act();
-        self.note(&plan)?;
-        if plan.is_empty() {
+        let nothing = plan.is_empty();
+        self.note(&plan);
+        if nothing {
             // Nothing to compute. Ends that no step can carry have an entry of their own.
             let waits = !self.state.rows.is_empty();
             if waits {
@@ -35,24 +37,28 @@ impl Worker {
             }
             return Ok(if waits { Pace::Busy } else { Pace::Idle });
         }
+        // A request that ended with one of its choices is computed no more.
+        plan.chunks.retain(|chunk| self.state.choices.contains_key(&chunk.id));
         let laid = batch::lay(&plan, self);
         let batch = self.batch(&plan, &laid);
-        match self.executor.execute(&batch) {
+        match self.executor.execute(&batch).and_then(|outputs| whole(&laid, outputs)) {
             Ok(outputs) => self.apply(&plan, &laid, outputs),
-            Err(error) => self.step_failed(&plan, error)?,
+            Err(error) => self.step_failed(&plan, error),
         }
         let tokens = std::mem::take(&mut self.step_tokens);
-        self.record(&tokens)?;
+        if !plan.chunks.is_empty() || !self.state.rows.is_empty() {
+            self.record(&tokens)?;
+        }
         Ok(Pace::Busy)
     }
 
     /// What the plan says of requests that it does not compute.
-    fn note(&mut self, plan: &Plan) -> Result<(), RecordFailed> {
+    fn note(&mut self, plan: &Plan) {
         for &Ended { id, why } in &plan.ended {
             let Some(&(request, _)) = self.state.choices.get(&id) else { continue };
             match why {
-                Why::DeadlinePassed => self.cut(request, Finish::DEADLINE),
-                Why::AdaptersTooLarge => self.fail(request, &Failure::AdaptersTooLarge)?,
+                Why::DeadlinePassed => self.cut(request, Finish::DEADLINE, true),
+                Why::AdaptersTooLarge => self.fail(request, &Failure::AdaptersTooLarge),
             }
         }
         for id in &plan.preempted {
@@ -68,17 +74,16 @@ impl Worker {
                 answer.reused = u64::from(admitted.reused_tokens);
             }
         }
-        Ok(())
     }
 
     /// All that the executor is told.
-    fn batch(&mut self, plan: &Plan, laid: &Laid) -> Batch {
+    fn batch(&self, plan: &Plan, laid: &Laid) -> Batch {
         let sampling =
             laid.sampled.iter().map(|row| if row.draws { self.sampling(row.id) } else { Sampling::default() });
         let sampling = sampling.collect();
-        let uploaded = &mut self.state.uploaded;
+        let uploaded = &self.state.uploaded;
         let installs = plan.installs.iter().map(|install| {
-            let adapter = install.adapter.map(|it| uploaded.remove(&it).expect("installed after it was uploaded"));
+            let adapter = install.adapter.map(|it| uploaded[&it].clone());
             (install.slot, adapter)
         });
         Batch {
@@ -93,6 +98,10 @@ impl Worker {
     /// Hands a step's outputs to the answers that they belong to.
     fn apply(&mut self, plan: &Plan, laid: &Laid, outputs: Outputs) {
         self.scheduler.computed(plan);
+        // Not before: a step that failed is followed by one that installs the same.
+        for adapter in plan.installs.iter().filter_map(|install| install.adapter) {
+            self.state.uploaded.remove(&adapter);
+        }
         let metrics = &mut self.state.metrics;
         metrics.steps += 1;
         metrics.rows += laid.inputs.tokens.len() as u64;
@@ -141,13 +150,18 @@ impl Worker {
         }
     }
 
-    /// A step that failed ends the requests that were in it, and no others.
-    fn step_failed(&mut self, plan: &Plan, error: Error) -> Result<(), RecordFailed> {
+    /// A step that failed ends the requests that were in it, and those whose adapters it was to take; no others.
+    fn step_failed(&mut self, plan: &Plan, error: Error) {
         self.scheduler.failed(plan);
-        let failure = Failure::Step(Arc::new(error));
-        let requests: BTreeSet<_> = plan.chunks.iter().filter_map(|chunk| self.state.choices.get(&chunk.id)).collect();
-        let requests: Vec<_> = requests.into_iter().map(|(request, _)| *request).collect();
-        requests.into_iter().try_for_each(|request| self.fail(request, &failure))
+        let error = Arc::new(error);
+        let of_chunk = |chunk: &Chunk| self.state.choices.get(&chunk.id).map(|(request, _)| *request);
+        let requests: BTreeSet<RequestId> = plan.chunks.iter().filter_map(of_chunk).collect();
+        requests.into_iter().for_each(|request| self.fail(request, &Failure::Step(Arc::clone(&error))));
+        for adapter in plan.installs.iter().filter_map(|install| install.adapter) {
+            // Else every later step would fail over it.
+            self.state.uploaded.remove(&adapter);
+            self.adapter_failed(adapter, Arc::clone(&error));
+        }
     }
 
     /// Appends the step's entry and its rows; what it said leaves as the delivery mode has it.
@@ -167,16 +181,23 @@ impl Worker {
             }
             account.is_open()
         });
-        let record = StepRecord {
-            prefilled_tokens: tokens.prefilled,
-            emitted_tokens: tokens.emitted,
-            open_requests: open.len() as u64,
-            rows: std::mem::take(&mut self.state.rows),
-        };
+        let (open, mut rows) = (open.len() as u64, std::mem::take(&mut self.state.rows));
+        let (mut prefilled_tokens, mut emitted_tokens) = (tokens.prefilled, tokens.emitted);
+        // What ended at once may be more than one entry holds: the tokens are in the first, the rows follow in order, and
+        // nothing counts as closed before the last.
+        while rows.len() > ROWS_MAX as usize {
+            let later = rows.split_off(ROWS_MAX as usize);
+            let more = later.iter().map(RowRecord::request).collect::<BTreeSet<Key>>().len() as u64;
+            let open_requests = open + more;
+            let part = StepRecord { prefilled_tokens, emitted_tokens, open_requests, rows };
+            self.recorder.append(part, self.ahead.acknowledge(Messages::default()))?;
+            (prefilled_tokens, emitted_tokens, rows) = (0, 0, later);
+        }
         let mut messages = std::mem::take(&mut self.state.messages);
         if self.delivery == DeliveryMode::Eager {
             messages.send_early();
         }
+        let record = StepRecord { prefilled_tokens, emitted_tokens, open_requests: open, rows };
         self.recorder.append(record, self.ahead.acknowledge(messages))?;
         self.sequence = self.recorder.sequence()?;
         Ok(())
@@ -229,4 +250,15 @@ impl Requested for Worker {
         let end = running.prompt.len() as u32;
         if choice == 0 && running.logits { end - 1..end } else { 0..0 }
     }
+}
+
+/// Refuses outputs that are not one for each row that was asked for.
+fn whole(laid: &Laid, outputs: Outputs) -> Result<Outputs, Error> {
+    let found = [outputs.sampled.len(), outputs.scored.len(), outputs.logits.len()];
+    let expected = [laid.sampled.len(), laid.scored.len(), laid.logits.len()];
+    if found == expected {
+        return Ok(outputs);
+    }
+    let found = format!("{found:?} sampled, scored and given as logits");
+    Err(Error::Request { field: "a step's outputs", found, allowed: format!("{expected:?}") })
 }

@@ -2,6 +2,7 @@
 
 mod batches;
 mod bounds;
+mod checks;
 mod devices;
 mod memory;
 mod pools;

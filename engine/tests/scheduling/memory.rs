@@ -38,8 +38,8 @@ impl Memory {
 
     /// Writes a chunk's rows.
     pub(crate) fn write(&mut self, chunk: &Chunk, digests: &[u64]) {
-        let first = chunk.first_position as usize;
-        for (position, digest) in digests.iter().enumerate().skip(first).take(chunk.tokens.len()) {
+        let rows = digests.iter().enumerate().skip(chunk.first_position as usize).take(chunk.tokens.len());
+        for (position, digest) in rows {
             let page = chunk.pages[position / self.page_tokens] as usize;
             self.pages[page][position % self.page_tokens] = Some(*digest);
         }
@@ -47,7 +47,7 @@ impl Memory {
 
     /// Reads positions `0..end` of a table, which must hold exactly these.
     pub(crate) fn expect(&self, pages: &[u32], digests: &[u64], end: usize, who: &str) {
-        for (position, digest) in digests.iter().enumerate().take(end) {
+        for (position, digest) in digests[..end].iter().enumerate() {
             let page = pages[position / self.page_tokens];
             let found = self.pages[page as usize][position % self.page_tokens];
             assert_eq!(found, Some(*digest), "{who}: position {position} in page {page}");

@@ -69,8 +69,9 @@ fn a_claim_drives_out_what_others_wait_with_once_it_may_and_never_its_own() {
     settle(&mut pool, &[]);
     assert_eq!(resident(&pool, [1, 2, 3]), [true, true, false]);
     pool.set_claim(&[own, missing], true);
-    settle(&mut pool, &[other]);
-    assert_eq!(resident(&pool, [1, 2, 3]), [true, false, true], "its own was unused longer, and stays");
+    let done = settle(&mut pool, &[other]);
+    assert_eq!(done, [PoolAction::Upload { adapter: missing, slot: 1 }], "its own was unused longer, and stays");
+    assert_eq!(resident(&pool, [1, 2, 3]), [true, false, true]);
 }
 
 #[test]

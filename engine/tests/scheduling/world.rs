@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use loam_engine::adapter::AdapterId;
 use loam_engine::adapter::pool::PoolAction;
+use loam_engine::adapter::{AdapterId, Generation};
 use loam_engine::scheduler::{AdapterCounts, Plan, Scheduler, SchedulerOptions, Sequence, SequenceId, TenantId, Why};
+use loam_ledger_core::Hash;
 
 use crate::devices::Devices;
 use crate::memory::{Memory, prefixes};
@@ -52,25 +53,26 @@ impl Pace {
 /// What the world knows of a sequence that lives.
 pub(crate) struct Known {
     pub(crate) asked: Sequence,
-    tokens: Vec<u32>,
-    digests: Vec<u64>,
+    pub(crate) weights: Vec<(Generation, f32)>,
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) digests: Vec<u64>,
     /// Draws after which it says that it is done.
-    stop: u32,
+    pub(crate) stop: u32,
     pub(crate) running: bool,
-    ran: bool,
-    computed: u32,
-    held: u32,
-    gate_open: bool,
+    pub(crate) ran: bool,
+    pub(crate) computed: u32,
+    pub(crate) held: u32,
+    pub(crate) gate_open: bool,
 }
 
 impl Known {
-    fn drawn(&self) -> u32 {
+    pub(crate) fn drawn(&self) -> u32 {
         (self.tokens.len() - self.asked.prompt.len()) as u32
     }
 
     fn push(&mut self, token: u32) {
         self.tokens.push(token);
-        self.digests = prefixes(&self.asked.prefix_root, &self.tokens);
+        self.digests.push(mix(self.digests[self.digests.len() - 1], u64::from(token)));
     }
 }
 
@@ -108,7 +110,7 @@ pub(crate) struct World {
     pub(crate) digest: u64,
 }
 
-const VOCABULARY: u64 = 4;
+pub(crate) const VOCABULARY: u64 = 4;
 
 impl World {
     pub(crate) fn new(seed: u64, options: SchedulerOptions, pace: Pace, sizes: BTreeMap<AdapterId, usize>) -> Self {
@@ -260,7 +262,9 @@ impl World {
         if sequence.gated {
             self.after(self.pace.gate_ms, Event::OpenGate(id));
         }
+        let generation = |adapter: &AdapterId| Generation(Hash([adapter.0 as u8; 32]));
         let known = Known {
+            weights: sequence.adapters.iter().map(|adapter| (generation(adapter), 0.5)).collect(),
             tokens,
             digests,
             stop,
@@ -297,7 +301,7 @@ impl World {
         (story.ended_ms, story.done) = (self.now_ms, done);
     }
 
-    fn in_use(&self) -> BTreeSet<AdapterId> {
+    pub(crate) fn in_use(&self) -> BTreeSet<AdapterId> {
         let running = self.live.values().filter(|known| known.running);
         running.flat_map(|known| known.asked.adapters.iter().copied()).collect()
     }
@@ -371,52 +375,6 @@ impl World {
         assert!(overdue.is_none(), "whoever is overdue has ended");
     }
 
-    /// Pages are held by those, and as often, as tables say; what is still to be written has one holder.
-    fn check_tables(&self) {
-        let (mut holders, pages) = (vec![0; self.options.pages as usize], self.scheduler.pages());
-        for (id, known) in &self.live {
-            let table = self.scheduler.table(*id);
-            assert_eq!(known.running, !table.is_empty(), "who runs has pages, and nobody else");
-            table.iter().for_each(|page| holders[*page as usize] += 1);
-            let written = (known.computed / self.options.page_tokens) as usize;
-            for page in table.iter().skip(written) {
-                assert_eq!(pages.holders(*page), 1, "page {page} is written by {id:?} alone");
-            }
-        }
-        for (page, holders) in (0..).zip(&holders) {
-            assert_eq!(pages.holders(page), *holders, "holders of page {page}");
-        }
-        let used = holders.iter().filter(|holders| **holders > 0).count() as u32;
-        let counts = self.scheduler.counts();
-        assert_eq!((counts.pages_used, counts.pages_used + pages.available()), (used, self.options.pages));
-    }
-
-    fn check_plan(&mut self, plan: &Plan) {
-        assert!(plan.rows() <= self.options.step_tokens_max as usize, "a step has so many rows");
-        self.devices.install(&plan.installs, &self.in_use());
-        let mut seen = BTreeSet::new();
-        for chunk in &plan.chunks {
-            let known = &self.live[&chunk.id];
-            let (first, end) = (chunk.first_position, chunk.first_position + chunk.tokens.len() as u32);
-            assert!(seen.insert(chunk.id) && known.running, "{:?} has one chunk and runs", chunk.id);
-            assert_eq!(first, known.computed, "rows of {:?} come in order", chunk.id);
-            assert_eq!(chunk.tokens, known.tokens[first as usize..end as usize], "tokens of {:?}", chunk.id);
-            assert_eq!(chunk.pages, self.scheduler.table(chunk.id));
-            assert_eq!(chunk.recomputed_rows, known.held.clamp(first, end) - first);
-            let draws = end as usize == known.tokens.len() && known.drawn() < known.asked.output_tokens_max;
-            assert_eq!(chunk.samples, draws, "{:?} draws after its last token", chunk.id);
-            assert!(!draws || !known.asked.gated || known.gate_open, "{:?} waits at its gate", chunk.id);
-            let held: Vec<Option<AdapterId>> =
-                chunk.slots.iter().map(|slot| self.devices.slots[*slot as usize]).collect();
-            assert_eq!(
-                held,
-                known.asked.adapters.iter().copied().map(Some).collect::<Vec<_>>(),
-                "slots of {:?}",
-                chunk.id
-            );
-        }
-    }
-
     fn compute(&mut self, plan: &Plan) {
         self.memory.copy(&plan.copies);
         for chunk in &plan.chunks {
@@ -466,21 +424,6 @@ impl World {
             known.computed -= copied;
             known.held -= copied;
             self.stories.get_mut(&admitted.id).expect("who lives has a story").reused -= copied;
-        }
-    }
-
-    fn check_end(&self) {
-        let counts = self.scheduler.counts();
-        assert!(self.scheduler.idle());
-        assert_eq!((counts.waiting, counts.running, counts.pages_used), (0, 0, 0), "nothing is left");
-        for adapter in self.scheduler.adapters() {
-            assert_eq!((adapter.waiting, adapter.running), (0, 0), "{adapter:?} is wanted by nobody");
-        }
-        if let (1, Some((tenant, given))) = (self.given.len(), self.given.first_key_value()) {
-            assert_eq!(self.scheduler.level(*tenant), *given, "whoever is alone is counted what it was given");
-        }
-        for (id, story) in &self.stories {
-            assert!(self.live.is_empty() && story.ended_ms >= story.submitted_ms, "{id:?} has ended");
         }
     }
 }

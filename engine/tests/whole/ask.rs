@@ -127,7 +127,8 @@ pub(crate) fn heard(stream: Stream) -> Said {
     said
 }
 
-fn take(said: &mut Said, event: Event) {
+/// Adds one message to what was said.
+pub(crate) fn take(said: &mut Said, event: Event) {
     match event {
         Event::Started(_) => {}
         Event::Prompt(scores) => {

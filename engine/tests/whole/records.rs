@@ -1,65 +1,19 @@
 //! What was computed is what is recorded, once: for answers that finish, are cancelled, fail, and are preempted.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use loam_engine::recorder::{Key, MemoryRecorder, RowRecord, StepRecord};
+use loam_engine::recorder::{MemoryRecorder, RowRecord, StepRecord};
 use loam_engine::request::Generate;
 use loam_engine::{Engine, Event, OpenOptions};
 use loam_ledger_core::row::{Finish, Tokens};
 
 use crate::ask::{ADAPTERS, all, open_recorded, options, prompt, request};
+use crate::audit::audit;
 
 fn recorded(options: &OpenOptions) -> (Engine, Arc<Mutex<Vec<StepRecord>>>) {
     let (recorder, kept) = MemoryRecorder::keeping();
     (open_recorded(options, Box::new(recorder)), kept)
-}
-
-/// An answer's rows.
-#[derive(Default)]
-struct Rows {
-    tokens: Tokens,
-    last: u64,
-    completed: Option<(Finish, u64)>,
-}
-
-/// Follows all entries as an auditor would, and returns how each answer ended.
-fn audit(kept: &Mutex<Vec<StepRecord>>) -> BTreeMap<(Key, u32), (Finish, u64)> {
-    let mut rows: BTreeMap<(Key, u32), Rows> = BTreeMap::new();
-    let (mut counted, mut in_rows) = ((0, 0), (0, 0));
-    let steps = kept.lock().unwrap();
-    for (sequence, step) in (1..).zip(steps.iter()) {
-        counted = (counted.0 + step.prefilled_tokens, counted.1 + step.emitted_tokens);
-        for row in &step.rows {
-            match row {
-                RowRecord::Usage(usage) => {
-                    let answer = rows.entry((usage.request, usage.choice)).or_default();
-                    assert!(answer.completed.is_none(), "a row after the completion");
-                    assert!(usage.first_sequence > answer.last, "a step is counted twice");
-                    assert!(usage.first_sequence <= usage.last_sequence && usage.last_sequence <= sequence);
-                    answer.last = usage.last_sequence;
-                    answer.tokens = answer.tokens.checked_add(&usage.tokens).unwrap();
-                    in_rows = (in_rows.0 + usage.tokens.prefilled, in_rows.1 + usage.tokens.emitted);
-                }
-                RowRecord::Completion(completion) => {
-                    let answer = rows.entry((completion.request, completion.choice)).or_default();
-                    assert!(answer.completed.is_none(), "an answer is completed twice");
-                    assert_eq!(completion.tokens, answer.tokens, "a completion is the sum of its rows");
-                    assert_eq!(completion.delivered_tokens, completion.output.len() as u64);
-                    assert!(completion.delivered_tokens <= completion.tokens.emitted);
-                    answer.completed = Some((completion.finish, completion.delivered_tokens));
-                }
-            }
-        }
-        if step.open_requests == 0 {
-            assert_eq!(in_rows, counted, "with nothing open, rows and entries agree at step {sequence}");
-        } else {
-            assert!(in_rows.0 <= counted.0 && in_rows.1 <= counted.1);
-        }
-    }
-    assert_eq!(in_rows, counted, "all tokens are in rows at the end");
-    rows.into_iter().map(|(answer, rows)| (answer, rows.completed.expect("every answer is completed"))).collect()
 }
 
 #[test]
@@ -151,7 +105,7 @@ fn a_client_that_goes_away_is_cancelled() {
 #[test]
 fn late_answers_end_by_their_deadline() {
     let (engine, kept) = recorded(&options("llama-gqa"));
-    let late = Generate { deadline_ms: Some(60), ..request(&prompt(1, 30), &[], 470) };
+    let late = Generate { deadline_ms: Some(8), ..request(&prompt(1, 30), &[], 470) };
     let said = all(&engine, vec![late]).remove(0);
     engine.stop().unwrap();
     let ends = audit(&kept);
@@ -177,4 +131,27 @@ fn stopping_at_once_records_what_ran() {
         let last = stream.last();
         assert!(matches!(last, Some(Event::Failed(_) | Event::Finished(_))), "{last:?}");
     }
+}
+
+/// What the scheduler refuses never began: nothing is recorded of it, its place is free, and nobody waits for it.
+#[test]
+fn what_the_scheduler_refuses_leaves_nothing_behind() {
+    let mut narrow = options("llama-gqa");
+    narrow.slots = 2;
+    narrow.requests_max = 1;
+    let (engine, kept) = recorded(&narrow);
+    let three = [("qv-r8", 1.0), ("all-r16", 1.0), ("patterns", 1.0)];
+    for _ in 0..3 {
+        let refused = Generate { n: 2, ..request(&prompt(1, 10), &three, 4) };
+        let failure = all(&engine, vec![refused]).remove(0).failure.expect("three adapters have no room");
+        assert!(failure.contains("3 adapters"), "{failure}");
+        // Its place is free a moment after it has said so.
+        let start = std::time::Instant::now();
+        while engine.generate(request(&[1], &[], 0)).is_err_and(|error| error.to_string().contains("full")) {
+            assert!(start.elapsed() < Duration::from_secs(10), "its place is never free");
+        }
+    }
+    assert_eq!(all(&engine, vec![request(&prompt(1, 10), &three[..2], 4)]).remove(0).one().tokens.len(), 4);
+    engine.stop().unwrap();
+    assert_eq!(audit(&kept).into_values().collect::<Vec<_>>(), [(Finish::LENGTH, 4)]);
 }

@@ -32,13 +32,13 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     prompt: PromptArguments,
     /// Tokens to answer with at most; up to the model's length where absent.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "requests")]
     max_tokens: Option<u32>,
     /// 0 takes the most probable token; the model's own default where absent.
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, conflicts_with = "requests")]
     temperature: Option<f32>,
     /// The same seed gives the same answer.
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", conflicts_with = "requests")]
     seed: Option<u64>,
     /// Keep the record in this ledger, made where it is not there yet, so that answers have receipts; without it nothing
     /// is kept.
@@ -97,7 +97,8 @@ struct PromptArguments {
     /// Token ids to go on from, as 1,2,3.
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     prompt_tokens: Option<Vec<u32>>,
-    /// A file of requests, one JSON object a line, all answered side by side.
+    /// A file of requests, one JSON object a line, all answered side by side: each says for itself how it is answered,
+    /// and which of the adapters it uses.
     #[arg(long, value_name = "FILE.jsonl")]
     requests: Option<PathBuf>,
 }
@@ -137,7 +138,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // What can be refused without a model is refused before one is loaded.
     let asked = asked(arguments)?;
     let ledger = arguments.ledger.as_deref().map(kept::open).transpose()?;
-    let engine = arguments.model.open(ledger.as_ref())?;
+    let requests = match &asked {
+        Asked::One(_) => 1,
+        Asked::Many(requests) => requests.len(),
+    };
+    let engine = arguments.model.open(ledger.as_ref(), requests)?;
     for (name, source) in &arguments.adapters {
         let source = Source::parse(source).with_context(|| format!("adapter {name}"))?;
         // Read whole at once: an adapter that is refused is named before anything is answered.
@@ -194,7 +199,7 @@ fn messages(path: &Path, text: &str) -> anyhow::Result<ChatPrompt> {
 
 impl ModelArguments {
     /// Loads the model, showing how far it is to whoever watches.
-    pub(crate) fn open(&self, ledger: Option<&Arc<Ledger>>) -> anyhow::Result<Engine> {
+    pub(crate) fn open(&self, ledger: Option<&Arc<Ledger>>, requests: usize) -> anyhow::Result<Engine> {
         let (Device::Auto | Device::Cpu) = self.device;
         let mut options = OpenOptions::new(&self.model);
         options.dtype = match self.dtype {
@@ -209,6 +214,8 @@ impl ModelArguments {
             Where::Copied => Residence::Copied,
             Where::Mapped => Residence::Mapped,
         };
+        // All of a file's lines run side by side, or wait for that.
+        options.requests_max = options.requests_max.max(requests);
         options.threads = self.threads;
         options.positions_max = self.max_model_len;
         options.slots = self.max_loras;

@@ -91,7 +91,7 @@ fn a_file_that_is_not_there_is_named() {
 
 #[test]
 fn arguments_that_mean_nothing_are_refused() {
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 9] = [
         (&["--prompt-tokens", "512"], "token 512"),
         (&["--prompt", "hi", "--max-tokens", "0"], "`max_tokens`"),
         (&["--prompt", "hi", "--max-tokens", "9999"], "`max_tokens`"),
@@ -100,6 +100,8 @@ fn arguments_that_mean_nothing_are_refused() {
         (&["--prompt", "hi", "--max-num-batched-tokens", "0"], "`max_num_batched_tokens`"),
         (&["--prompt", "hi", "--max-model-len", "513"], "`max_model_len`"),
         (&["--prompt", "hi", "--chat", "a.json"], "cannot be used with"),
+        // Each line says this for itself: it is not ignored in silence.
+        (&["--requests", "a.jsonl", "--max-tokens", "3"], "cannot be used with"),
     ];
     for (arguments, expected) in cases {
         let told = refused(arguments);

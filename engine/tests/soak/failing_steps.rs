@@ -1,0 +1,58 @@
+//! Steps that fail end the requests that were in them. Everybody else's answers are as if nothing had happened.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use loam_engine::MemoryRecorder;
+use loam_engine::adapter::{Expected, Source};
+use loam_engine::request::Generate;
+
+use crate::ask::{ADAPTERS, Said, all, golden, prompt, request};
+use crate::audit::audit;
+use crate::made::{Chance, sized, turn};
+use crate::parts::{Weather, open};
+
+fn mixed(count: u64, seed: u64) -> Vec<Generate> {
+    let mut chance = Chance::new(seed);
+    let request = |index| {
+        let name = ADAPTERS[chance.below(5) as usize];
+        request(&prompt(seed + index, 3 + chance.below(60) as usize), &[(name, 1.0)], 1 + chance.below(8) as u32)
+    };
+    (0..count).map(request).collect()
+}
+
+/// With fewer slots than adapters most steps fill one, also those that fail and are followed by another.
+#[test]
+fn failing_steps_fail_their_own() {
+    let _turn = turn();
+    let (weather, (recorder, kept)) = (Arc::new(Weather::default()), MemoryRecorder::keeping());
+    let engine = open(&weather, Box::new(recorder), 3);
+    for name in ADAPTERS {
+        let folder = golden().join("llama-gqa/adapters").join(name);
+        engine.load_adapter(name, &Source::Folder(folder), Expected::Nothing).unwrap();
+    }
+    let (mut failed, mut answered) = (0, 0);
+    for round in 0..sized(6, 200) {
+        let requests = mixed(12, 1000 * round);
+        weather.fails_each.store(0, Ordering::Relaxed);
+        let expected: Vec<Said> = requests.iter().flat_map(|request| all(&engine, vec![request.clone()])).collect();
+        weather.fails_each.store([7, 3, 2][round as usize % 3], Ordering::Relaxed);
+        for (said, expected) in all(&engine, requests).iter().zip(&expected) {
+            match &said.failure {
+                Some(why) => {
+                    assert!(why.contains("was struck"), "{why}");
+                    failed += 1;
+                }
+                None => {
+                    assert!(said.invariant() == expected.invariant(), "an answer has other bits beside failing steps");
+                    answered += 1;
+                }
+            }
+        }
+    }
+    eprintln!("{failed} requests failed with their steps, {answered} were answered beside them");
+    assert!(failed > 0 && answered > 0);
+    weather.fails_each.store(0, Ordering::Relaxed);
+    engine.stop().unwrap();
+    audit(&kept);
+}

@@ -1,0 +1,122 @@
+//! An engine whose executor can be slow or fail on demand: the real runner, seen through a thin wall.
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use loam_engine::adapter::{BaseTensors, Catalog, CatalogOptions, HostAdapter, Way};
+use loam_engine::executor::{Batch, Executor, ExecutorLimits, Outputs, Uploaded, Uploader};
+use loam_engine::model::{Decoder, ModelConfig, Residence, Sites, Weights};
+use loam_engine::recorder::Recorder;
+use loam_engine::runner::{Runner, RunnerOptions};
+use loam_engine::scheduler::SchedulerOptions;
+use loam_engine::text::Text;
+use loam_engine::{DType, DeliveryMode, Engine, EngineParts, Error, Mode};
+use loam_kernels::Cpu;
+use loam_kernels::cpu::CpuOptions;
+
+use crate::ask::golden;
+
+const PAGES: usize = 256;
+const PAGE_TOKENS: usize = 32;
+const ROWS: usize = 64;
+
+/// What goes wrong, from outside.
+#[derive(Default)]
+pub(crate) struct Weather {
+    /// Steps that ran, or failed.
+    pub(crate) steps: AtomicU64,
+    /// Each so manieth step fails; none where it is 0.
+    pub(crate) fails_each: AtomicU64,
+    /// Copies to the device do not end as long as this is so.
+    pub(crate) holds_uploads: AtomicBool,
+    /// Copies that began.
+    pub(crate) uploads: AtomicU64,
+}
+
+struct Weathered {
+    runner: Box<dyn Executor>,
+    weather: Arc<Weather>,
+}
+
+struct HeldUploader {
+    uploader: Arc<dyn Uploader>,
+    weather: Arc<Weather>,
+}
+
+impl Executor for Weathered {
+    fn limits(&self) -> ExecutorLimits {
+        self.runner.limits()
+    }
+
+    fn uploader(&self) -> Arc<dyn Uploader> {
+        Arc::new(HeldUploader { uploader: self.runner.uploader(), weather: Arc::clone(&self.weather) })
+    }
+
+    fn execute(&mut self, batch: &Batch) -> Result<Outputs, Error> {
+        let step = self.weather.steps.fetch_add(1, Ordering::Relaxed) + 1;
+        let each = self.weather.fails_each.load(Ordering::Relaxed);
+        if each > 0 && step.is_multiple_of(each) {
+            return Err(Error::Stopped { reason: format!("step {step} was struck") });
+        }
+        self.runner.execute(batch)
+    }
+
+    fn describe(&self) -> String {
+        self.runner.describe()
+    }
+}
+
+impl Uploader for HeldUploader {
+    fn upload(&self, adapter: &HostAdapter) -> Result<Uploaded, Error> {
+        self.weather.uploads.fetch_add(1, Ordering::Relaxed);
+        while self.weather.holds_uploads.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.uploader.upload(adapter)
+    }
+}
+
+/// An engine over `llama-gqa` in f32, with so many slots.
+pub(crate) fn open(weather: &Arc<Weather>, recorder: Box<dyn Recorder>, slots: u32) -> Engine {
+    let folder = golden().join("llama-gqa/base");
+    let config = ModelConfig::read(&folder).unwrap();
+    let text = Text::read(&folder, config.shape.vocabulary).unwrap();
+    let cpu = Arc::new(Cpu::new(CpuOptions { threads: NonZero::new(2), level: None }).unwrap());
+    let weights = Weights::open(&folder, Residence::default(), &mut |_| {}).unwrap();
+    let base = weights.digest(None, &mut |_| {}).unwrap();
+    let weights = Arc::new(weights);
+    let catalog = Catalog::new(CatalogOptions {
+        roots: Vec::new(),
+        way: Way::Any,
+        dummies: true,
+        sites: Arc::new(Sites::new(&config.shape)),
+        base: Arc::clone(&weights) as Arc<dyn BaseTensors>,
+    });
+    let decoder = Decoder::load(cpu, &config, &weights, DType::F32, config.positions_max).unwrap();
+    let limits = RunnerOptions { pages: PAGES, page_tokens: PAGE_TOKENS, slots: slots as usize, rows_max: ROWS };
+    let runner = Box::new(Runner::new(decoder, limits).unwrap());
+    let scheduling = SchedulerOptions {
+        pages: PAGES as u32,
+        page_tokens: PAGE_TOKENS as u32,
+        slots,
+        step_tokens_max: ROWS as u32,
+        prefill_tokens_max: ROWS as u32,
+        running_max: 32,
+        ..SchedulerOptions::default()
+    };
+    Engine::new(EngineParts {
+        executor: Box::new(Weathered { runner, weather: Arc::clone(weather) }),
+        recorder,
+        catalog: catalog.unwrap(),
+        text,
+        base,
+        mode: Mode { dtype: DType::F32 },
+        scheduling,
+        requests_max: 256,
+        delivery: DeliveryMode::default(),
+        loader_threads: 2,
+    })
+    .unwrap()
+}
