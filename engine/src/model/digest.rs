@@ -58,8 +58,8 @@ enum Content<'a> {
 }
 
 impl Weights {
-    /// The base's digest: `H("loam/base/v1\0" || for config.json and each safetensors file in order of name: u64 length of
-    /// the name, name, u64 length of the file, SHA-256 of it)`. Of dummy weights: of their seed and the configuration.
+    /// The base's digest: `H("loam/base/v1\0" || for config.json and each safetensors file in order of name: u64 length
+    /// of the name, name, u64 length of the file, SHA-256 of it)`. Of dummy weights: of their seed and the configuration.
     ///
     /// What is hashed of the tensors' files are the bytes that are held, not what lies at their paths by now.
     ///

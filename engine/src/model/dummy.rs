@@ -10,7 +10,7 @@ const CHUNK_VALUES: usize = 1 << 20;
 /// How far values spread: what Transformers begins training with.
 const DEVIATION: f32 = 0.02;
 
-/// A tensor's values, in runs: `write` is told where each begins. Norms are ones; all else is spread evenly around zero.
+/// A tensor's values, in runs: `write` is told where each begins. Norms are ones; all else spreads evenly around zero.
 /// They follow from seed, name and place alone, however many threads there are.
 pub(super) fn values<E>(
     seed: u64,

@@ -8,7 +8,8 @@ use super::sites::ModelShape;
 use crate::error::Error;
 
 impl Fields<'_> {
-    /// `rope_theta` beside `rope_scaling`, whose kind is its `rope_type` or its `type`; or `rope_parameters` with everything.
+    /// `rope_theta` beside `rope_scaling`, whose kind is its `rope_type` or its `type`; or `rope_parameters` with all of
+    /// it.
     pub(super) fn rope(&self, shape: &ModelShape, positions_max: usize) -> Result<Rope, Error> {
         let nested = |field: &str| match self.value(field) {
             None => Ok(None),
