@@ -6,6 +6,7 @@ use std::process::Command;
 #[test]
 fn embed_answers_with_two_adapters() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/testdata/golden/llama-gqa");
+    let golden = golden.canonicalize().expect("the golden models are committed");
     let adapters = ["qv-r8", "all-r16"].map(|name| golden.join("adapters").join(name));
     let mut command = Command::new(env!("CARGO_BIN_EXE_embed"));
     let output = command.arg(golden.join("base")).args(&adapters).output().expect("the example starts");

@@ -93,7 +93,7 @@ impl Answer {
             if let Outcome::Invalid(reason, _) | Outcome::Cannot(reason) = &self.outcome {
                 self.fields.insert("reason".to_owned(), reason.as_str().into());
             }
-            format!("{:#}\n", Value::Object(self.fields))
+            format!("{:#}\n", sorted(Value::Object(self.fields)))
         } else {
             printable(&self.text)
         };
@@ -101,5 +101,19 @@ impl Answer {
         let _ = std::io::stdout().write_all(text.as_bytes());
         let _ = std::io::stderr().write_all(printable(&complaint).as_bytes());
         ExitCode::from(status)
+    }
+}
+
+/// The same value with every object's keys in order. Whether `serde_json` keeps them so by itself depends on which other
+/// crates are built beside this one; what an auditor reads must not.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<(String, Value)> = fields.into_iter().collect();
+            fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+            Value::Object(fields.into_iter().map(|(key, value)| (key, sorted(value))).collect())
+        }
+        Value::Array(values) => Value::Array(values.into_iter().map(sorted).collect()),
+        other => other,
     }
 }
