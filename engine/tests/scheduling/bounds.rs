@@ -24,7 +24,7 @@ fn options() -> SchedulerOptions {
         waiting_per_tenant_max: 5000,
         adapter_wait_ms_max: 300,
         share_wait_ms_max: 200,
-        turn_ms_min: 100,
+        turn_ms_min: 250,
         ..SchedulerOptions::default()
     }
 }
@@ -55,6 +55,7 @@ fn asks(number: u64, tenant: TenantId, prompt: u64, output_tokens_max: u32) -> S
 /// Floods a world with one tenant's requests and lets another ask now and then, nine times; says how long that one waited
 /// at most, and for whom: only while the flood lasts.
 fn longest_wait(world: &mut World, flood: impl Fn(u64) -> Sequence, quiet: impl Fn(u64) -> Sequence) -> u64 {
+    world.pages_run_out = world.options.pages < 1000;
     for number in 0..400 {
         world.at(5 * number, Event::Submit(flood(number)));
     }

@@ -104,3 +104,18 @@ fn what_comes_and_has_no_room_is_loaded_again_when_there_is() {
     let again = [PoolAction::Upload { adapter: first, slot: 0 }, PoolAction::DropHost(first), PoolAction::Load(second)];
     assert_eq!(done, again);
 }
+
+#[test]
+fn whoever_is_made_room_for_makes_no_more_while_it_comes() {
+    let mut pool = AdapterPool::new(OPTIONS);
+    let [first, second, third] = ids([1, 2, 3]);
+    pool.want(&[first, second]);
+    settle(&mut pool, &[first, second]);
+    pool.unwant(&[first, second]);
+    pool.want(&[third]);
+    pool.serve([third]);
+    pool.take_actions();
+    pool.loaded(third, 10);
+    (0..3).for_each(|_| pool.serve([third]));
+    assert_eq!((pool.installs().len(), resident(&pool, [1, 2])), (1, [false, true]), "one is emptied, the other stays");
+}

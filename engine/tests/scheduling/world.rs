@@ -59,6 +59,7 @@ pub(crate) struct Known {
     /// Draws after which it says that it is done.
     pub(crate) stop: u32,
     pub(crate) running: bool,
+    since_ms: u64,
     pub(crate) ran: bool,
     pub(crate) computed: u32,
     pub(crate) held: u32,
@@ -104,6 +105,8 @@ pub(crate) struct World {
     memory: Memory,
     events: BTreeMap<(u64, u64), Event>,
     event: u64,
+    /// Whether anybody may give way for want of pages, and so at any time.
+    pub(crate) pages_run_out: bool,
     /// Rows of prompts and, twice, tokens drawn; what was computed again is not counted.
     pub(crate) given: BTreeMap<TenantId, u64>,
     /// Follows from all plans.
@@ -127,6 +130,7 @@ impl World {
             memory: Memory::new(options.pages, options.page_tokens),
             events: BTreeMap::new(),
             event: 0,
+            pages_run_out: true,
             given: BTreeMap::new(),
             digest: seed,
             options,
@@ -270,6 +274,7 @@ impl World {
             digests,
             stop,
             running: false,
+            since_ms: 0,
             ran: false,
             computed: 0,
             held: 0,
@@ -354,6 +359,8 @@ impl World {
         for id in &plan.preempted {
             let known = self.live.get_mut(id).expect("who gives way lives");
             assert!(std::mem::replace(&mut known.running, false), "who gives way ran");
+            let ran_ms = self.now_ms - known.since_ms;
+            assert!(self.pages_run_out || ran_ms >= self.options.turn_ms_min, "{id:?} had its turn");
             known.computed = 0;
             self.stories.get_mut(id).expect("who lives has a story").preempted += 1;
         }
@@ -363,6 +370,7 @@ impl World {
             assert_eq!(std::mem::replace(&mut known.ran, true), admitted.resumed);
             assert!((admitted.reused_tokens as usize) < known.tokens.len(), "the last row is computed");
             assert!(known.asked.reuse || admitted.reused_tokens <= known.held, "only what it computed itself");
+            known.since_ms = self.now_ms;
             known.computed = admitted.reused_tokens;
             known.held = known.held.max(known.computed);
             let story = self.stories.get_mut(&admitted.id).expect("who lives has a story");

@@ -191,3 +191,25 @@ fn an_adapter_that_can_never_fit_ends_its_request_by_name() {
     let refused = scheduler.submit(with(2, 4, &[3, 4]), 0);
     assert_eq!(refused, Err(Refused::AdaptersTooLarge { bytes: 20, max: 15 }), "now that the sizes are known");
 }
+
+#[test]
+fn who_waits_at_a_gate_gives_its_slot_up_in_time_though_nothing_happens() {
+    let mut scheduler = Scheduler::new(SchedulerOptions { slots: 1, ..options() });
+    submit(&mut scheduler, Sequence { gated: true, ..with(1, 4, &[3]) });
+    load_all(&mut scheduler);
+    step(&mut scheduler, 0);
+    submit(&mut scheduler, with(2, 4, &[4]));
+    load_all(&mut scheduler);
+    let mut now_ms = 1;
+    loop {
+        let plan = step(&mut scheduler, now_ms);
+        load_all(&mut scheduler);
+        if plan.admitted.iter().any(|admitted| admitted.id == id(2)) {
+            break;
+        }
+        if plan.is_empty() {
+            now_ms = scheduler.next_wake_ms().expect("somebody waits for a time to come");
+        }
+    }
+    assert!(now_ms <= 3000 + 1000, "at {now_ms} ms, by the clock alone");
+}
