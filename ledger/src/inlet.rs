@@ -35,7 +35,7 @@ impl Inlet {
 
     /// Refuses when the ledger failed, or when the space that is left is the reserve. The latter lifts by itself.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        self.shared.view().check()?;
+        self.check_health()?;
         let mut reading = self.space.lock().expect("nobody panics while the space is read");
         let free = match *reading {
             Some((when, free)) if when.elapsed() < SPACE_BELIEVED => free,
@@ -46,6 +46,11 @@ impl Inlet {
             }
         };
         if free < self.reserve_bytes { Err(Error::LowSpace { free, reserve: self.reserve_bytes }) } else { Ok(()) }
+    }
+
+    /// Refuses when the ledger failed.
+    pub(crate) fn check_health(&self) -> Result<(), Error> {
+        self.shared.view().check()
     }
 
     /// Why nothing is taken any more.

@@ -104,6 +104,13 @@ impl Writer {
         Ok(Ticket { writer: self, sequence: self.next.fetch_add(1, Ordering::Relaxed), used: false })
     }
 
+    /// The same for a step of requests that were begun while there was room: the reserve is what they still need, so that
+    /// low space does not refuse it.
+    pub fn ticket_within_reserve(&self) -> Result<Ticket<'_>, Error> {
+        self.inlet.check_health()?;
+        Ok(Ticket { writer: self, sequence: self.next.fetch_add(1, Ordering::Relaxed), used: false })
+    }
+
     /// Appends a step with rows that need not know its number, and returns it.
     pub fn append(&self, step: StepRecord, level: Level, acknowledge: Option<Acknowledge>) -> Result<u64, Error> {
         let ticket = self.ticket()?;

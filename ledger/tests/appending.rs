@@ -179,6 +179,9 @@ fn low_space_refuses_by_name_and_lifts_by_itself() {
     assert_eq!(writer.append(StepRecord::default(), Level::Durable, None), Err(low.clone()));
     assert_eq!(ledger.begin_request(None).map(drop), Err(low.clone()));
     assert_eq!(ledger.freeze_shard(), Err(low));
+    // What runs already uses the reserve.
+    let ticket = writer.ticket_within_reserve().expect("the ledger is well");
+    ticket.append(StepRecord::default(), Level::Durable, None).expect("a step of what runs");
     home.disk.set_free_bytes(2000);
     std::thread::sleep(Duration::from_millis(30));
     append(&writer, Level::Durable, |_| StepRecord::default()).expect("there is room again");

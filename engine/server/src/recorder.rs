@@ -113,7 +113,7 @@ impl Recorder for LedgerRecorder {
         let sequence = self.next;
         let ended: Vec<Key> = step.rows.iter().filter_map(ends).collect();
         let rows = step.rows.into_iter().map(|row| self.row(row, sequence)).collect::<Result<Vec<_>, _>>()?;
-        let ticket = self.writer()?.ticket().map_err(failed)?;
+        let ticket = self.writer()?.ticket_within_reserve().map_err(failed)?;
         if ticket.sequence() != sequence {
             return Err(RecordFailed { reason: format!("step {sequence} would be step {}", ticket.sequence()) });
         }
