@@ -13,8 +13,8 @@ pub trait Requested {
     /// A sequence's adapters and weights, in order of generation, as its chunks' slots are.
     fn adapters(&self, id: SequenceId) -> &[(Generation, f32)];
 
-    /// Tokens whose log-probabilities are wanted: where `tokens[p + 1]` exists, the row at position `p` says how probable
-    /// it was. Empty where none are.
+    /// Tokens whose log-probabilities are wanted: where `tokens[p + 1]` exists, the row at position `p` says how
+    /// probable it was. Empty where none are.
     fn scored(&self, id: SequenceId) -> &[u32];
 
     /// Positions whose logits are wanted as they are.

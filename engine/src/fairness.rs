@@ -1,11 +1,12 @@
 //! Whose turn it is: what each tenant was given is counted, and who was given least goes first.
 //!
-//! There are two levels: tenants, and within a tenant its *lines*, one for each set of adapters. A tenant gains nothing by
-//! naming many adapters, and one adapter's crowd does not hold up the tenant's others. What is admitted but not computed
-//! yet is owed, and counts as given. Who was away is lifted to the least of those present: absence saves nothing up.
+//! There are two levels: tenants, and within a tenant its *lines*, one for each set of adapters. A tenant gains nothing
+//! by naming many adapters, and one adapter's crowd does not hold up the tenant's others. What is admitted but not
+//! computed yet is owed, and counts as given. Who was away is lifted to the least of those present: absence saves
+//! nothing up.
 //!
-//! Priorities order requests within their tenant and nowhere else: no tenant overtakes another by claiming them. Within a
-//! tenant they are strict, so that its low ones wait as long as its high ones keep coming; that is its own choice.
+//! Priorities order requests within their tenant and nowhere else: no tenant overtakes another by claiming them. Within
+//! a tenant they are strict, so that its low ones wait as long as its high ones keep coming; that is its own choice.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -206,8 +207,8 @@ impl Queue {
     }
 
     /// Who is next: of the tenant that was given least (then: with fewest running, then whose request came first), its
-    /// highest priority, of that the line that was given least, of that the first. Lines whose adapters are not all among
-    /// `ready`, and tenants that may not go, are passed over.
+    /// highest priority, of that the line that was given least, of that the first. Lines whose adapters are not all
+    /// among `ready`, and tenants that may not go, are passed over.
     pub fn next(&self, ready: &BTreeSet<AdapterId>, may_go: impl Fn(TenantId) -> bool) -> Option<Candidate> {
         let mut best: Option<((u64, u32, u64, TenantId), Candidate)> = None;
         for (&tenant, it) in &self.tenants {

@@ -1,8 +1,8 @@
 //! Pages of keys and values: who holds which, and which of them hold a prefix that somebody may want again.
 //!
-//! A page is *held* (by one writer, or by many readers once it is full), *cached* (held by nobody, its content known), or
-//! *free*. Full pages are known by a key that is chained over all tokens before: equal keys, equal content. Free pages are
-//! given out first, then cached ones, the longest unused first.
+//! A page is *held* (by one writer, or by many readers once it is full), *cached* (held by nobody, its content known),
+//! or *free*. Full pages are known by a key that is chained over all tokens before: equal keys, equal content. Free
+//! pages are given out first, then cached ones, the longest unused first.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 /// Marks a key, so that it can never be mistaken for another hash of the same bytes.
 const KEY_LABEL: &[u8] = b"loam/kv/v1\0";
 
-/// The key of a full page: `H("loam/kv/v1\0" || key of the page before || tokens)`, each token as four bytes, the lowest
-/// first. Before the first page stands what else the values depend on: base, adapters, types, mode, tenant.
+/// The key of a full page: `H("loam/kv/v1\0" || key of the page before || tokens)`, each token as four bytes, the
+/// lowest first. Before the first page stands what else the values depend on: base, adapters, types, mode, tenant.
 pub fn page_key(before: &Hash, tokens: impl IntoIterator<Item = u32>) -> Hash {
     let mut state = Sha256::new().chain_update(KEY_LABEL).chain_update(before.0);
     for token in tokens {

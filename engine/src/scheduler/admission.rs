@@ -147,8 +147,8 @@ impl Scheduler {
         Found { pages, tail }
     }
 
-    /// Who is about to compute what this one could use: the leader of its samples, or whoever has the same prefix and is
-    /// at its next page. Neither waits for it in turn, and one that stops running lets it go.
+    /// Who is about to compute what this one could use: the leader of its samples, or whoever has the same prefix and
+    /// is at its next page. Neither waits for it in turn, and one that stops running lets it go.
     fn to_wait_for(&self, id: SequenceId, found: &Found) -> Option<SequenceId> {
         let live = &self.live[&id];
         let leader = live.asked.leader.filter(|leader| self.reads_prompt(*leader));

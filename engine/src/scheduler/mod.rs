@@ -6,19 +6,20 @@
 //!
 //! * Who draws comes first, one row each; what is left of a step is shared among the prompts being read, equally among
 //!   tenants, so that a long prompt leaves a share for others.
-//! * Who begins is said by [`fairness`](crate::fairness). Whoever is first and finds no pages stops those behind it; who
-//!   waits for an adapter, for its leader's prompt, or for a prefix that somebody is just computing, does not.
+//! * Who begins is said by [`fairness`](crate::fairness). Whoever is first and finds no pages stops those behind it;
+//!   who waits for an adapter, for its leader's prompt, or for a prefix that somebody is just computing, does not.
 //! * A sequence gets pages for all its known tokens when it begins, and one at a time after. When there are none left,
 //!   somebody gives way: of the tenant that was given most, the lowest priority, of those the last that began. It keeps
 //!   its tokens and its place in line, and computes again what is no longer cached; that is not counted twice. Whenever
-//!   somebody gives way to another, that one draws a token, and nobody begins without pages for all its tokens: so every
-//!   sequence ends.
-//! * A tenant of whom nothing runs, and which was given less than those who hold the seats or pages that it lacks, begins
-//!   within `share_wait_ms_max`, or the time in which they come to their first draw, plus `turn_ms_min` and one step; if no
-//!   other tenant in the same position is before it, and its adapters are there. No flood changes that.
+//!   somebody gives way to another, that one draws a token, and nobody begins without pages for all its tokens: so
+//!   every sequence ends.
+//! * A tenant of whom nothing runs, and which was given less than those who hold the seats or pages that it lacks,
+//!   begins within `share_wait_ms_max`, or the time in which they come to their first draw, plus `turn_ms_min` and one
+//!   step; if no other tenant in the same position is before it, and its adapters are there. No flood changes that.
 //! * Adapters are fetched on arrival. Who lacks only slots and is first of those who do gets them within
-//!   `adapter_wait_ms_max`, or the time to a first draw as above, plus `turn_ms_min`, an upload and two steps: nobody begins
-//!   any more with the adapter whose turn began first, and its sequences give way. Whoever is second waits its turn after.
+//!   `adapter_wait_ms_max`, or the time to a first draw as above, plus `turn_ms_min`, an upload and two steps: nobody
+//!   begins any more with the adapter whose turn began first, and its sequences give way. Whoever is second waits its
+//!   turn after.
 
 mod admission;
 mod options;
@@ -199,8 +200,8 @@ impl Scheduler {
         self.pool.uploaded(adapter);
     }
 
-    /// A [`PoolAction::Load`] or [`PoolAction::Upload`] failed: those that asked for it end, and are named here. Whoever
-    /// asks later has it tried again.
+    /// A [`PoolAction::Load`] or [`PoolAction::Upload`] failed: those that asked for it end, and are named here.
+    /// Whoever asks later has it tried again.
     pub fn adapter_failed(&mut self, adapter: AdapterId) -> Vec<SequenceId> {
         self.pool.failed(adapter);
         let asked = self.live.iter().filter(|(_, live)| live.line.contains(&adapter));
@@ -211,7 +212,8 @@ impl Scheduler {
         asked
     }
 
-    /// Keeps an adapter resident whether used or not, or no longer does. `false`: that would leave no slot to the others.
+    /// Keeps an adapter resident whether used or not, or no longer does. `false`: that would leave no slot to the
+    /// others.
     pub fn pin(&mut self, adapter: AdapterId, pinned: bool) -> bool {
         let done = self.pool.pin(adapter, pinned);
         self.end_impossible(|_| true);
@@ -362,7 +364,8 @@ impl Scheduler {
         true
     }
 
-    /// Takes back all that a running one holds. The last pages are let go first: of a chain, the beginning is worth most.
+    /// Takes back all that a running one holds. The last pages are let go first: of a chain, the beginning is worth
+    /// most.
     fn stop(&mut self, id: SequenceId) {
         let live = self.live.get_mut(&id).expect("who stops lives");
         let State::Running { number, .. } = live.state else { return };

@@ -151,7 +151,8 @@ impl Live {
         }
     }
 
-    /// When it may be made to give way: it has drawn, or waits at its gate, and has had its time. `None`: not yet known.
+    /// When it may be made to give way: it has drawn, or waits at its gate, and has had its time. `None`: not yet
+    /// known.
     pub(super) fn turn_ends_ms(&self, turn_ms_min: u64) -> Option<u64> {
         let State::Running { since_ms, drawn, .. } = self.state else { return None };
         let waits_at_gate = self.due() > 0 && self.due_now() == 0;

@@ -17,7 +17,8 @@ pub(super) struct Reading {
 }
 
 /// Gives each so many rows: equally to tenants, within a tenant to the highest priority first and equally among those.
-/// Whoever needs less than its share leaves the rest to the others. The answer has all who got rows, in order of levels.
+/// Whoever needs less than its share leaves the rest to the others. The answer has all who got rows, in order of
+/// levels.
 pub(super) fn share_rows(readings: &[Reading], budget: u32) -> Vec<(SequenceId, u32)> {
     let mut tenants: BTreeMap<(u64, TenantId), BTreeMap<Reverse<i32>, Vec<Reading>>> = BTreeMap::new();
     for reading in readings {

@@ -43,7 +43,8 @@ impl Scheduler {
         }
     }
 
-    /// A claim ends when its holder begins, or ends, or has had its adapters for as long as it would have waited for them.
+    /// A claim ends when its holder begins, or ends, or has had its adapters for as long as it would have waited for
+    /// them.
     fn keep_claim(&mut self, now_ms: u64) {
         let Some(claim) = &mut self.claim else { return };
         let waits = self.live.get(&claim.id).is_some_and(|live| live.state == State::Waiting);
@@ -72,8 +73,8 @@ impl Scheduler {
         });
     }
 
-    /// Makes slots free for a set: nobody begins with the chosen adapters any more, and those who run with them give way
-    /// once each has had its turn.
+    /// Makes slots free for a set: nobody begins with the chosen adapters any more, and those who run with them give
+    /// way once each has had its turn.
     fn drain(&mut self, line: &Line, now_ms: u64, plan: &mut Plan) {
         let (slots, bytes) = self.pool.shortfall(line);
         if (slots, bytes) == (0, 0) {
@@ -122,8 +123,8 @@ impl Scheduler {
         !line.contains(&adapter) && !self.pool.residency(adapter).pinned
     }
 
-    /// Lets others give way to a tenant of whom nothing runs: those of whoever was given more, the most first, once each
-    /// has had its turn; and nobody unless it is enough.
+    /// Lets others give way to a tenant of whom nothing runs: those of whoever was given more, the most first, once
+    /// each has had its turn; and nobody unless it is enough.
     pub(super) fn make_room(&mut self, id: SequenceId, lack: Lack, now_ms: u64, plan: &mut Plan) -> bool {
         let live = &self.live[&id];
         let tenant = live.asked.tenant;

@@ -52,8 +52,8 @@ fn asks(number: u64, tenant: TenantId, prompt: u64, output_tokens_max: u32) -> S
     }
 }
 
-/// Floods a world with one tenant's requests and lets another ask now and then, nine times; says how long that one waited
-/// at most, and for whom: only while the flood lasts.
+/// Floods a world with one tenant's requests and lets another ask now and then, nine times; says how long that one
+/// waited at most, and for whom: only while the flood lasts.
 fn longest_wait(world: &mut World, flood: impl Fn(u64) -> Sequence, quiet: impl Fn(u64) -> Sequence) -> u64 {
     world.pages_run_out = world.options.pages < 1000;
     for number in 0..400 {
@@ -73,8 +73,8 @@ fn longest_wait(world: &mut World, flood: impl Fn(u64) -> Sequence, quiet: impl 
     asked.iter().map(wait).max().expect("nine of them")
 }
 
-/// `share_wait_ms_max`, or what is left of a turn, and one step. Those who run come to their first draw meanwhile: eight
-/// prompts of 32 tokens, at 56 rows a step or more, take less than ten steps.
+/// `share_wait_ms_max`, or what is left of a turn, and one step. Those who run come to their first draw meanwhile:
+/// eight prompts of 32 tokens, at 56 rows a step or more, take less than ten steps.
 fn share_bound_ms(options: &SchedulerOptions) -> u64 {
     options.share_wait_ms_max.max(10 * STEP_MS) + options.turn_ms_min + STEP_MS
 }
@@ -103,8 +103,8 @@ fn a_flood_that_holds_every_page_lets_another_tenant_begin_in_time() {
     }
 }
 
-/// An adapter that is on disk: loaded, then waiting its time, then others' turn, then uploaded; a step for what is under
-/// way at each of these, and one to empty the slot.
+/// An adapter that is on disk: loaded, then waiting its time, then others' turn, then uploaded; a step for what is
+/// under way at each of these, and one to empty the slot.
 fn adapter_bound_ms(options: &SchedulerOptions) -> u64 {
     let (load_ms, upload_ms) = (Pace::steady(STEP_MS).load_ms.1, Pace::steady(STEP_MS).upload_ms.1);
     load_ms + options.adapter_wait_ms_max.max(10 * STEP_MS) + options.turn_ms_min + upload_ms + 4 * STEP_MS

@@ -1,9 +1,9 @@
 //! Which adapters are where: on disk, in host memory, in a device's slots. Decides; others load and copy.
 //!
 //! An adapter is *wanted* while a sequence that names it lives, and *in use* while one of them runs. What is in use or
-//! pinned keeps its slot. A sequence takes all its slots at once or none, so that none waits for another's while it holds
-//! one. Of those who wait, one has a *claim*: its adapters are fetched first and nobody else drives them out, which is why
-//! any mix of sets ends.
+//! pinned keeps its slot. A sequence takes all its slots at once or none, so that none waits for another's while it
+//! holds one. Of those who wait, one has a *claim*: its adapters are fetched first and nobody else drives them out,
+//! which is why any mix of sets ends.
 
 mod room;
 mod tally;

@@ -12,8 +12,9 @@ struct Spoken {
 }
 
 impl AdapterPool {
-    /// Begins what can be begun for those who wait: the claim first, then these in order, then what is pinned. Whoever finds
-    /// no room holds up those behind it, else a large one would never find any; the rest is then not even asked for.
+    /// Begins what can be begun for those who wait: the claim first, then these in order, then what is pinned. Whoever
+    /// finds no room holds up those behind it, else a large one would never find any; the rest is then not even asked
+    /// for.
     pub fn serve(&mut self, demands: impl IntoIterator<Item = AdapterId>) {
         self.purge();
         let pinned: Vec<AdapterId> = self.known.pinned().map(|(adapter, _)| adapter).collect();
@@ -108,7 +109,8 @@ impl AdapterPool {
         self.set(adapter, |it| (it.device, it.slot) = (Tier::Absent, None));
     }
 
-    /// Lets copies in host memory go until so many bytes are free, the longest unused first; none if that is not enough.
+    /// Lets copies in host memory go until so many bytes are free, the longest unused first; none if that is not
+    /// enough.
     pub(super) fn drop_host(&mut self, bytes: usize, forced: bool, except: Option<AdapterId>) -> bool {
         let may_go = |(adapter, it): &(AdapterId, Residency)| {
             let needless = it.is_ready() || forced || (it.wanted == 0 && !it.pinned);
