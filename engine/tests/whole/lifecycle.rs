@@ -165,3 +165,28 @@ fn eager_delivery_says_the_same() {
     options.delivery = DeliveryMode::Eager;
     assert!(all(&open(&options), vec![question]).remove(0) == recorded);
 }
+
+/// Choices of one request had deadlines a moment apart: one ended while another was still planned, and the loop broke off.
+#[test]
+fn choices_share_one_deadline() {
+    let engine = open(&options("llama-gqa"));
+    for deadline_ms in 1..12 {
+        let late = Generate { n: 64, deadline_ms: Some(deadline_ms), ..request(&prompt(deadline_ms, 300), &[], 100) };
+        all(&engine, vec![late]);
+    }
+    assert_eq!(all(&engine, vec![request(&prompt(1, 20), &[], 4)]).remove(0).one().tokens.len(), 4, "it serves on");
+}
+
+/// A sink runs on threads that others depend on: one that panics ends its own request.
+#[test]
+fn a_sink_that_panics_harms_nobody_else() {
+    let engine = open(&options("llama-gqa"));
+    let breaks = Box::new(|event| match event {
+        Event::Tokens(_) => panic!("a sink broke"),
+        _ => true,
+    });
+    let handle = engine.submit(request(&prompt(1, 20), &[], 400), breaks).unwrap();
+    assert_eq!(all(&engine, vec![request(&prompt(2, 20), &[], 30)]).remove(0).one().tokens.len(), 30);
+    drop(handle);
+    engine.stop().unwrap();
+}
