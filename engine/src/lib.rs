@@ -25,6 +25,7 @@ mod error;
 pub mod event;
 pub mod executor;
 pub mod fairness;
+pub mod fields;
 pub mod generation;
 pub mod json;
 pub mod kv_pages;

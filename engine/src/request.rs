@@ -256,7 +256,8 @@ impl ChatPrompt {
     }
 }
 
-pub(crate) fn refuse<T>(field: &'static str, found: &str, allowed: &str) -> Result<T, Error> {
+/// Refuses a field: what was found, and what it can be.
+pub fn refuse<T>(field: &'static str, found: &str, allowed: &str) -> Result<T, Error> {
     Err(Error::Request { field, found: found.to_owned(), allowed: allowed.to_owned() })
 }
 

@@ -1,0 +1,1 @@
+//! `loam.v1`: messages to requests, events to messages, problems to statuses' details.

@@ -1,0 +1,1 @@
+//! OpenAI's interface over HTTP, with the extensions that vLLM and LoRAX have, and ours.

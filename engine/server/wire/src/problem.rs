@@ -1,0 +1,124 @@
+//! Why a request was not answered, in words that both protocols have a form for.
+
+use loam_engine::{Error, Failure};
+
+/// What a client can make of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The request is wrong, and stays so.
+    Invalid,
+    /// No key, or an unknown one.
+    Unauthenticated,
+    /// The key does not allow it.
+    Forbidden,
+    /// There is no such thing; or it is somebody else's, which looks the same.
+    NotFound,
+    /// Things are not as the request expects them.
+    Conflict,
+    /// The request is larger than it may be.
+    TooLarge,
+    /// Too much is asked at once; later it may do.
+    Busy,
+    /// Not now, and not by this process; another may.
+    Unavailable,
+    /// The time that the client gave ran out.
+    Deadline,
+    /// It is not there in this mode.
+    Unsupported,
+    /// The fault is here.
+    Internal,
+}
+
+/// A refusal or a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What a client can make of it.
+    pub kind: Kind,
+    /// What happened and what to do, for a person.
+    pub message: String,
+    /// The field that it is about.
+    pub field: Option<String>,
+    /// After how many milliseconds it can be tried again.
+    pub retry_ms: Option<u64>,
+}
+
+/// How long a client waits where a queue was full.
+const BUSY_RETRY_MS: u64 = 1_000;
+/// How long a client waits where the process ends, or takes nothing for now.
+const UNAVAILABLE_RETRY_MS: u64 = 5_000;
+
+impl Problem {
+    /// A problem that is no field's.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        let retry_ms = match kind {
+            Kind::Busy => Some(BUSY_RETRY_MS),
+            Kind::Unavailable => Some(UNAVAILABLE_RETRY_MS),
+            _ => None,
+        };
+        Self { kind, message: message.into(), field: None, retry_ms }
+    }
+
+    /// A field that is wrong.
+    pub fn field(field: &str, message: impl Into<String>) -> Self {
+        Self { field: Some(field.to_owned()), ..Self::new(Kind::Invalid, message) }
+    }
+}
+
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
+        let message = error.to_string();
+        let (kind, field) = match error {
+            Error::Request { field, .. } => (Kind::Invalid, Some((*field).to_owned())),
+            Error::RequestField { field, .. } => (Kind::Invalid, Some(field.clone())),
+            Error::RequestJson { .. } | Error::Tokenizer { .. } | Error::Template { .. } => (Kind::Invalid, None),
+            Error::TemplateMissing { .. } => (Kind::Invalid, Some("messages".to_owned())),
+            Error::Constraint { .. } => (Kind::Invalid, Some("response_format".to_owned())),
+            Error::AdapterUnknown { .. } => (Kind::NotFound, Some("model".to_owned())),
+            Error::AdapterConflict { .. } | Error::AdapterChanged { .. } => (Kind::Conflict, None),
+            // What an adapter's files hold is the client's to mend.
+            Error::File { .. }
+            | Error::Json { .. }
+            | Error::Malformed { .. }
+            | Error::Field { .. }
+            | Error::TensorMissing { .. }
+            | Error::TensorStrange { .. }
+            | Error::TensorShape { .. }
+            | Error::TensorType { .. } => (Kind::Invalid, None),
+            Error::Full { .. } => (Kind::Busy, None),
+            Error::Refused(refused) => (refused_kind(refused), None),
+            Error::Record(_) | Error::Stopped { .. } => (Kind::Unavailable, None),
+            _ => (Kind::Internal, None),
+        };
+        Self { field, ..Self::new(kind, message) }
+    }
+}
+
+fn refused_kind(refused: &loam_engine::scheduler::Refused) -> Kind {
+    use loam_engine::scheduler::Refused;
+    match refused {
+        Refused::Full { .. } | Refused::TenantFull { .. } => Kind::Busy,
+        _ => Kind::Invalid,
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&Failure> for Problem {
+    fn from(failure: &Failure) -> Self {
+        match failure {
+            Failure::Adapter(error) | Failure::Request(error) => Self::from(&**error),
+            Failure::AdaptersTooLarge => Self::new(Kind::Busy, failure.to_string()),
+            Failure::Deadline => Self::new(Kind::Deadline, failure.to_string()),
+            Failure::Step(_) => Self::new(Kind::Internal, failure.to_string()),
+            Failure::Cancelled
+            | Failure::Ledger(_)
+            | Failure::Refused { .. }
+            | Failure::Lost
+            | Failure::Stopping => Self::new(Kind::Unavailable, failure.to_string()),
+        }
+    }
+}
