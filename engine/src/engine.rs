@@ -22,7 +22,7 @@ use crate::metrics::{Board, Metrics};
 use crate::recorder::{RecordFailed, Recorder, RequestFacts};
 use crate::request::{Generate, weight_millionths};
 use crate::sampler::SamplingParameters;
-use crate::scheduler::{Scheduler, SchedulerOptions, TenantId};
+use crate::scheduler::{AdapterCounts, Scheduler, SchedulerOptions, TenantId};
 use crate::stops::Stops;
 use crate::text::Text;
 use crate::worker::{Admitted, Inbox, Message, Mixed, Parts, Worker};
@@ -349,6 +349,28 @@ impl Engine {
     /// How things stand.
     pub fn metrics(&self) -> Metrics {
         self.board.read()
+    }
+
+    /// Where adapters are, as of a moment ago, in order of their ids; those that are nowhere are left out.
+    pub fn adapters(&self) -> Arc<[AdapterCounts]> {
+        self.board.adapters()
+    }
+
+    /// Whether the loop runs: an error says why it takes nothing any more, and stays.
+    pub fn health(&self) -> Result<(), Error> {
+        if let Some(failed) = self.ahead.failed() {
+            return Err(Error::Stopped { reason: failed.to_string() });
+        }
+        match self.thread.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(thread) if !thread.is_finished() => Ok(()),
+            Some(_) => Err(Error::Stopped { reason: "its loop broke off".to_owned() }),
+            None => Err(Error::Stopped { reason: "it was told to".to_owned() }),
+        }
+    }
+
+    /// How numbers are kept.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// What computes, for people.
