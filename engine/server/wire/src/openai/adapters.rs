@@ -12,7 +12,7 @@ use crate::problem::Problem;
 pub struct LoadAdapter {
     /// What requests are to call it.
     pub name: String,
-    /// The folder that it lies in.
+    /// Where it lies.
     pub path: String,
     /// Whether it may take the place of another of that name.
     pub in_place: bool,
@@ -25,13 +25,10 @@ pub struct UnloadAdapter {
     pub name: String,
 }
 
-/// Reads the body of `POST /v1/load_lora_adapter`. No adapter can have one of `base_names`.
-pub fn read_load_adapter(body: &[u8], base_names: &[String]) -> Result<LoadAdapter, Problem> {
+/// Reads the body of `POST /v1/load_lora_adapter`.
+pub fn read_load_adapter(body: &[u8]) -> Result<LoadAdapter, Problem> {
     let mut fields = body::read(body, &["lora_name", "lora_path", "load_inplace", "is_3d_lora_weight"])?;
     let name = name(&mut fields)?;
-    if base_names.contains(&name) {
-        return Err(wrong("lora_name", "the base model's name", "any other"));
-    }
     let path = fields.read("lora_path", text)?.unwrap_or_default();
     if path.is_empty() {
         return Err(wrong("lora_path", "absent or empty", "the folder of an adapter"));

@@ -44,7 +44,7 @@ pub(super) fn parts<const N: usize>(field: &str, value: Json, names: [&str; N]) 
         let Some(place) = names.iter().position(|known| *known == name) else {
             let shown = Json::String(name).shown().replace('"', "");
             let inner = format!("{field}.{shown}");
-            return Err(Problem::field(&inner, format!("`{field}` has no `{shown}`; it has {}", names.join(", "))));
+            return Err(Problem::field(&inner, format!("`{inner}` is unknown; `{field}` has {}", names.join(", "))));
         };
         found[place] = Some(value).filter(|value| *value != Json::Null);
     }

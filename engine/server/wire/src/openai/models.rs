@@ -17,7 +17,7 @@ pub struct ModelCard {
     /// What the name stands for now.
     pub generation: Option<Hash>,
     /// Tokens of prompt and answer together.
-    pub max_model_len: u32,
+    pub max_model_len: usize,
 }
 
 #[derive(Serialize)]
@@ -34,7 +34,7 @@ struct Model<'c> {
     owned_by: &'static str,
     root: &'c str,
     parent: Option<&'c str>,
-    max_model_len: u32,
+    max_model_len: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     loam: Option<Generation>,
 }

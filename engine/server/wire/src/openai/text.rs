@@ -1,7 +1,8 @@
 //! Texts to token ids and back, as vLLM's `/tokenize` and `/detokenize`.
 
-use loam_engine::fields::{flag, text, tokens};
+use loam_engine::fields::{self, flag, tokens};
 use loam_engine::request::{ChatPrompt, Generate, PROMPT_TOKENS_MAX, Prompt};
+use loam_engine::text::Text;
 use loam_engine::tokenizer::Tokenizer;
 use serde::Serialize;
 
@@ -69,7 +70,7 @@ pub fn read_tokenize(body: &[u8], base_names: &[String]) -> Result<Tokenize, Pro
     if let Some(template) = fields.take("chat_template") {
         return Err(wrong("chat_template", &template.shown(), "absent: the model's own template is used"));
     }
-    let prompt = match fields.read("prompt", text)? {
+    let prompt = match fields.read("prompt", fields::text)? {
         Some(text) => TokenizePrompt::Text { text, add_special_tokens: add_special.unwrap_or(true) },
         None if add_special == Some(true) => {
             let allowed = "false beside `messages`: the template writes the special tokens";
@@ -91,18 +92,33 @@ pub fn read_tokenize(body: &[u8], base_names: &[String]) -> Result<Tokenize, Pro
     Ok(Tokenize { adapter: model.is_adapter.then_some(model.name), prompt, return_token_strs })
 }
 
+impl Tokenize {
+    /// The token ids, by the model's text side.
+    pub fn tokens(&self, text: &Text) -> Result<Vec<u32>, Problem> {
+        let tokens = match (&self.prompt, text.tokenizer()) {
+            (TokenizePrompt::Text { text, add_special_tokens }, Some(tokenizer)) => {
+                tokenizer.encode(text, *add_special_tokens)
+            }
+            // Without a tokenizer it says what can be asked instead.
+            (TokenizePrompt::Text { text: prompt, .. }, None) => text.prompt(&Prompt::Text(prompt.clone())),
+            (TokenizePrompt::Chat(chat), _) => text.prompt(&Prompt::Chat(chat.clone())),
+        };
+        Ok(tokens?)
+    }
+}
+
 #[derive(Serialize)]
 struct Tokenized<'t> {
     count: usize,
-    max_model_len: u32,
+    max_model_len: usize,
     tokens: &'t [u32],
     token_strs: Option<Vec<&'t str>>,
 }
 
-/// The answer to `POST /tokenize`; with `spelled_by`, with the tokens as its vocabulary spells them.
-pub fn tokenize_body(tokens: &[u32], max_model_len: u32, spelled_by: Option<&Tokenizer>) -> String {
-    let token_strs =
-        spelled_by.map(|tokenizer| tokens.iter().map(|token| tokenizer.token(*token).unwrap_or_default()).collect());
+/// The answer to `POST /tokenize`.
+pub fn tokenize_body(asked: &Tokenize, tokens: &[u32], max_model_len: usize, tokenizer: &Tokenizer) -> String {
+    let spelled = || tokens.iter().map(|token| tokenizer.token(*token).unwrap_or_default()).collect();
+    let token_strs = asked.return_token_strs.then(spelled);
     let body = Tokenized { count: tokens.len(), max_model_len, tokens, token_strs };
     serde_json::to_string(&body).expect("texts and whole numbers have a JSON form")
 }
