@@ -1,5 +1,5 @@
-//! Every field that a request can have: those that are read, those that change nothing, and those that can only say what
-//! is done anyway.
+//! Every field that a request can have: those that are read, those that change nothing, and those that can only say
+//! what is done anyway.
 
 use loam_engine::fields::{Fields, object, text};
 use loam_engine::json::Json;

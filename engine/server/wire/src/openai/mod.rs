@@ -5,8 +5,8 @@
 //! Event -> answer (stream or whole; logprobs, shape) -> JSON texts
 //! ```
 //!
-//! A field that is not known is refused by its name, and so is one that is known and cannot be done, unless it says what
-//! would be done anyway: `known` has the tables.
+//! A field that is not known is refused by its name, and so is one that is known and cannot be done, unless it says
+//! what would be done anyway: `known` has the tables.
 
 mod adapters;
 mod answer;

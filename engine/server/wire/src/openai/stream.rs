@@ -10,8 +10,8 @@ use super::request::Endpoint;
 use super::shape::{Body, Delta, DeltaChoice, End, Loam, LoamRequest, TextChoice, Usage, text};
 
 impl Answer {
-    /// Takes an event of the request in this place of the call: the payloads that it gives rise to, each the data of one
-    /// server-sent event. After a failure nothing follows.
+    /// Takes an event of the request in this place of the call: the payloads that it gives rise to, each the data of
+    /// one server-sent event. After a failure nothing follows.
     pub fn chunks(&mut self, request: usize, event: &Event) -> Vec<String> {
         let Self { form, requests, failure } = self;
         let several = requests.len() > 1;

@@ -14,11 +14,14 @@ fn adapter() -> ModelCard {
     }
 }
 
+/// A card's text, with what ends it.
+fn text(id: &str, parent: &str, ours: &str) -> String {
+    let begin = format!(r#"{{"id":"{id}","object":"model","created":7,"owned_by":"loam","root":"/adapters/qv-r8""#);
+    format!(r#"{begin},"parent":{parent},"max_model_len":64{ours}}}"#)
+}
+
 fn expected() -> String {
-    let generation = "ab".repeat(32);
-    format!(
-        r#"{{"id":"qv-r8","object":"model","created":7,"owned_by":"loam","root":"/adapters/qv-r8","parent":"base","max_model_len":64,"loam":{{"generation":"{generation}"}}}}"#
-    )
+    text("qv-r8", "\"base\"", &format!(r#","loam":{{"generation":"{}"}}"#, "ab".repeat(32)))
 }
 
 #[test]
@@ -29,8 +32,7 @@ fn one_model() {
 #[test]
 fn all_models() {
     let base = ModelCard { id: "base".to_owned(), parent: None, generation: None, ..adapter() };
-    let base_text = r#"{"id":"base","object":"model","created":7,"owned_by":"loam","root":"/adapters/qv-r8","parent":null,"max_model_len":64}"#;
-    let list = format!(r#"{{"object":"list","data":[{base_text},{}]}}"#, expected());
+    let list = format!(r#"{{"object":"list","data":[{},{}]}}"#, text("base", "null", ""), expected());
     assert_eq!(models_body(&[base, adapter()]), list);
     assert_eq!(models_body(&[]), r#"{"object":"list","data":[]}"#);
 }
