@@ -107,6 +107,7 @@ const UNSUPPORTED: &[Unsupported] = &[
     Unsupported("routed_experts_prompt_start", Neutral::Number(0.0), "0: no experts are routed to"),
     Unsupported("guided_decoding_backend", Neutral::Absent, "absent: there is one implementation"),
     Unsupported("guided_whitespace_pattern", Neutral::Absent, "absent: a schema's white space is JSON's"),
+    Unsupported("structural_tag", Neutral::Absent, "absent: `structured_outputs` gives an answer its form"),
     Unsupported("service_tier", Neutral::Words(&["auto", "default"]), "\"auto\" or \"default\": there is one tier"),
     Unsupported("store", Neutral::False, "false: answers are not stored"),
     Unsupported("api_token", Neutral::Absent, "absent: an adapter is loaded before it is used"),

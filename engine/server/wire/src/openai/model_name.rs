@@ -12,6 +12,8 @@ pub(super) struct Model {
     pub(super) name: String,
     /// Whether `name` is an adapter's.
     pub(super) is_adapter: bool,
+    /// The field that names an adapter.
+    pub(super) field: &'static str,
     pub(super) adapters: Vec<AdapterUse>,
 }
 
@@ -20,11 +22,11 @@ pub(super) fn name(fields: &mut Fields, base_names: &[String]) -> Result<Model, 
     let name = fields.read("model", text)?.unwrap_or_default();
     if name.is_empty() {
         let name = base_names.first().cloned().unwrap_or_default();
-        return Ok(Model { name, is_adapter: false, adapters: Vec::new() });
+        return Ok(Model { name, is_adapter: false, field: "model", adapters: Vec::new() });
     }
     let is_adapter = !base_names.contains(&name);
     let adapters = if is_adapter { vec![AdapterUse { name: name.clone(), weight: 1.0 }] } else { Vec::new() };
-    Ok(Model { name, is_adapter, adapters })
+    Ok(Model { name, is_adapter, field: "model", adapters })
 }
 
 /// Reads the name, and the other ways to say it.
@@ -51,8 +53,10 @@ pub(super) fn read(fields: &mut Fields, base_names: &[String]) -> Result<Model, 
         (false, _) if model.is_adapter => return beside("adapters", &shown),
         (_, false) if model.is_adapter => return beside("adapter_id", &shown),
         (false, false) => return beside("adapter_id", "`adapters`"),
-        (false, true) => model.adapters = mixed,
-        (true, false) => model.adapters = vec![AdapterUse { name: id, weight: 1.0 }],
+        (false, true) => (model.field, model.adapters) = ("adapters.name", mixed),
+        (true, false) => {
+            (model.field, model.adapters) = ("adapter_id", vec![AdapterUse { name: id, weight: 1.0 }]);
+        }
         (true, true) => {}
     }
     Ok(model)

@@ -114,7 +114,7 @@ fn generate(fields: &mut Fields, endpoint: Endpoint, model: &Model) -> Result<(G
     let names = Names {
         max_tokens: max_tokens_name,
         logprobs: if endpoint == Endpoint::Chat { "top_logprobs" } else { "logprobs" },
-        adapter: if model.is_adapter { "model" } else { "adapters.name" },
+        adapter: model.field,
         form: form.as_ref().map(|(field, _)| *field),
     };
     let generate = Generate {

@@ -70,6 +70,7 @@ fn an_adapter_is_refused_by_what_the_client_called_it() {
     let long = "x".repeat(256);
     let of = |fields: &str| with(Endpoint::Chat, fields);
     refused(of(&format!(r#""model": "{long}""#)), "model", "at most 255");
+    refused(of(&format!(r#""adapter_id": "{long}""#)), "adapter_id", "at most 255");
     refused(of(&format!(r#""adapters": [{{"name": "{long}"}}]"#)), "adapters.name", "at most 255");
     refused(of(r#""adapters": [{"name": "a", "weight": 1001}]"#), "adapters.weight", "-1000 to 1000");
     refused(of(r#""adapters": [{"name": "a"}, {"name": "a"}]"#), "adapters.name", "each adapter once");

@@ -46,6 +46,7 @@ refuses! {
     routed_experts: Chat Completion, "routed_experts_prompt_start" as "1" => "0";
     guided_backend: Chat Completion, "guided_decoding_backend" as "\"x\"" => "absent";
     guided_white_space: Chat Completion, "guided_whitespace_pattern" as "\" \"" => "absent";
+    structural_tag: Chat Completion, "structural_tag" as "\"{}\"" => "`structured_outputs`";
     service_tier: Chat Completion, "service_tier" as "\"flex\"" => "one tier";
     stored_answers: Chat Completion, "store" as "true" => "not stored";
     hub_token: Chat Completion, "api_token" as "\"t\"" => "absent";
