@@ -20,3 +20,8 @@ fn openai_chat() {
 fn openai_completion() {
     check("openai_completion", fuzz_bodies::openai_completion);
 }
+
+#[test]
+fn grpc_generate() {
+    check("grpc_generate", fuzz_bodies::grpc_generate);
+}

@@ -1,5 +1,10 @@
 //! Where fuzzing begins: files for the corpus of each target, honest ones and hostile ones.
 
+use loam_proto::v1::form::Form as Shape;
+use loam_proto::v1::generate_request::Prompt;
+use loam_proto::v1::{AdapterUse, Chat, ChatMessage, Choices, Ends, Form, GenerateRequest, Sampling, TokenIds};
+use prost::Message as _;
+
 /// Fields of both endpoints.
 const BOTH: &[(&str, &str)] = &[
     ("smallest", ""),
@@ -88,5 +93,68 @@ pub(crate) fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         seeds.push((target, "deep", format!("{{\"metadata\": {}1{}}}", "[".repeat(200), "]".repeat(200)).into_bytes()));
         seeds.push((target, "not-utf8", b"{\"model\": \"\xff\"}".to_vec()));
     }
+    seeds.extend(messages().into_iter().map(|(name, it)| ("grpc_generate", name, it.encode_to_vec())));
     seeds
+}
+
+fn messages() -> Vec<(&'static str, GenerateRequest)> {
+    let text = |text: &str| Some(Prompt::Text(text.to_owned()));
+    let with = |request: GenerateRequest| GenerateRequest { prompt: text("hi"), ..request };
+    let form = |form| with(GenerateRequest { form: Some(Form { form: Some(form) }), ..GenerateRequest::default() });
+    let adapter = |name: &str, weight| AdapterUse { name: name.to_owned(), weight };
+    let sampling = Sampling {
+        temperature: Some(0.5),
+        top_k: Some(4),
+        top_p: Some(0.5),
+        min_p: Some(0.25),
+        repetition_penalty: Some(1.5),
+        presence_penalty: Some(-1.0),
+        frequency_penalty: Some(0.5),
+        // One: a map on the wire has no order, and a seed has.
+        logit_bias: [(5, -100.0)].into(),
+        seed: Some(u64::MAX),
+    };
+    let ends = Ends {
+        max_tokens: Some(9),
+        min_tokens: 2,
+        stop: vec!["a".to_owned(), "\n".to_owned()],
+        stop_token_ids: vec![3],
+        include_stop: true,
+        ignore_eos: true,
+    };
+    let adapters = vec![adapter("a", Some(0.25)), adapter("b", None)];
+    let ours = GenerateRequest { nonce: vec![7; 32], receipt: true, ..GenerateRequest::default() };
+    let several =
+        GenerateRequest { n: 3, logprobs: Some(5), prompt_logprobs: true, priority: -2, ..Default::default() };
+    let ids = Prompt::Tokens(TokenIds { ids: vec![1, 2] });
+    vec![
+        ("text", with(GenerateRequest::default())),
+        ("ids", GenerateRequest { prompt: Some(ids), special_tokens: true, ..GenerateRequest::default() }),
+        ("chat", GenerateRequest { prompt: Some(Prompt::Chat(chat())), ..GenerateRequest::default() }),
+        ("no-prompt", GenerateRequest::default()),
+        ("sampling", with(GenerateRequest { sampling: Some(sampling), ..GenerateRequest::default() })),
+        ("ends", with(GenerateRequest { ends: Some(ends), ..GenerateRequest::default() })),
+        ("adapters", with(GenerateRequest { adapters, ..GenerateRequest::default() })),
+        ("several", with(several)),
+        ("ours", with(ours)),
+        ("short-nonce", with(GenerateRequest { nonce: vec![7], ..GenerateRequest::default() })),
+        ("schema", form(Shape::JsonSchema(r#"{"type": "object"}"#.to_owned()))),
+        ("object", form(Shape::JsonObject(true))),
+        ("choice", form(Shape::Choice(Choices { texts: vec!["a".to_owned()] }))),
+    ]
+}
+
+fn chat() -> Chat {
+    let message = |role: &str, content: &str, more: &str| ChatMessage {
+        role: role.to_owned(),
+        content: content.to_owned(),
+        more_json: more.to_owned(),
+    };
+    Chat {
+        messages: vec![message("user", "hi", ""), message("assistant", "", r#"{"tool_calls": []}"#)],
+        tools_json: "[]".to_owned(),
+        documents_json: r#"[{"text": "d"}]"#.to_owned(),
+        no_generation_prompt: true,
+        template_arguments_json: [("k".to_owned(), "[1]".to_owned())].into(),
+    }
 }
