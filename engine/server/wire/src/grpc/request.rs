@@ -83,7 +83,10 @@ fn message(message: v1::ChatMessage) -> Result<Json, Problem> {
         None => {}
         Some(Json::Object(more)) => {
             if let Some((name, _)) = more.iter().find(|(name, _)| ["role", "content"].contains(&name.as_str())) {
-                return Err(Problem::field("more_json", format!("`more_json` has `{name}`, which is a field of its own")));
+                return Err(Problem::field(
+                    "more_json",
+                    format!("`more_json` has `{name}`, which is a field of its own"),
+                ));
             }
             fields.extend(more);
         }
