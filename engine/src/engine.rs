@@ -393,6 +393,11 @@ impl Engine {
         self.stop_within(Duration::from_secs(STOP_SECONDS))
     }
 
+    /// Cancels what still runs, where another thread waits in [`Engine::stop_within`].
+    pub fn stop_now(&self) {
+        self.inbox.tell(Message::Stop(Instant::now()));
+    }
+
     /// As [`Engine::stop`], with another limit; what still runs then is cancelled.
     pub fn stop_within(&self, patience: Duration) -> Result<(), Error> {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -1,14 +1,22 @@
-//! `loam`: the one server program. So far it answers requests from files, and keeps ledgers.
+//! `loam`: the one server program. It serves, answers requests from files, and keeps ledgers.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a program speaks to whoever runs it")]
 
+mod access;
 mod generate;
+mod kept;
 mod ledger;
+mod metrics;
+mod progress;
 mod recorder;
+mod serve;
+mod settings;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+
+use crate::settings::{Gathered, Settings};
 
 /// Loam serves many LoRA adapters over one base model, and keeps an account of who made each answer possible.
 #[derive(Parser)]
@@ -22,13 +30,32 @@ struct Arguments {
 enum Command {
     /// Answer requests: one for a person to read, or a file of them side by side.
     Generate(Box<generate::Arguments>),
+    /// Serve a model and its adapters over gRPC and HTTP, with receipts.
+    #[command(arg_required_else_help = true)]
+    Serve(settings::Given),
+    /// Show the configuration.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// Keep a ledger: make one, append to it, prove, export, examine.
     Ledger(ledger::Arguments),
+}
+
+#[derive(clap::Subcommand)]
+enum ConfigCommand {
+    /// Print each setting of `loam serve` with its origin.
+    Show(settings::Given),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Generate(arguments) => generate::run(&arguments),
+        Command::Serve(given) => settled(&given).and_then(|gathered| serve::run(Settings::of(&gathered)?)),
+        Command::Config { command: ConfigCommand::Show(given) } => settled(&given).map(|gathered| {
+            print!("{}", settings::show(&gathered));
+            ExitCode::SUCCESS
+        }),
         Command::Ledger(arguments) => ledger::run(&arguments),
     };
     match outcome {
@@ -40,6 +67,13 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+/// What was said of the settings, on the command line, in the environment, or in a file.
+fn settled(given: &settings::Given) -> anyhow::Result<Gathered> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let read_file = |path: &std::path::Path| std::fs::read_to_string(path);
+    Ok(Gathered::gather(&given.matches, &environment, &read_file)?)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -249,7 +249,9 @@ impl Worker {
         if pace == Pace::Idle || now_ms >= self.state.adapters_posted_ms + ADAPTERS_POST_MS {
             self.state.adapters_posted_ms = now_ms;
             let mut adapters = self.scheduler.adapters();
-            adapters.retain(|it| it.waiting > 0 || it.residency.host != Tier::Absent || it.residency.device != Tier::Absent);
+            adapters.retain(|it| {
+                it.waiting > 0 || it.residency.host != Tier::Absent || it.residency.device != Tier::Absent
+            });
             self.board.post_adapters(adapters);
         }
     }

@@ -64,8 +64,8 @@ fn is_open(node: &Node, path: &str) -> bool {
     let log = path == "/records" || path.starts_with("/records/") || path.starts_with("/usage/");
     matches!(path, "/health" | "/ping")
         || path.starts_with("/grpc.health.v1.Health/")
-        || (path == "/metrics" && node.settings.is_open("metrics"))
-        || (log && node.settings.is_open("log"))
+        || (path == "/metrics" && node.settings.access.metrics_open)
+        || (log && node.settings.access.log_open)
 }
 
 fn presented(headers: &HeaderMap) -> Option<&str> {

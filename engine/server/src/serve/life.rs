@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use loam_engine::adapter::Expected;
 use loam_engine::recorder::Recorder;
 use loam_engine::{Engine, MemoryRecorder};
 use loam_ledger::{Folder, Ledger, Options};
@@ -18,16 +19,18 @@ use tracing::{error, info, warn};
 use super::node::Node;
 use super::{grpc, guard, http, log_lines, net};
 use crate::access::Keys;
-use crate::generate::Progress;
-use crate::ledger::random_name;
-use crate::recorder;
-use crate::settings::Settings;
+use crate::kept;
+use crate::progress::Bar;
+use crate::settings::{self, LoraModule, Settings};
 
 /// How often the server asks itself how it is.
 const HEALTH_EVERY: Duration = Duration::from_millis(250);
 
 /// How long connections may take to say what was left to say after the engine has stopped: receipts are signed then.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Threads that speak to clients. They translate and wait; the engine has its own.
+const NETWORK_THREADS: usize = 2;
 
 /// Why a server ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,20 +43,21 @@ enum End {
 
 /// Serves until the end.
 pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
-    log_lines::start(&settings);
-    for warning in settings.warnings() {
+    log_lines::start(&settings.log);
+    for warning in &settings.warnings {
         warn!("{warning}");
     }
     let keys = Keys::from_settings(&settings)?;
-    let tls = settings.tls().map(net::acceptor).transpose()?;
+    let tls = settings.network.tls.as_ref().map(net::acceptor).transpose()?;
     // The port is taken before minutes go into a model; it answers nothing until the model is there.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("loam-net")
-        .worker_threads(settings.network_threads())
+        .worker_threads(NETWORK_THREADS)
         .build()?;
-    let address = settings.address();
-    let listener = runtime.block_on(TcpListener::bind(address)).with_context(|| format!("listening on {address}"))?;
+    let (host, port) = (settings.network.host.clone(), settings.network.port);
+    let listener = runtime.block_on(TcpListener::bind((host.as_str(), port)));
+    let listener = listener.with_context(|| format!("listening on {host}, port {port}"))?;
     let node = Arc::new(open(settings, keys)?);
     let end = runtime.block_on(serve(&node, listener, tls))?;
     runtime.shutdown_timeout(CLOSING_PATIENCE);
@@ -63,63 +67,45 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
 
 /// The ledger, then the engine that records in it.
 fn open(settings: Settings, keys: Keys) -> anyhow::Result<Node> {
-    let ledger = settings.ledger().map(|ledger| open_ledger(&ledger.data, ledger.floor.as_deref(), &settings)).transpose()?;
-    let mut progress = Progress::new("reading the model");
+    let ledger = settings.ledger.as_ref().map(open_ledger).transpose()?;
+    let mut bar = Bar::new("reading the model");
     let record = |base| -> Result<Box<dyn Recorder>, _> {
         match &ledger {
-            Some(ledger) => recorder::boot(ledger, base, "loam serve"),
+            Some(ledger) => kept::record(ledger, base, "loam serve"),
             None => Ok(Box::new(MemoryRecorder::default())),
         }
     };
-    let engine = Engine::open_recorded(&settings.to_open_options(), record, &mut |read| progress.tell(read))?;
-    progress.end();
-    for (name, path) in settings.lora_modules() {
-        let source = loam_engine::adapter::Source::parse(path)?;
-        let loaded = engine.load_adapter(name, &source, loam_engine::adapter::Expected::Nothing);
-        let loaded = loaded.with_context(|| format!("--lora-modules {name}={path}"))?;
+    let engine = Engine::open_recorded(&settings.to_open_options(), record, &mut |read| bar.show(read))?;
+    bar.end();
+    for LoraModule { name, source } in &settings.adapters.modules {
+        let loaded = engine.load_adapter(name, source, Expected::Nothing);
+        let loaded = loaded.with_context(|| format!("--lora-modules {name}={source}"))?;
         info!(adapter = name, generation = %loaded.adapter.generation, "loaded");
     }
-    for name in settings.pinned() {
+    for name in &settings.adapters.pinned {
         engine.pin_adapter(name, true).with_context(|| format!("--pin {name}"))?;
     }
     Ok(Node::new(engine, ledger, settings, keys))
 }
 
-fn open_ledger(data: &std::path::Path, floor: Option<&std::path::Path>, settings: &Settings) -> anyhow::Result<Arc<Ledger>> {
-    let home = Folder::new(data, floor);
-    let place = || data.display().to_string();
-    let options = Options {
-        publish_interval: settings.publish_interval(),
-        reserve_bytes: settings.reserve_bytes(),
-        ..Options::default()
-    };
-    let ledger = if home.holds_ledger() {
-        Ledger::open(&home, options).with_context(place)?
-    } else {
-        let name = settings.ledger_origin().map_or_else(random_name, |name| Ok(name.to_owned()))?;
-        Ledger::create(&home, &name, options).with_context(place)?
-    };
-    if let Some(why) = ledger.read_only() {
-        bail!("{} is open for reading only: {why}", data.display());
-    }
+fn open_ledger(settings: &settings::Ledger) -> anyhow::Result<Arc<Ledger>> {
+    let settings::Ledger { folder, floor, origin, reserve_bytes, publish_interval } = settings;
+    let options = Options { publish_interval: *publish_interval, reserve_bytes: *reserve_bytes, ..Options::default() };
+    let ledger = kept::open(&Folder::new(folder, floor.as_deref()), folder, origin.as_deref(), options)?;
     let shard = ledger.newest_shard();
-    info!(data = %data.display(), name = ledger.name(), entries = ledger.size(shard)?, key = %ledger.verifier(shard)?, "ledger");
-    Ok(Arc::new(ledger))
+    info!(folder = %folder.display(), name = ledger.name(), entries = ledger.size(shard)?, key = %ledger.verifier(shard)?, "ledger");
+    Ok(ledger)
 }
 
 /// Everything between the port's first answer and its last.
-async fn serve(
-    node: &Arc<Node>,
-    listener: TcpListener,
-    tls: Option<tokio_rustls::TlsAcceptor>,
-) -> anyhow::Result<End> {
+async fn serve(node: &Arc<Node>, listener: TcpListener, tls: Option<tokio_rustls::TlsAcceptor>) -> anyhow::Result<End> {
     let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let (services, health) = grpc::router(node)?;
     let guarded = axum::middleware::from_fn_with_state(Arc::clone(node), guard::guard);
     let router = http::router(node).merge(services.reset_fallback()).layer(guarded);
     let bounds = net::Bounds {
-        connections: node.settings.connections_max(),
-        streams_per_connection: node.settings.streams_per_connection_max(),
+        connections: node.settings.limits.connections,
+        streams_per_connection: node.settings.limits.streams_per_connection,
     };
     let address = listener.local_addr()?;
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -202,7 +188,7 @@ async fn finish(node: &Arc<Node>, signals: &mut [Signal; 2], end: End) {
         Some(stopped) => stopped,
         None => {
             warn!("a second signal: what runs is cancelled");
-            node.engine.cancel_all();
+            node.engine.stop_now();
             stopping.await
         }
     };

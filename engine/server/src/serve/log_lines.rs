@@ -2,15 +2,16 @@
 
 use tracing_subscriber::EnvFilter;
 
-use crate::settings::{LogFormat, Settings};
+use crate::settings::Log;
 
 /// Starts the log on standard error.
-pub(super) fn start(settings: &Settings) {
-    let filter = EnvFilter::try_new(settings.log_level()).unwrap_or_else(|_| EnvFilter::new("info"));
+pub(super) fn start(log: &Log) {
+    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    let started = match settings.log_format() {
-        LogFormat::Text => lines.with_ansi(false).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
+    let started = if log.json {
+        lines.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+    } else {
+        lines.with_ansi(false).try_init()
     };
     // Another log is there already only in a process that is not ours.
     let _ = started;

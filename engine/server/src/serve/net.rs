@@ -118,7 +118,7 @@ fn protocol(bounds: &Bounds) -> auto::Builder<TokioExecutor> {
 /// What TLS needs: our chain and key, and whose certificates clients must bring.
 pub(super) fn acceptor(tls: &Tls) -> anyhow::Result<TlsAcceptor> {
     let named = |path: &std::path::Path| path.display().to_string();
-    let chain = certificates(&tls.certificate)?;
+    let chain = certificates(&tls.cert)?;
     let key = PrivateKeyDer::from_pem_file(&tls.key).with_context(|| named(&tls.key))?;
     let provider = Arc::new(crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
@@ -134,7 +134,7 @@ pub(super) fn acceptor(tls: &Tls) -> anyhow::Result<TlsAcceptor> {
             )
         }
     };
-    let mut config = builder.with_single_cert(chain, key).with_context(|| named(&tls.certificate))?;
+    let mut config = builder.with_single_cert(chain, key).with_context(|| named(&tls.cert))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use loam_engine::adapter::pool::Tier;
 use loam_engine::adapter::{AdapterId, Expected, Listed, Source};
@@ -50,7 +51,7 @@ pub(crate) struct Standing {
 
 impl Node {
     pub(crate) fn new(engine: Engine, ledger: Option<Arc<Ledger>>, settings: Settings, keys: Keys) -> Self {
-        let names = settings.served_model_names();
+        let names = settings.served_names.clone();
         Self {
             engine,
             ledger,
@@ -68,7 +69,8 @@ impl Node {
 
     /// The ledger, where one is kept.
     pub(crate) fn ledger(&self) -> Result<&Arc<Ledger>, Problem> {
-        let off = "this server keeps no ledger (it was started with --ledger off), so there are no receipts and no logs";
+        let off =
+            "this server keeps no ledger (it was started with --ledger off), so there are no receipts and no logs";
         self.ledger.as_ref().ok_or_else(|| Problem::new(Kind::Unsupported, off))
     }
 
@@ -156,12 +158,12 @@ impl Node {
 
     /// Reads an adapter from under one of the roots and lets a name stand for it.
     pub(crate) fn load_adapter(&self, name: &str, source: &str, expected: Expected) -> Result<(), Problem> {
-        if !self.settings.adapters_may_be_loaded() {
-            let message = "adapters are not loaded at run time here: start the server with --adapter-root DIR";
-            return Err(Problem::new(Kind::Forbidden, message));
-        }
+        self.settings.adapters.run_time_loading().map_err(|why| Problem::new(Kind::Forbidden, why))?;
         if self.names.iter().any(|base| base == name) {
-            return Err(Problem::field("name", format!("`name` is {name:?}, which stands for the base model; choose another")));
+            return Err(Problem::field(
+                "name",
+                format!("`name` is {name:?}, which stands for the base model; choose another"),
+            ));
         }
         self.engine.load_adapter(name, &Source::parse(source)?, expected)?;
         tracing::info!(adapter = name, "loaded");
@@ -190,6 +192,12 @@ impl Node {
         self.drain_asked.notify_one();
     }
 
+    /// How long what runs may go on once the server ends.
+    pub(crate) fn shutdown_timeout(&self) -> Duration {
+        let asked = *self.end_within_s.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.map_or(self.settings.limits.shutdown_timeout, |seconds| Duration::from_secs(seconds.into()))
+    }
+
     /// How busy the server is.
     pub(crate) fn load(&self) -> Result<v1::LoadResponse, Problem> {
         let (now, limits) = (self.engine.metrics().now, self.engine.limits().step);
@@ -214,7 +222,7 @@ impl Node {
             draining: self.is_draining(),
             ledger_unsigned: unsigned,
             ledger_free_bytes: free,
-            ledger_reserve_bytes: if self.ledger.is_some() { self.settings.reserve_bytes() } else { 0 },
+            ledger_reserve_bytes: self.settings.ledger.as_ref().map_or(0, |ledger| ledger.reserve_bytes),
         })
     }
 
@@ -243,7 +251,8 @@ impl Standing {
 
 /// What nobody made, somebody else made, or was erased: all look the same.
 fn no_receipt() -> Problem {
-    let message = "no complete answer of this id is known for this key; an answer is complete when its stream has ended";
+    let message =
+        "no complete answer of this id is known for this key; an answer is complete when its stream has ended";
     Problem { field: Some("receipt_id".to_owned()), ..Problem::new(Kind::NotFound, message) }
 }
 

@@ -87,21 +87,18 @@ impl v1::adapters_server::Adapters for Service {
         pin().map(|found| Response::new(adapter(&found))).map_err(|problem: Problem| status(&problem))
     }
 
-    async fn watch(
-        &self,
-        request: Request<v1::WatchAdaptersRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(&self, request: Request<v1::WatchAdaptersRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let permit = caller(&request, Scope::Infer)?.admit().map_err(|problem| status(&problem))?;
         let (sender, receiver) = mpsc::channel(1);
         let node = Arc::clone(&self.0);
         tokio::spawn(async move {
             let _permit = permit;
-            let mut seen = BTreeMap::new();
+            let mut seen: BTreeMap<String, v1::Adapter> = BTreeMap::new();
             let mut first = true;
             while !node.is_draining() {
                 let now: BTreeMap<String, v1::Adapter> =
                     node.adapters().iter().map(|it| (it.listed.name.clone(), adapter(it))).collect();
-                let changed: Vec<_> = now.values().filter(|it| seen.get(&it.name) != Some(it)).cloned().collect();
+                let changed: Vec<_> = now.values().filter(|it| seen.get(&it.name) != Some(*it)).cloned().collect();
                 let gone: Vec<_> = seen.keys().filter(|name| !now.contains_key(*name)).cloned().collect();
                 let any = first || !changed.is_empty() || !gone.is_empty();
                 if any && sender.send(Ok(v1::WatchAdaptersResponse { changed, gone })).await.is_err() {

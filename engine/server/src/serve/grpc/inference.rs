@@ -28,10 +28,7 @@ const MESSAGES_MAX: usize = 16;
 impl v1::inference_server::Inference for Service {
     type GenerateStream = ReceiverStream<Result<v1::GenerateResponse, Status>>;
 
-    async fn generate(
-        &self,
-        request: Request<v1::GenerateRequest>,
-    ) -> Result<Response<Self::GenerateStream>, Status> {
+    async fn generate(&self, request: Request<v1::GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
         let caller = caller(&request, Scope::Infer)?;
         let raw = request.extensions().get::<RawMessage>().cloned();
         let deadline_ms = timeout_ms(request.metadata());
@@ -140,8 +137,11 @@ async fn tell(
     let Some(name) = answering.name(0) else { return };
     for choice in 0..told.receipts {
         match node.blocking(move |node| node.receipt_of(&name, choice)).await {
-            Ok(tlog_proof) if say(Message::Receipt(v1::Receipt { choice, tlog_proof })).await.is_ok() => {}
-            Ok(_) => return,
+            Ok(tlog_proof) => {
+                if say(Message::Receipt(v1::Receipt { choice, tlog_proof })).await.is_err() {
+                    return;
+                }
+            }
             Err(problem) => {
                 let _ = sender.send(Err(status(&problem))).await;
                 return;

@@ -308,11 +308,7 @@ fn row(granted: GrantedRow) -> v1::Row {
 }
 
 /// A file in messages, for a reader that may be slow or gone.
-fn send_file(
-    sender: &mpsc::Sender<Result<v1::ExportResponse, Status>>,
-    path: &str,
-    bytes: &[u8],
-) -> ControlFlow<()> {
+fn send_file(sender: &mpsc::Sender<Result<v1::ExportResponse, Status>>, path: &str, bytes: &[u8]) -> ControlFlow<()> {
     let chunks = bytes.len().div_ceil(CHUNK_BYTES).max(1);
     for number in 0..chunks {
         let chunk = bytes.get(number * CHUNK_BYTES..).unwrap_or_default();
@@ -329,4 +325,3 @@ fn send_file(
     }
     ControlFlow::Continue(())
 }
-

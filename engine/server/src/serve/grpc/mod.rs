@@ -21,12 +21,8 @@ use crate::access::{Caller, Scope};
 pub(crate) use status::status;
 
 /// Names of the services whose health is told.
-pub(crate) const SERVICES: [&str; 5] = ["", "loam.v1.Inference", "loam.v1.Adapters", "loam.v1.Ledger", "loam.v1.Server"];
-
-/// Bytes of a message from a client. A prompt's token ids take five each at most.
-fn message_bytes_max(node: &Node) -> usize {
-    node.settings.body_bytes_max()
-}
+pub(crate) const SERVICES: [&str; 5] =
+    ["", "loam.v1.Inference", "loam.v1.Adapters", "loam.v1.Ledger", "loam.v1.Server"];
 
 /// All services as routes.
 pub(crate) fn router(node: &Arc<Node>) -> anyhow::Result<(Router, HealthReporter)> {
@@ -35,7 +31,7 @@ pub(crate) fn router(node: &Arc<Node>) -> anyhow::Result<(Router, HealthReporter
         .register_encoded_file_descriptor_set(loam_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let bytes = message_bytes_max(node);
+    let bytes = node.settings.limits.body_bytes;
     let inference = v1::inference_server::InferenceServer::new(inference::Service(Arc::clone(node)));
     let adapters = v1::adapters_server::AdaptersServer::new(adapters::Service(Arc::clone(node)));
     let ledger = v1::ledger_server::LedgerServer::new(ledger::Service(Arc::clone(node)));

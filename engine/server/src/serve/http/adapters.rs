@@ -12,11 +12,7 @@ use super::{Answer, allowed, body};
 use crate::access::{Caller, Scope};
 use crate::serve::node::Node;
 
-pub(super) async fn load(
-    State(node): State<Arc<Node>>,
-    caller: Option<Extension<Caller>>,
-    request: Request,
-) -> Answer {
+pub(super) async fn load(State(node): State<Arc<Node>>, caller: Option<Extension<Caller>>, request: Request) -> Answer {
     allowed(caller.as_deref(), Scope::Admin)?;
     let asked = openai::read_load_adapter(&body(&node, request).await?)?;
     let said = format!("Success: LoRA adapter '{}' added successfully.", asked.name);

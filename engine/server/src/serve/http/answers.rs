@@ -11,8 +11,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use loam_engine::Event;
 use loam_engine::recorder::RequestFacts;
-use loam_ledger_core::Hash;
-use loam_wire::openai::{self, Call, Endpoint};
+use loam_wire::openai::{self, Endpoint};
 use loam_wire::{Kind, Problem};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
@@ -132,7 +131,7 @@ impl OneAnswer {
             self.answer.collect(number, event);
         }
         self.add_receipts().await?;
-        Ok(json(self.answer.whole()))
+        Ok(json(self.answer.whole()?))
     }
 
     fn streamed(self) -> Response {
@@ -198,7 +197,8 @@ impl OneAnswer {
             let Some(name) = self.answering.name(number) else { continue };
             for choice in 0..*choices {
                 let receipt = self.node.blocking(move |node| node.receipt_of(&name, choice)).await?;
-                let text = String::from_utf8(receipt).map_err(|_| Problem::new(Kind::Internal, "a receipt is no text"))?;
+                let text =
+                    String::from_utf8(receipt).map_err(|_| Problem::new(Kind::Internal, "a receipt is no text"))?;
                 self.answer.receipt(number, choice, &text);
             }
         }

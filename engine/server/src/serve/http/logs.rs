@@ -47,7 +47,6 @@ async fn file(node: Arc<Node>, log: LogId, path: String) -> Answer {
     // What a tile holds never changes; the head does.
     let caching = if moving { "no-store" } else { "public, max-age=31536000, immutable" };
     let kind = if text { "text/plain; charset=utf-8" } else { "application/octet-stream" };
-    let headers =
-        [(CONTENT_TYPE, HeaderValue::from_static(kind)), (CACHE_CONTROL, HeaderValue::from_static(caching))];
+    let headers = [(CONTENT_TYPE, HeaderValue::from_static(kind)), (CACHE_CONTROL, HeaderValue::from_static(caching))];
     Ok((StatusCode::OK, headers, bytes).into_response())
 }

@@ -42,7 +42,7 @@ pub(crate) fn router(node: &Arc<Node>) -> Router {
         .route("/usage/{shard}/{*path}", get(logs::usage))
         .fallback(pages::unknown)
         .method_not_allowed_fallback(pages::wrong_method)
-        .layer(DefaultBodyLimit::max(node.settings.body_bytes_max()))
+        .layer(DefaultBodyLimit::max(node.settings.limits.body_bytes))
         .with_state(Arc::clone(node))
 }
 
@@ -102,7 +102,7 @@ fn nonce(headers: &HeaderMap) -> Result<Option<[u8; 32]>, Problem> {
 async fn body(node: &Node, request: axum::extract::Request) -> Result<axum::body::Bytes, Problem> {
     use axum::extract::FromRequest as _;
     axum::body::Bytes::from_request(request, &()).await.map_err(|rejection| {
-        let most = node.settings.body_bytes_max();
+        let most = node.settings.limits.body_bytes;
         match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
                 Kind::TooLarge,

@@ -39,7 +39,7 @@ fn base(node: &Node, name: &str) -> ModelCard {
     ModelCard {
         id: name.to_owned(),
         created_s: node.started_s,
-        root: node.settings.model().display().to_string(),
+        root: node.settings.model.display().to_string(),
         parent: None,
         generation: Some(node.engine.base()),
         max_model_len: node.engine.limits().step.positions,
