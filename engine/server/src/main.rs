@@ -5,6 +5,7 @@
 mod access;
 mod generate;
 mod kept;
+mod keys;
 mod ledger;
 mod metrics;
 mod progress;
@@ -33,6 +34,11 @@ enum Command {
     /// Serve a model and its adapters over gRPC and HTTP, with receipts.
     #[command(arg_required_else_help = true)]
     Serve(settings::Given),
+    /// Make keys for clients.
+    Key {
+        #[command(subcommand)]
+        command: keys::Command,
+    },
     /// Show the configuration.
     Config {
         #[command(subcommand)]
@@ -51,11 +57,9 @@ enum ConfigCommand {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Generate(arguments) => generate::run(&arguments),
-        Command::Serve(given) => settled(&given).and_then(|gathered| serve::run(Settings::of(&gathered)?)),
-        Command::Config { command: ConfigCommand::Show(given) } => settled(&given).map(|gathered| {
-            print!("{}", settings::show(&gathered));
-            ExitCode::SUCCESS
-        }),
+        Command::Serve(given) => serve(&given),
+        Command::Config { command: ConfigCommand::Show(given) } => show(&given),
+        Command::Key { command } => keys::run(&command),
         Command::Ledger(arguments) => ledger::run(&arguments),
     };
     match outcome {
@@ -69,11 +73,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// What was said of the settings, on the command line, in the environment, or in a file.
-fn settled(given: &settings::Given) -> anyhow::Result<Gathered> {
-    let environment = |name: &str| std::env::var(name).ok();
-    let read_file = |path: &std::path::Path| std::fs::read_to_string(path);
-    Ok(Gathered::gather(&given.matches, &environment, &read_file)?)
+fn serve(given: &settings::Given) -> anyhow::Result<ExitCode> {
+    serve::run(Settings::resolve(&given.matches, &variable, &read_file)?)
+}
+
+fn show(given: &settings::Given) -> anyhow::Result<ExitCode> {
+    print!("{}", settings::show(&Gathered::gather(&given.matches, &variable, &read_file)?));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn read_file(path: &std::path::Path) -> std::io::Result<String> {
+    std::fs::read_to_string(path)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

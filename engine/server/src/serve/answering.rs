@@ -73,7 +73,7 @@ async fn submit(
     let asked: Vec<OneRequest> = requests.iter().map(one).collect();
     for generate in &mut requests {
         node.meters.began(generate.n, generate.max_tokens);
-        generate.tenant = caller.tenant.to_string();
+        generate.tenant = caller.tenant().to_string();
     }
     let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
     // Tokenising a long prompt and compiling a schema take their time.

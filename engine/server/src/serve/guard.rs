@@ -43,7 +43,7 @@ pub(crate) async fn guard(State(node): State<Arc<Node>>, mut request: Request, n
             return named(refusal(&problem, is_grpc), &id);
         }
     };
-    let key = caller.as_ref().map(|caller| caller.name.to_string());
+    let key = caller.as_ref().map(|caller| caller.name().to_string());
     if let Some(caller) = caller {
         request.extensions_mut().insert(caller);
     }

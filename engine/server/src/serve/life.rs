@@ -47,7 +47,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     for warning in &settings.warnings {
         warn!("{warning}");
     }
-    let keys = Keys::from_settings(&settings)?;
+    let keys = keys(&settings)?;
     let tls = settings.network.tls.as_ref().map(net::acceptor).transpose()?;
     // The port is taken before minutes go into a model; it answers nothing until the model is there.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -63,6 +63,16 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     runtime.shutdown_timeout(CLOSING_PATIENCE);
     close(node)?;
     Ok(if end == End::Asked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Who may ask: keys of the command line, and of a file.
+fn keys(settings: &Settings) -> anyhow::Result<Keys> {
+    let plain: Vec<&str> = settings.access.api_keys.iter().map(|key| key.reveal()).collect();
+    let file = settings.access.keys_file.as_deref();
+    let place = file.map(|path| path.display().to_string()).unwrap_or_default();
+    let text = file.map(|path| std::fs::read_to_string(path).with_context(|| place.clone())).transpose()?;
+    let file = text.as_deref().map(|text| (place.as_str(), text));
+    Ok(Keys::new(&plain, file, settings.limits.requests_per_key)?)
 }
 
 /// The ledger, then the engine that records in it.

@@ -113,7 +113,7 @@ impl Node {
     /// Whether a caller may see what belongs to a request. A foreign one looks like one that nobody ever made.
     pub(crate) fn check_own(&self, caller: &Caller, request: &Hash) -> Result<(), Problem> {
         let ledger = self.ledger()?;
-        match ledger.pays(request, &caller.tenant) {
+        match ledger.pays(request, caller.tenant()) {
             Ok(true) => Ok(()),
             // Whose an erased one was, nobody can say any more.
             Ok(false) | Err(loam_ledger::Error::UnknownRequest | loam_ledger::Error::Erased) => Err(no_receipt()),

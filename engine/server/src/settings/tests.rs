@@ -219,7 +219,7 @@ fn adapters_are_named_as_vllm_names_them() {
         let told = |module: &super::LoraModule| format!("{} from {}", module.name, module.source);
         settings.adapters.modules.iter().map(told).collect::<Vec<_>>().join(", ")
     };
-    let both = || "a from /x=1, b from dummy:7".to_owned();
+    let both = || "a from /x=1, b from dummy:7:16:all-linear".to_owned();
     check(&flags(&["m", "--lora-modules", "a=/x=1", "b=dummy:7"]), modules, both());
     check(
         &flags(&["m", "--lora-modules", r#"{"name": "a", "path": "/x=1", "base_model_name": "m"}"#, "b=dummy:7"]),

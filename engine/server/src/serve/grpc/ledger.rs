@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{caller, status};
-use crate::access::{Caller, Scope};
+use crate::access::Scope;
 use crate::serve::node::{Node, ledger_problem};
 
 /// The service.
@@ -225,10 +225,10 @@ fn scoped<T>(
     let asked = caller(request, Scope::AuditSelf)?;
     let rows = match scope {
         v1::Scope::Public => RowScope::Public,
-        v1::Scope::Unspecified => RowScope::Tenant(asked.tenant.to_string()),
+        v1::Scope::Unspecified => RowScope::Tenant(asked.tenant().to_string()),
         v1::Scope::All => {
-            let Caller { name, tenant, .. } = caller(request, Scope::AuditAll)?;
-            tracing::warn!(key = &*name, tenant = &*tenant, method, "everybody's rows are read");
+            let reader = caller(request, Scope::AuditAll)?;
+            tracing::warn!(key = &**reader.name(), tenant = &**reader.tenant(), method, "everybody's rows are read");
             RowScope::Settlement
         }
     };
