@@ -94,7 +94,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Text("FILE"),
         default: Means("no file"),
         heading: MODEL,
-        help: "A TOML file of settings: max_model_len = 4096 and so on",
+        help: "A TOML file of settings: max_model_len = 4096 and so on; paths in it are seen from where the server starts",
     },
     Setting {
         name: "load-format",

@@ -1,0 +1,18 @@
+//! What Prometheus is told: vLLM's names where they mean the same, so that its dashboards and routers work, and ours beside
+//! them.
+//!
+//! [`Meters`] count as requests go, [`Moment`] is how things stand when somebody looks, [`render`] makes a page of both.
+//! No adapter's name labels a histogram: there are thousands of them, and the ledger says what each was used for.
+
+mod histogram;
+mod meters;
+mod moment;
+mod render;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub(crate) use meters::{Ended, Meters};
+pub(crate) use moment::{AdapterNow, LedgerNow, Level, Moment};
+pub(crate) use render::{ADAPTERS_NAMED_MAX, render};
+pub(crate) use text::CONTENT_TYPE;
