@@ -22,7 +22,7 @@ use crate::metrics::{Board, Metrics};
 use crate::recorder::{RecordFailed, Recorder, RequestFacts};
 use crate::request::{Generate, weight_millionths};
 use crate::sampler::SamplingParameters;
-use crate::scheduler::{Scheduler, SchedulerOptions, TenantId};
+use crate::scheduler::{AdapterCounts, Scheduler, SchedulerOptions, TenantId};
 use crate::stops::Stops;
 use crate::text::Text;
 use crate::worker::{Admitted, Inbox, Message, Mixed, Parts, Worker};
@@ -351,6 +351,33 @@ impl Engine {
         self.board.read()
     }
 
+    /// Where adapters are, as of a moment ago, in order of their ids; those that are nowhere are left out.
+    pub fn adapters(&self) -> Arc<[AdapterCounts]> {
+        self.board.adapters()
+    }
+
+    /// Steps that ran and are not yet durable.
+    pub fn steps_ahead(&self) -> usize {
+        self.ahead.steps()
+    }
+
+    /// Whether the loop runs: an error says why it takes nothing any more, and stays.
+    pub fn health(&self) -> Result<(), Error> {
+        if let Some(failed) = self.ahead.failed() {
+            return Err(Error::Stopped { reason: failed.to_string() });
+        }
+        match self.thread.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(thread) if !thread.is_finished() => Ok(()),
+            Some(_) => Err(Error::Stopped { reason: "its loop broke off".to_owned() }),
+            None => Err(Error::Stopped { reason: "it was told to".to_owned() }),
+        }
+    }
+
+    /// How numbers are kept.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
     /// What computes, for people.
     pub fn describe(&self) -> &str {
         &self.describe
@@ -369,6 +396,11 @@ impl Engine {
     /// Takes nothing more, lets what runs finish for a while, flushes the record, and ends.
     pub fn stop(&self) -> Result<(), Error> {
         self.stop_within(Duration::from_secs(STOP_SECONDS))
+    }
+
+    /// Cancels what still runs, where another thread waits in [`Engine::stop_within`].
+    pub fn stop_now(&self) {
+        self.inbox.tell(Message::Stop(Instant::now()));
     }
 
     /// As [`Engine::stop`], with another limit; what still runs then is cancelled.

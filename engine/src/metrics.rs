@@ -1,11 +1,11 @@
 //! What an engine says of itself: counters since it started, and how things stand now.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use loam_ledger_core::row::{Finish, Tokens};
 
-use crate::scheduler::Counts;
+use crate::scheduler::{AdapterCounts, Counts};
 
 /// A moment's view.
 #[derive(Clone, Debug, Default)]
@@ -68,14 +68,26 @@ impl Metrics {
 
 /// Where the loop leaves its view for whoever asks.
 #[derive(Clone, Default)]
-pub(crate) struct Board(Arc<Mutex<Metrics>>);
+pub(crate) struct Board(Arc<Mutex<(Metrics, Arc<[AdapterCounts]>)>>);
 
 impl Board {
     pub(crate) fn post(&self, metrics: &Metrics) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(metrics);
+        self.lock().0.clone_from(metrics);
+    }
+
+    pub(crate) fn post_adapters(&self, adapters: Vec<AdapterCounts>) {
+        self.lock().1 = adapters.into();
     }
 
     pub(crate) fn read(&self) -> Metrics {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().0.clone()
+    }
+
+    pub(crate) fn adapters(&self) -> Arc<[AdapterCounts]> {
+        Arc::clone(&self.lock().1)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Metrics, Arc<[AdapterCounts]>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

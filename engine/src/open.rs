@@ -60,6 +60,8 @@ pub struct OpenOptions {
     pub running_max: usize,
     /// Requests taken on at once, waiting and running.
     pub requests_max: usize,
+    /// The greatest rank that an adapter may have; none for what the kernels can compute.
+    pub rank_max: Option<u32>,
     /// Bytes of adapters kept in host memory, ready to be used.
     pub adapter_host_bytes: usize,
     /// Bytes of adapters where steps can use them.
@@ -91,6 +93,7 @@ impl OpenOptions {
             step_tokens_max: 512,
             running_max: 256,
             requests_max: 4096,
+            rank_max: None,
             adapter_host_bytes: 4 << 30,
             adapter_device_bytes: 4 << 30,
             adapter_roots: Vec::new(),
@@ -139,6 +142,7 @@ impl Engine {
             roots: options.adapter_roots.clone(),
             way: Way::Any,
             dummies: true,
+            rank_max: options.rank_max,
             sites: Arc::new(Sites::new(&shape)),
             base: Arc::clone(&weights) as Arc<dyn BaseTensors>,
         })?;

@@ -1,6 +1,7 @@
 //! Exports: a log as the static files of C2SP tlog-tiles, with rows beside them as far as a scope grants them.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use loam_ledger_core::Hash;
@@ -14,6 +15,7 @@ use loam_ledger_core::tile::{Resource, bundle_path, bundles_of, row_bundle_path,
 
 use crate::error::Error;
 use crate::ledger::Ledger;
+use crate::payers::Payers;
 use crate::reader::{Reader, RowScope};
 
 impl Ledger {
@@ -29,7 +31,43 @@ impl Ledger {
         self.export_logs(&logs, scope)
     }
 
+    /// The same files, one after the other, for whoever sends them elsewhere: each log's under its name, and a manifest
+    /// last. `sink` says whether it goes on.
+    pub fn export_to(
+        &self,
+        logs: &[LogId],
+        scope: &RowScope,
+        sink: &mut dyn FnMut(String, Vec<u8>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let logs: Vec<_> = logs.iter().map(|log| (*log, log.to_string())).collect();
+        self.each_file(&logs, scope, &mut |top, path, bytes| Ok(sink(format!("{top}/{path}"), bytes)))
+    }
+
+    /// A static file of a log as it is signed: what C2SP tlog-tiles serves. No rows are among them.
+    pub fn file(&self, log: LogId, path: &str) -> Result<Option<Vec<u8>>, Error> {
+        LogFiles::signed(&self.reader, log, &RowScope::Public)?.bytes(path)
+    }
+
     fn export_logs(&self, logs: &[(LogId, PathBuf)], scope: &RowScope) -> Result<(), Error> {
+        for (_, out) in logs {
+            let made = fs::create_dir_all(out).and_then(|()| fs::read_dir(out)).map_err(|e| Error::io(out, &e))?;
+            if made.count() > 0 {
+                return Err(Error::NotEmpty { path: out.display().to_string() });
+            }
+        }
+        self.each_file(logs, scope, &mut |top, path, bytes| {
+            write(&top.join(path), &bytes)?;
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    /// All files of some logs, as they are at one time: nothing is erased in between.
+    fn each_file<T>(
+        &self,
+        logs: &[(LogId, T)],
+        scope: &RowScope,
+        take: &mut dyn FnMut(&T, &str, Vec<u8>) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<(), Error> {
         if let RowScope::Request(request) = scope {
             self.reader.request_record(request)?;
         }
@@ -37,19 +75,19 @@ impl Ledger {
         if self.read_only().is_none() {
             self.publish()?;
         }
-        let files = logs.iter().map(|(log, out)| Ok((LogFiles::signed(&self.reader, *log, scope)?, out)));
-        for (files, out) in files.collect::<Result<Vec<_>, Error>>()? {
-            let made = fs::create_dir_all(out).and_then(|()| fs::read_dir(out)).map_err(|e| Error::io(out, &e))?;
-            if made.count() > 0 {
-                return Err(Error::NotEmpty { path: out.display().to_string() });
-            }
+        let files = logs.iter().map(|(log, top)| Ok((LogFiles::signed(&self.reader, *log, scope)?, top)));
+        for (files, top) in files.collect::<Result<Vec<_>, Error>>()? {
             let mut manifest = String::new();
             for path in files.paths()? {
                 let bytes = files.bytes(&path)?.ok_or_else(|| Error::damaged(&path, "it is not in the store"))?;
-                write(&out.join(&path), &bytes)?;
                 manifest += &format!("{}  {path}\n", digest(&bytes));
+                if take(top, &path, bytes)?.is_break() {
+                    return Ok(());
+                }
             }
-            write(&out.join("MANIFEST.sha256"), manifest.as_bytes())?;
+            if take(top, "MANIFEST.sha256", manifest.into_bytes())?.is_break() {
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -68,6 +106,7 @@ pub(crate) struct LogFiles<'a> {
     size: u64,
     /// The newest head as this ledger knows it, for its own examination; otherwise the signed one.
     own_head: Option<String>,
+    payers: Payers,
 }
 
 impl<'a> LogFiles<'a> {
@@ -75,14 +114,14 @@ impl<'a> LogFiles<'a> {
     pub(crate) fn signed(reader: &'a Reader, log: LogId, scope: &'a RowScope) -> Result<Self, Error> {
         let signed = reader.log_view(log)?.published;
         let unsigned = || Error::NotPublished { log, size: 0, why: "it was never signed".to_owned() };
-        Ok(Self { reader, log, scope, size: signed.ok_or_else(unsigned)?, own_head: None })
+        Ok(Self { reader, log, scope, size: signed.ok_or_else(unsigned)?, own_head: None, payers: Payers::default() })
     }
 
     /// The files of a log up to its last durable entry, signed or not.
     pub(crate) fn durable(reader: &'a Reader, log: LogId, scope: &'a RowScope) -> Result<Self, Error> {
         let view = reader.log_view(log)?;
         let head = Checkpoint { origin: reader.name(log)?.to_string(), size: view.size, root: view.root };
-        Ok(Self { reader, log, scope, size: view.size, own_head: Some(head.to_text()) })
+        Ok(Self { reader, log, scope, size: view.size, own_head: Some(head.to_text()), payers: Payers::default() })
     }
 
     fn rows_granted(&self) -> bool {
@@ -135,7 +174,7 @@ impl<'a> LogFiles<'a> {
         let first = number * loam_ledger_core::tile::TILE_WIDTH;
         let mut bundle = Vec::new();
         for index in first..first + width {
-            let granted = self.reader.granted_rows(self.log, index, self.scope)?;
+            let granted = self.reader.granted_rows(self.log, index, self.scope, &self.payers)?;
             push_to_row_bundle(&mut bundle, &granted.map(|rows| encode_granted(&rows)).unwrap_or_default());
         }
         Ok(bundle)
@@ -226,7 +265,7 @@ impl Files for ExportFolder {
     }
 }
 
-/// What an export's rows are called on a command line: `public`, `settlement`, `request:ID`.
+/// What an export's rows are called on a command line: `public`, `settlement`, `request:ID`, `tenant:NAME`.
 impl std::str::FromStr for RowScope {
     type Err = String;
 
@@ -235,8 +274,12 @@ impl std::str::FromStr for RowScope {
             "public" => Ok(Self::Public),
             "settlement" => Ok(Self::Settlement),
             _ => {
+                if let Some(tenant) = text.strip_prefix("tenant:") {
+                    return Ok(Self::Tenant(tenant.to_owned()));
+                }
                 let request = text.strip_prefix("request:").and_then(|id| Hash::from_hex(id).ok());
-                request.map(Self::Request).ok_or_else(|| "a scope is public, settlement or request:ID".to_owned())
+                let allowed = || "a scope is public, settlement, request:ID or tenant:NAME".to_owned();
+                request.map(Self::Request).ok_or_else(allowed)
             }
         }
     }

@@ -21,6 +21,7 @@ use crate::home::{Access, Home, Plain};
 use crate::inlet::Inlet;
 use crate::layout::{EnginePosition, Identity, log_number};
 use crate::opening::{self, Found};
+use crate::payers::Payers;
 use crate::publisher::Publisher;
 use crate::queue::Queue;
 use crate::read_only::WhyReadOnly;
@@ -362,7 +363,7 @@ impl Ledger {
 
     /// An entry's rows as far as a scope grants them; nothing where it grants none of them.
     pub fn rows(&self, log: LogId, index: u64, scope: &RowScope) -> Result<Option<Vec<GrantedRow>>, Error> {
-        self.reader.granted_rows(log, index, scope)
+        self.reader.granted_rows(log, index, scope, &Payers::default())
     }
 
     /// Entries from an index on, `count` at the most. Where there are none yet, waits this long for the first.

@@ -27,6 +27,7 @@ mod layout;
 mod ledger;
 pub mod memory;
 mod opening;
+mod payers;
 mod publisher;
 mod queue;
 mod read_only;

@@ -18,6 +18,7 @@ use loam_ledger_core::tree::{prove_consistency, prove_inclusion, root_at};
 
 use crate::error::Error;
 use crate::layout::{self, Identity, RequestRecord, log_number, log_of};
+use crate::payers::Payers;
 use crate::request::Secret;
 use crate::sealed::{SealedRow, decode_sealed};
 use crate::slots::Secrets;
@@ -33,6 +34,8 @@ pub enum RowScope {
     Settlement,
     /// One request's.
     Request(Hash),
+    /// Those of a tenant's requests that have a complete answer.
+    Tenant(String),
 }
 
 /// The reading half of a ledger. Clones read the same one.
@@ -236,10 +239,11 @@ impl Reader {
         log: LogId,
         index: u64,
         scope: &RowScope,
+        payers: &Payers,
     ) -> Result<Option<Vec<GrantedRow>>, Error> {
         let only = match scope {
             RowScope::Public => return Ok(None),
-            RowScope::Settlement => None,
+            RowScope::Settlement | RowScope::Tenant(_) => None,
             RowScope::Request(request) => Some(self.request_record(request)?.slot),
         };
         let sealed = self.sealed_rows(log, index)?;
@@ -254,17 +258,26 @@ impl Reader {
                 granted.push(GrantedRow::Hidden(row.leaf));
                 continue;
             }
-            granted.push(match self.secret_of(row.slot) {
-                Ok(secret) => {
-                    let (salt, row) = row.open(&secret, &place.boot, place.sequence, number)?;
-                    GrantedRow::Open { salt, row }
+            granted.push(match (self.secret_of(row.slot), scope) {
+                (Ok(secret), _) => {
+                    let (salt, opened) = row.open(&secret, &place.boot, place.sequence, number)?;
+                    match scope {
+                        RowScope::Tenant(tenant) if !payers.pays(self, row.slot, &opened, tenant)? => {
+                            GrantedRow::Hidden(row.leaf)
+                        }
+                        _ => GrantedRow::Open { salt, row: opened },
+                    }
                 }
-                Err(Error::Erased) => GrantedRow::Erased(row.leaf),
-                Err(Error::SecretMissing) => GrantedRow::Hidden(row.leaf),
-                Err(why) => return Err(why),
+                // Whose an erased row was, nobody can say.
+                (Err(Error::Erased), RowScope::Tenant(_)) | (Err(Error::SecretMissing), _) => {
+                    GrantedRow::Hidden(row.leaf)
+                }
+                (Err(Error::Erased), _) => GrantedRow::Erased(row.leaf),
+                (Err(why), _) => return Err(why),
             });
         }
-        Ok(Some(granted))
+        let any = granted.iter().any(|row| !matches!(row, GrantedRow::Hidden(_)));
+        Ok((any || only.is_some() || *scope == RowScope::Settlement).then_some(granted))
     }
 
     /// Rebuilds what lies right of a log's full tiles from the store, when a ledger is opened.

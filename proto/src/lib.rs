@@ -3,7 +3,7 @@
 
 /// Version 1.
 #[expect(missing_docs, reason = "generated: the documentation is in the .proto files")]
-#[expect(clippy::all, reason = "generated")]
+#[expect(clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
 pub mod v1 {
     tonic::include_proto!("loam.v1");
 }

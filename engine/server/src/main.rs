@@ -1,14 +1,23 @@
-//! `loam`: the one server program. So far it answers requests from files, and keeps ledgers.
+//! `loam`: the one server program. It serves, answers requests from files, and keeps ledgers.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a program speaks to whoever runs it")]
 
+mod access;
 mod generate;
+mod kept;
+mod keys;
 mod ledger;
+mod metrics;
+mod progress;
 mod recorder;
+mod serve;
+mod settings;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+
+use crate::settings::{Gathered, Settings};
 
 /// Loam serves many LoRA adapters over one base model, and keeps an account of who made each answer possible.
 #[derive(Parser)]
@@ -22,13 +31,35 @@ struct Arguments {
 enum Command {
     /// Answer requests: one for a person to read, or a file of them side by side.
     Generate(Box<generate::Arguments>),
+    /// Serve a model and its adapters over gRPC and HTTP, with receipts.
+    #[command(arg_required_else_help = true)]
+    Serve(settings::Given),
+    /// Make keys for clients.
+    Key {
+        #[command(subcommand)]
+        command: keys::Command,
+    },
+    /// Show the configuration.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// Keep a ledger: make one, append to it, prove, export, examine.
     Ledger(ledger::Arguments),
+}
+
+#[derive(clap::Subcommand)]
+enum ConfigCommand {
+    /// Print each setting of `loam serve` with its origin.
+    Show(settings::Given),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Generate(arguments) => generate::run(&arguments),
+        Command::Serve(given) => serve(&given),
+        Command::Config { command: ConfigCommand::Show(given) } => show(&given),
+        Command::Key { command } => keys::run(&command),
         Command::Ledger(arguments) => ledger::run(&arguments),
     };
     match outcome {
@@ -40,6 +71,23 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+fn serve(given: &settings::Given) -> anyhow::Result<ExitCode> {
+    serve::run(Settings::resolve(&given.matches, &variable, &read_file)?)
+}
+
+fn show(given: &settings::Given) -> anyhow::Result<ExitCode> {
+    print!("{}", settings::show(&Gathered::gather(&given.matches, &variable, &read_file)?));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn read_file(path: &std::path::Path) -> std::io::Result<String> {
+    std::fs::read_to_string(path)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -23,6 +23,8 @@ pub struct CatalogOptions {
     pub way: Way,
     /// Whether `dummy:` adapters may be asked for.
     pub dummies: bool,
+    /// The greatest rank that a linear may be given; none for what the kernels can compute.
+    pub rank_max: Option<u32>,
     /// Where adapters can add to the model.
     pub sites: Arc<Sites>,
     /// The model's own tensors.
@@ -38,6 +40,7 @@ pub struct Catalog {
 struct Shared {
     roots: Roots,
     dummies: bool,
+    rank_max: Option<u32>,
     sites: Arc<Sites>,
     base: Arc<dyn BaseTensors>,
     aliases: Mutex<Aliases>,
@@ -102,10 +105,10 @@ pub struct Listed {
 impl Catalog {
     /// A catalog without names.
     pub fn new(options: CatalogOptions) -> Result<Self, Error> {
-        let CatalogOptions { roots, way, dummies, sites, base } = options;
+        let CatalogOptions { roots, way, dummies, rank_max, sites, base } = options;
         let roots = Roots::new(&roots, way)?;
         let aliases = Mutex::new(Aliases::default());
-        Ok(Self { shared: Arc::new(Shared { roots, dummies, sites, base, aliases }) })
+        Ok(Self { shared: Arc::new(Shared { roots, dummies, rank_max, sites, base, aliases }) })
     }
 
     /// Makes a name known without reading a tensor: the configuration is read and checked against the model, and the
@@ -299,14 +302,32 @@ impl Shared {
         match self.allow(source)? {
             Source::Folder(folder) => {
                 let files = AdapterFiles::open(&self.roots, folder)?;
-                files.config().choose(&self.sites)?;
+                self.check_ranks(source, files.config().choose(&self.sites)?.iter().map(|chosen| chosen.rank))?;
                 Ok(Some(files.stamp()))
             }
-            Source::Dummy(dummy) => dummy.config()?.choose(&self.sites).map(|_| None),
+            Source::Dummy(dummy) => {
+                let chosen = dummy.config()?.choose(&self.sites)?;
+                self.check_ranks(source, chosen.iter().map(|chosen| chosen.rank)).map(|()| None)
+            }
+        }
+    }
+
+    fn check_ranks(&self, source: &Source, ranks: impl Iterator<Item = u32>) -> Result<(), Error> {
+        match (ranks.max(), self.rank_max) {
+            (Some(found), Some(max)) if found > max => Err(Error::Field {
+                path: PathBuf::from(source.to_string()),
+                field: "r".to_owned(),
+                found: found.to_string(),
+                allowed: format!("at most {max} here (--max-lora-rank)"),
+            }),
+            _ => Ok(()),
         }
     }
 
     fn read(&self, source: &Source) -> Result<(HostAdapter, Option<Stamp>), Error> {
+        if self.rank_max.is_some() {
+            self.check(source)?;
+        }
         match self.allow(source)? {
             Source::Folder(folder) => {
                 let files = AdapterFiles::open(&self.roots, folder)?;

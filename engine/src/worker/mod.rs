@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use loam_ledger_core::Hash;
 use loam_ledger_core::row::Tokens;
 
+use crate::adapter::pool::Tier;
 use crate::adapter::{AdapterId, Catalog, HostAdapter, Job, Loader};
 use crate::delivery::{Ahead, DeliveryMode, Messages};
 use crate::event::Failure;
@@ -38,6 +39,9 @@ use requests::Running;
 
 /// What the loop waits at most before it looks at the time again.
 const IDLE_MS_MAX: u64 = 1_000;
+
+/// How often a busy loop says where adapters are.
+const ADAPTERS_POST_MS: u64 = 100;
 
 /// Everything the loop owns.
 pub(crate) struct Worker {
@@ -87,6 +91,8 @@ struct State {
     messages: Messages,
     /// When to stop at the latest, once asked to.
     stop_at: Option<Instant>,
+    /// When the board last heard where adapters are.
+    adapters_posted_ms: u64,
 }
 
 /// Whether there is something to do at once.
@@ -141,6 +147,7 @@ impl Worker {
             rows: Vec::new(),
             messages: Messages::default(),
             stop_at: None,
+            adapters_posted_ms: 0,
         };
         let sequence = recorder.sequence().map_err(|failed| crate::Error::Stopped { reason: failed.to_string() })?;
         let step_tokens = Tokens::default();
@@ -190,7 +197,7 @@ impl Worker {
                 continue;
             }
             let pace = self.step()?;
-            self.post();
+            self.post(pace);
             if pace == Pace::Idle {
                 if self.state.stop_at.is_some() && self.state.requests.is_empty() && self.state.unread.is_empty() {
                     return Ok(());
@@ -234,9 +241,19 @@ impl Worker {
         Ok(())
     }
 
-    fn post(&mut self) {
+    fn post(&mut self, pace: Pace) {
         self.state.metrics.now = self.scheduler.counts();
         self.board.post(&self.state.metrics);
+        // There can be thousands: a busy loop tells of them only so often.
+        let now_ms = self.now_ms();
+        if pace == Pace::Idle || now_ms >= self.state.adapters_posted_ms + ADAPTERS_POST_MS {
+            self.state.adapters_posted_ms = now_ms;
+            let mut adapters = self.scheduler.adapters();
+            adapters.retain(|it| {
+                it.waiting > 0 || it.residency.host != Tier::Absent || it.residency.device != Tier::Absent
+            });
+            self.board.post_adapters(adapters);
+        }
     }
 
     /// Milliseconds since the loop began: the scheduler's time.

@@ -26,7 +26,8 @@ impl World {
         let top = TempDir::new().unwrap();
         let (sites, base) = (Arc::new(small_sites()), Arc::new(NoBaseTensors));
         let roots = vec![top.path().to_owned()];
-        let catalog = Catalog::new(CatalogOptions { roots, way: Way::Any, dummies: true, sites, base }).unwrap();
+        let catalog =
+            Catalog::new(CatalogOptions { roots, way: Way::Any, dummies: true, rank_max: None, sites, base }).unwrap();
         Self { top, catalog }
     }
 
@@ -277,7 +278,7 @@ fn a_file_that_is_written_while_it_is_read_is_not_loaded() {
         write(folder.path(), &config(""), &safetensors(&[q_tensors("BF16"), vec![head.clone()]].concat()));
         let base = Arc::new(Meddling { file: folder.path().join(name), head: head.bytes });
         let sites = Arc::new(small_sites());
-        let options = CatalogOptions { roots: Vec::new(), way: Way::Any, dummies: false, sites, base };
+        let options = CatalogOptions { roots: Vec::new(), way: Way::Any, dummies: false, rank_max: None, sites, base };
         let catalog = Catalog::new(options).unwrap();
         let source = Source::Folder(folder.path().to_owned());
         let torn = refusal(catalog.load("a", &source, Expected::Anything));
@@ -378,7 +379,7 @@ fn dummies_are_made_where_they_are_allowed() {
         assert!(Source::parse(text).is_err(), "{text}");
     }
     let (sites, base) = (Arc::new(small_sites()), Arc::new(NoBaseTensors));
-    let options = CatalogOptions { roots: Vec::new(), way: Way::Any, dummies: false, sites, base };
+    let options = CatalogOptions { roots: Vec::new(), way: Way::Any, dummies: false, rank_max: None, sites, base };
     let refused = refusal(Catalog::new(options).unwrap().register("a", &Source::parse("dummy:1").unwrap()));
     assert!(refused.contains("makes no dummy adapters"), "{refused}");
 }

@@ -26,7 +26,8 @@ fn loader(threads: usize, waiting_max: usize, read: Read) -> (Loader, Receiver<L
 
 fn dummies() -> Catalog {
     let (sites, base) = (Arc::new(small_sites()), Arc::new(NoBaseTensors));
-    Catalog::new(CatalogOptions { roots: Vec::new(), way: Way::Any, dummies: true, sites, base }).unwrap()
+    Catalog::new(CatalogOptions { roots: Vec::new(), way: Way::Any, dummies: true, rank_max: None, sites, base })
+        .unwrap()
 }
 
 fn any_adapter() -> Arc<HostAdapter> {

@@ -49,7 +49,7 @@ impl Place {
 
 fn catalog(roots: Vec<PathBuf>, way: Way) -> Catalog {
     let (sites, base) = (Arc::new(small_sites()), Arc::new(NoBaseTensors));
-    Catalog::new(CatalogOptions { roots, way, dummies: false, sites, base }).unwrap()
+    Catalog::new(CatalogOptions { roots, way, dummies: false, rank_max: None, sites, base }).unwrap()
 }
 
 fn register(catalog: &Catalog, folder: &Path) -> Result<AdapterId, Error> {
@@ -161,7 +161,9 @@ fn a_root_must_be_there() {
     for missing in ["missing", "root/good/adapter_config.json"] {
         let (sites, base) = (Arc::new(small_sites()), Arc::new(NoBaseTensors));
         let roots = vec![place.top.path().join(missing)];
-        assert!(Catalog::new(CatalogOptions { roots, way: Way::Any, dummies: false, sites, base }).is_err());
+        assert!(
+            Catalog::new(CatalogOptions { roots, way: Way::Any, dummies: false, rank_max: None, sites, base }).is_err()
+        );
     }
 }
 

@@ -91,6 +91,7 @@ pub(crate) fn open(weather: &Arc<Weather>, recorder: Box<dyn Recorder>, slots: u
         roots: Vec::new(),
         way: Way::Any,
         dummies: true,
+        rank_max: None,
         sites: Arc::new(Sites::new(&config.shape)),
         base: Arc::clone(&weights) as Arc<dyn BaseTensors>,
     });

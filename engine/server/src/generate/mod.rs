@@ -1,9 +1,7 @@
 //! `loam generate`: one engine, some requests, their answers; no server and no ledger.
 
-mod kept;
 mod lines;
 mod person;
-mod progress;
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -18,7 +16,10 @@ use loam_engine::model::Residence;
 use loam_engine::recorder::Recorder;
 use loam_engine::request::{AdapterUse, ChatPrompt, Generate, Prompt};
 use loam_engine::{DType, Engine, LoadFormat, MemoryRecorder, OpenOptions};
-use loam_ledger::Ledger;
+use loam_ledger::{Folder, Ledger, Options};
+
+use crate::kept;
+use crate::progress::Bar;
 
 /// What `loam generate` takes.
 #[derive(Args)]
@@ -137,7 +138,7 @@ fn named(argument: &str) -> Result<(String, String), String> {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // What can be refused without a model is refused before one is loaded.
     let asked = asked(arguments)?;
-    let ledger = arguments.ledger.as_deref().map(kept::open).transpose()?;
+    let ledger = arguments.ledger.as_deref().map(keep).transpose()?;
     let requests = match &asked {
         Asked::One(_) => 1,
         Asked::Many(requests) => requests.len(),
@@ -226,9 +227,9 @@ impl ModelArguments {
             options.step_tokens_max = rows;
         }
         options.digest_cache = cache_folder().map(|folder| folder.join("loam/digests.json"));
-        let mut bar = progress::Bar::new("weights");
+        let mut bar = Bar::new("weights");
         let record = |base| match ledger {
-            Some(ledger) => kept::record(ledger, base),
+            Some(ledger) => kept::record(ledger, base, "loam generate"),
             None => Ok(Box::new(MemoryRecorder::default()) as Box<dyn Recorder>),
         };
         let engine = Engine::open_recorded(&options, record, &mut |progress| bar.show(progress));
@@ -241,4 +242,9 @@ impl ModelArguments {
 fn cache_folder() -> Option<PathBuf> {
     let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
+}
+
+/// The ledger in a folder, made where there is none.
+fn keep(data: &Path) -> anyhow::Result<Arc<Ledger>> {
+    kept::open(&Folder::new(data, None), data, None, Options::default())
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use loam_ledger_core::row::Finish;
 use loam_wire::Kind;
 
 use super::histogram::Histogram;
@@ -23,6 +24,13 @@ const CHOICES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0];
 const RECORD_SECONDS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
+/// Tokens of the longest request that has a bucket of its own. The same for every model, so that the pages of several
+/// servers can be added up.
+const REQUEST_TOKENS: usize = 1_000_000;
+
+/// vLLM's words for why an answer ended.
+const REASONS: [&str; 4] = ["stop", "length", "abort", "error"];
+
 /// Every kind of refusal, so that each is on the page before it first happens.
 pub(super) const KINDS: [Kind; 11] = [
     Kind::Invalid,
@@ -40,8 +48,6 @@ pub(super) const KINDS: [Kind; 11] = [
 
 /// What is counted as requests go. Shared by all threads; nothing in it is locked.
 pub(crate) struct Meters {
-    pub(super) model_name: String,
-    pub(super) started_seconds: f64,
     pub(super) first_token: Histogram,
     pub(super) next_token: Histogram,
     pub(super) whole: Histogram,
@@ -52,27 +58,13 @@ pub(crate) struct Meters {
     pub(super) commit: Histogram,
     pub(super) receipt: Histogram,
     refused: [AtomicU64; KINDS.len()],
+    finished: [AtomicU64; REASONS.len()],
 }
 
-/// A request that ended with an answer, whole or not.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ended {
-    /// From its arrival to its last message.
-    pub(crate) seconds: f64,
-    /// Tokens of its prompt.
-    pub(crate) prompt_tokens: u32,
-    /// Tokens of its answers, all choices together.
-    pub(crate) generation_tokens: u32,
-}
-
-impl Meters {
-    /// Nothing counted yet. `started_seconds` is when the process began, in seconds since 1970; token counts have buckets
-    /// up to the longest request's.
-    pub(crate) fn new(model_name: &str, started_seconds: f64, positions_max: usize) -> Self {
-        let tokens = || Histogram::one_two_five(positions_max);
+impl Default for Meters {
+    fn default() -> Self {
+        let tokens = || Histogram::one_two_five(REQUEST_TOKENS);
         Self {
-            model_name: model_name.to_owned(),
-            started_seconds,
             first_token: Histogram::new(FIRST_TOKEN_SECONDS),
             next_token: Histogram::new(NEXT_TOKEN_SECONDS),
             whole: Histogram::new(REQUEST_SECONDS),
@@ -83,9 +75,12 @@ impl Meters {
             commit: Histogram::new(RECORD_SECONDS),
             receipt: Histogram::new(RECORD_SECONDS),
             refused: [const { AtomicU64::new(0) }; KINDS.len()],
+            finished: [const { AtomicU64::new(0) }; REASONS.len()],
         }
     }
+}
 
+impl Meters {
     /// A request was taken: for so many choices, of so many tokens at most where it said so.
     pub(crate) fn began(&self, choices: u32, max_tokens: Option<u32>) {
         self.choices.observe(f64::from(choices), 1);
@@ -99,18 +94,23 @@ impl Meters {
         self.first_token.observe(seconds, 1);
     }
 
-    /// Some more tokens of a choice left together, so long after those before them: each took its part of that.
-    pub(crate) fn tokens(&self, count: u32, gap_seconds: f64) {
+    /// Some more tokens of an answer left together, so long after those before them: each took its part of that.
+    pub(crate) fn tokens(&self, count: u64, gap_seconds: f64) {
         if count > 0 {
-            self.next_token.observe(gap_seconds / f64::from(count), u64::from(count));
+            #[expect(clippy::cast_precision_loss, reason = "tokens of one message")]
+            self.next_token.observe(gap_seconds / count as f64, count);
         }
     }
 
-    /// A request ended with an answer. Why its choices ended, the engine counts itself.
-    pub(crate) fn finished(&self, ended: &Ended) {
-        self.whole.observe(ended.seconds, 1);
-        self.prompt_tokens.observe(f64::from(ended.prompt_tokens), 1);
-        self.generation_tokens.observe(f64::from(ended.generation_tokens), 1);
+    /// An answer ended, so long after its request came.
+    #[expect(clippy::cast_precision_loss, reason = "tokens of one answer")]
+    pub(crate) fn finished(&self, finish: Finish, prompt_tokens: u64, generation_tokens: u64, seconds: f64) {
+        let reason = finished_reason(finish);
+        let place = REASONS.iter().position(|known| *known == reason).unwrap_or(REASONS.len() - 1);
+        self.finished[place].fetch_add(1, Ordering::Relaxed);
+        self.whole.observe(seconds, 1);
+        self.prompt_tokens.observe(prompt_tokens as f64, 1);
+        self.generation_tokens.observe(generation_tokens as f64, 1);
     }
 
     /// A request was refused, or failed.
@@ -126,6 +126,11 @@ impl Meters {
     /// A receipt left, so long after its answer's last token.
     pub(crate) fn receipt(&self, seconds: f64) {
         self.receipt.observe(seconds, 1);
+    }
+
+    /// How many answers ended, by vLLM's words for why.
+    pub(super) fn endings(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        REASONS.into_iter().zip(self.finished.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
     /// How many requests were refused, by kind.
@@ -154,5 +159,14 @@ fn word(kind: Kind) -> &'static str {
         Kind::Deadline => "deadline",
         Kind::Unsupported => "unsupported",
         Kind::Internal => "internal",
+    }
+}
+
+fn finished_reason(finish: Finish) -> &'static str {
+    match finish {
+        Finish::STOP | Finish::STOP_SEQUENCE => "stop",
+        Finish::LENGTH => "length",
+        Finish::CANCELLED | Finish::DEADLINE => "abort",
+        _ => "error",
     }
 }

@@ -1,7 +1,7 @@
-//! What Prometheus is told: vLLM's names where they mean the same, so that its dashboards and routers work, and ours beside
-//! them.
+//! What Prometheus is told: vLLM's names where they mean the same, so that its dashboards and routers work, and ours
+//! beside them.
 //!
-//! [`Meters`] count as requests go, [`Moment`] is how things stand when somebody looks, [`render`] makes a page of both.
+//! [`Meters`] count as requests go, [`Moment`] is how things stand when somebody looks, [`render()`] makes the page.
 //! No adapter's name labels a histogram: there are thousands of them, and the ledger says what each was used for.
 
 mod histogram;
@@ -12,7 +12,7 @@ mod render;
 mod tests;
 mod text;
 
-pub(crate) use meters::{Ended, Meters};
+pub(crate) use meters::Meters;
 pub(crate) use moment::{AdapterNow, LedgerNow, Level, Moment};
-pub(crate) use render::{ADAPTERS_NAMED_MAX, render};
+pub(crate) use render::render;
 pub(crate) use text::CONTENT_TYPE;

@@ -7,6 +7,10 @@ use loam_engine::metrics::Metrics;
 pub(crate) struct Moment {
     /// Seconds since 1970.
     pub(crate) now_seconds: f64,
+    /// When the process began, in seconds since 1970.
+    pub(crate) started_seconds: f64,
+    /// The base model's name.
+    pub(crate) model_name: String,
     /// What the engine says of itself.
     pub(crate) engine: Metrics,
     /// Pages of keys and values, all of them.

@@ -1,7 +1,6 @@
 //! The page: every metric, its name, its meaning, its value.
 
 use loam_engine::metrics::Metrics;
-use loam_ledger_core::row::Finish;
 
 use super::meters::Meters;
 use super::moment::{AdapterNow, LedgerNow, Level, Moment};
@@ -14,9 +13,9 @@ pub(crate) const ADAPTERS_NAMED_MAX: usize = 1000;
 pub(crate) fn render(meters: &Meters, moment: &Moment) -> String {
     let mut page = Page::default();
     // vLLM numbers its engines; there is one here.
-    let labels: Labels<'_> = &[("model_name", &meters.model_name), ("engine", "0")];
+    let labels: Labels<'_> = &[("model_name", &moment.model_name), ("engine", "0")];
     queue(&mut page, labels, moment);
-    tokens(&mut page, labels, &moment.engine);
+    tokens(&mut page, labels, meters, &moment.engine);
     requests(&mut page, labels, meters);
     lora(&mut page, labels, moment);
     loads(&mut page, &moment.engine);
@@ -24,8 +23,13 @@ pub(crate) fn render(meters: &Meters, moment: &Moment) -> String {
         record(&mut page, ledger);
     }
     page.histogram("loam_ledger_commit_seconds", "From a step's entry to the disk.", &[], &meters.commit);
-    page.histogram("loam_receipt_seconds", "From an answer's last token to its receipt.", &[], &meters.receipt);
-    process(&mut page, meters);
+    page.histogram(
+        "loam_receipt_seconds",
+        "What a receipt took, the wait for its checkpoint included.",
+        &[],
+        &meters.receipt,
+    );
+    process(&mut page, moment);
     page.finish()
 }
 
@@ -47,31 +51,19 @@ fn queue(page: &mut Page, labels: Labels<'_>, moment: &Moment) {
     page.counter("vllm:num_preemptions_total", help).sample(labels, now.preemptions);
 }
 
-fn tokens(page: &mut Page, labels: Labels<'_>, engine: &Metrics) {
+fn tokens(page: &mut Page, labels: Labels<'_>, meters: &Meters, engine: &Metrics) {
     // vLLM counts a prompt whole, whatever of it lay in pages already.
     let prompt = engine.tokens.prefilled.saturating_add(engine.tokens.reused);
     page.counter("vllm:prompt_tokens_total", "Tokens of prompts, computed or reused.").sample(labels, prompt);
     let help = "Tokens drawn and kept.";
     page.counter("vllm:generation_tokens_total", help).sample(labels, engine.tokens.emitted);
     let mut success = page.counter("vllm:request_success_total", "Answers that ended, by why.");
-    for reason in ["stop", "length", "abort", "error"] {
-        let ended = engine.finished.iter().filter(|(finish, _)| finished_reason(Finish(**finish)) == reason);
-        let count: u64 = ended.map(|(_, count)| count).sum();
+    for (reason, count) in meters.endings() {
         success.sample(&[labels, &[("finished_reason", reason)]].concat(), count);
     }
     page.counter("loam_requests_failed_total", "Requests that failed in the engine.").sample(&[], engine.failed);
     page.counter("loam_steps_total", "Steps that ran.").sample(&[], engine.steps);
     page.counter("loam_step_rows_total", "Rows that they computed.").sample(&[], engine.rows);
-}
-
-/// vLLM's words for why an answer ended.
-fn finished_reason(finish: Finish) -> &'static str {
-    match finish {
-        Finish::STOP | Finish::STOP_SEQUENCE => "stop",
-        Finish::LENGTH => "length",
-        Finish::CANCELLED | Finish::DEADLINE => "abort",
-        _ => "error",
-    }
 }
 
 fn requests(page: &mut Page, labels: Labels<'_>, meters: &Meters) {
@@ -81,7 +73,7 @@ fn requests(page: &mut Page, labels: Labels<'_>, meters: &Meters) {
     page.histogram("vllm:inter_token_latency_seconds", help, labels, &meters.next_token);
     let help = "The same under vLLM's older name.";
     page.histogram("vllm:time_per_output_token_seconds", help, labels, &meters.next_token);
-    let help = "From a request to its last message.";
+    let help = "From a request to an answer's last message.";
     page.histogram("vllm:e2e_request_latency_seconds", help, labels, &meters.whole);
     page.histogram("vllm:request_prompt_tokens", "Tokens of a request's prompt.", labels, &meters.prompt_tokens);
     let help = "Tokens of a request's answers.";
@@ -163,9 +155,9 @@ fn record(page: &mut Page, ledger: &LedgerNow) {
     page.gauge("loam_ledger_failed", help).sample(&[], u8::from(ledger.failed));
 }
 
-fn process(page: &mut Page, meters: &Meters) {
+fn process(page: &mut Page, moment: &Moment) {
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     page.gauge("loam_build_info", "The program's version.").sample(&version, 1);
     let help = "When the process began, in seconds since 1970.";
-    page.gauge("process_start_time_seconds", help).sample(&[], meters.started_seconds);
+    page.gauge("process_start_time_seconds", help).sample(&[], moment.started_seconds);
 }

@@ -6,7 +6,8 @@ use loam_engine::metrics::{Adapters, Loads, Metrics};
 use loam_ledger_core::row::{Finish, Tokens};
 use loam_wire::Kind;
 
-use super::{ADAPTERS_NAMED_MAX, AdapterNow, Ended, LedgerNow, Level, Meters, Moment, render};
+use super::render::ADAPTERS_NAMED_MAX;
+use super::{AdapterNow, LedgerNow, Level, Meters, Moment, render};
 
 /// A page as a scraper understands it.
 #[derive(Default)]
@@ -136,12 +137,12 @@ fn moment() -> Moment {
         },
         ..Metrics::default()
     };
-    engine.finished = [(Finish::STOP.0, 1), (Finish::STOP_SEQUENCE.0, 2), (Finish::LENGTH.0, 4)].into();
-    engine.finished.extend([(Finish::CANCELLED.0, 8), (Finish::DEADLINE.0, 16), (Finish::FAILED.0, 32), (200, 64)]);
     (engine.now.running, engine.now.waiting, engine.now.pages_used) = (3, 2, 25);
     (engine.now.prefix_rows_looked_up, engine.now.prefix_rows_found, engine.now.preemptions) = (120, 20, 6);
     Moment {
         now_seconds: 1_800_000_000.5,
+        started_seconds: 1_700_000_000.25,
+        model_name: "tiny".to_owned(),
         engine,
         pages: 100,
         page_tokens: 32,
@@ -163,7 +164,7 @@ fn moment() -> Moment {
 }
 
 fn meters() -> Meters {
-    Meters::new("tiny", 1_700_000_000.25, 300)
+    Meters::default()
 }
 
 const MODEL: &str = "model_name=tiny|engine=0";
@@ -185,8 +186,8 @@ fn every_metric_has_its_name() {
         vllm:inter_token_latency_seconds histogram, vllm:kv_cache_usage_perc gauge, vllm:lora_adapter_loaded gauge, \
         vllm:lora_requests_info gauge, vllm:max_gpu_lora_adapters gauge, vllm:num_gpu_loaded_lora_adapters gauge, \
         vllm:num_preemptions_total counter, vllm:num_requests_running gauge, vllm:num_requests_waiting gauge, \
-        vllm:prefix_cache_hits_total counter, vllm:prefix_cache_queries_total counter, vllm:prompt_tokens_total counter, \
-        vllm:request_generation_tokens histogram, vllm:request_params_max_tokens histogram, \
+        vllm:prefix_cache_hits_total counter, vllm:prefix_cache_queries_total counter, \
+        vllm:prompt_tokens_total counter, vllm:request_generation_tokens histogram, vllm:request_params_max_tokens histogram, \
         vllm:request_params_n histogram, vllm:request_prompt_tokens histogram, vllm:request_success_total counter, \
         vllm:time_per_output_token_seconds histogram, vllm:time_to_first_token_seconds histogram";
     assert_eq!(names.join(", "), expected);
@@ -217,7 +218,19 @@ fn values_are_the_engines() {
 
 #[test]
 fn answers_end_for_vllms_reasons() {
-    let read = Read::page(&render(&meters(), &moment()));
+    let meters = meters();
+    for (finish, times) in [
+        (Finish::STOP, 1),
+        (Finish::STOP_SEQUENCE, 2),
+        (Finish::LENGTH, 4),
+        (Finish::CANCELLED, 8),
+        (Finish::DEADLINE, 16),
+        (Finish::FAILED, 32),
+        (Finish(200), 64),
+    ] {
+        (0..times).for_each(|_| meters.finished(finish, 1, 1, 0.1));
+    }
+    let read = Read::page(&render(&meters, &moment()));
     for (reason, count) in [("stop", 3.0), ("length", 4.0), ("abort", 24.0), ("error", 96.0)] {
         assert_eq!(read.value(&format!("vllm:request_success_total{{{MODEL}|finished_reason={reason}}}")), count);
     }
@@ -242,7 +255,7 @@ fn a_ledger_that_is_off_has_no_numbers() {
 
 #[test]
 fn a_server_without_pages_and_adapters_has_a_page() {
-    let read = Read::page(&render(&meters(), &Moment::default()));
+    let read = Read::page(&render(&meters(), &Moment { model_name: "tiny".to_owned(), ..Moment::default() }));
     assert_eq!(read.value(&format!("vllm:kv_cache_usage_perc{{{MODEL}}}")), 0.0);
     assert_eq!(read.value(&format!("vllm:num_gpu_loaded_lora_adapters{{{MODEL}}}")), 0.0);
     assert_eq!(read.value("vllm:lora_requests_info{max_lora=0|running_lora_adapters=|waiting_lora_adapters=}"), 0.0);
@@ -283,8 +296,8 @@ fn only_so_many_adapters_are_named() {
 #[test]
 fn names_are_escaped() {
     let strange = "a\"b\\c\nd}e,f=\"g";
-    let moment = Moment { adapters: vec![adapter(strange, Some(Level::Device), 0, 0)], ..moment() };
-    let read = Read::page(&render(&Meters::new("m\"\\", 0.0, 10), &moment));
+    let adapters = vec![adapter(strange, Some(Level::Device), 0, 0)];
+    let read = Read::page(&render(&meters(), &Moment { adapters, model_name: "m\"\\".to_owned(), ..moment() }));
     let key =
         format!("vllm:lora_adapter_loaded{{model_name=m\"\\|engine=0|adapter_name={strange}|level=gpu|pinned=false}}");
     assert_eq!(read.value(&key), 1.0);
@@ -298,7 +311,7 @@ fn requests_are_measured() {
     meters.first_token(0.03);
     meters.tokens(4, 0.2);
     meters.tokens(0, 9.0);
-    meters.finished(&Ended { seconds: 1.25, prompt_tokens: 7, generation_tokens: 400 });
+    meters.finished(Finish::STOP, 7, 2_000_000, 1.25);
     meters.committed(0.002);
     meters.receipt(0.4);
     let read = Read::page(&render(&meters, &moment()));
@@ -315,7 +328,7 @@ fn requests_are_measured() {
     }
     assert_eq!(at("vllm:e2e_request_latency_seconds_sum", ""), 1.25);
     let generated = "vllm:request_generation_tokens_bucket";
-    assert_eq!((at(generated, "|le=200.0"), at(generated, "|le=+Inf")), (0.0, 1.0));
+    assert_eq!((at(generated, "|le=1000000.0"), at(generated, "|le=+Inf")), (0.0, 1.0));
     assert_eq!(read.value("loam_ledger_commit_seconds_bucket{le=0.0025}"), 1.0);
     assert_eq!(read.value("loam_receipt_seconds_sum{}"), 0.4);
 }

@@ -1,8 +1,8 @@
 //! Prometheus' text format, version 0.0.4.
 //!
-//! Written by hand, because `prometheus-client` writes OpenMetrics (`# EOF`, families without `_total`), which routers that
-//! read vLLM's page line by line do not expect; and because most of our values are read when somebody looks, which its
-//! registry knows only as collectors, each longer than this file.
+//! Written by hand, because `prometheus-client` writes OpenMetrics (`# EOF`, families without `_total`), which routers
+//! that read vLLM's page line by line do not expect; and because most of our values are read when somebody looks, which
+//! its registry knows only as collectors, each longer than this file.
 
 use std::fmt::{Display, Write as _};
 

@@ -218,6 +218,11 @@ impl Settings {
         })
     }
 
+    /// When tokens leave.
+    pub(crate) fn delivery(&self) -> DeliveryMode {
+        self.engine.delivery
+    }
+
     /// What the engine is opened with. Where folders are named that adapters may come from, those of the start are such
     /// folders too: the engine has one rule for both.
     pub(crate) fn to_open_options(&self) -> OpenOptions {
@@ -241,6 +246,7 @@ impl Settings {
             step_tokens_max: self.engine.step_tokens_max,
             running_max: self.engine.running_max,
             requests_max: self.engine.requests_max,
+            rank_max: self.adapters.rank_max.map(|rank| u32::try_from(rank).unwrap_or(u32::MAX)),
             adapter_host_bytes: self.adapters.host_bytes,
             adapter_device_bytes: self.adapters.device_bytes,
             adapter_roots: roots,

@@ -114,11 +114,9 @@ impl From<&Failure> for Problem {
             Failure::AdaptersTooLarge => Self::new(Kind::Busy, failure.to_string()),
             Failure::Deadline => Self::new(Kind::Deadline, failure.to_string()),
             Failure::Step(_) => Self::new(Kind::Internal, failure.to_string()),
-            Failure::Cancelled
-            | Failure::Ledger(_)
-            | Failure::Refused { .. }
-            | Failure::Lost
-            | Failure::Stopping => Self::new(Kind::Unavailable, failure.to_string()),
+            Failure::Cancelled | Failure::Ledger(_) | Failure::Refused { .. } | Failure::Lost | Failure::Stopping => {
+                Self::new(Kind::Unavailable, failure.to_string())
+            }
         }
     }
 }

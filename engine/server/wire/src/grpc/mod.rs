@@ -1,1 +1,7 @@
-//! `loam.v1`: messages to requests, events to messages, problems to statuses' details.
+//! `loam.v1`: messages to requests, events to messages.
+
+mod answer;
+mod request;
+
+pub use answer::{finished, prompt_scores, started, tokens};
+pub use request::{asked, chat};

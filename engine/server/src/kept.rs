@@ -1,4 +1,4 @@
-//! A record that lasts: the ledger of `loam generate --ledger`.
+//! A record that lasts: the ledger that a program's engine writes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use loam_ledger_core::hash::digest;
 use crate::ledger::random_name;
 use crate::recorder::LedgerRecorder;
 
-/// Opens a ledger, or makes one under a name that nobody else has.
-pub(super) fn open(data: &Path) -> anyhow::Result<Arc<Ledger>> {
-    let home = Folder::new(data, None);
+/// Opens a ledger, or makes one under this name, or one that nobody else has.
+pub(crate) fn open(home: &Folder, data: &Path, name: Option<&str>, options: Options) -> anyhow::Result<Arc<Ledger>> {
     let place = || data.display().to_string();
     let ledger = if home.holds_ledger() {
-        Ledger::open(&home, Options::default()).with_context(place)?
+        Ledger::open(home, options).with_context(place)?
     } else {
-        Ledger::create(&home, &random_name()?, Options::default()).with_context(place)?
+        let name = name.map_or_else(random_name, |name| Ok(name.to_owned()))?;
+        Ledger::create(home, &name, options).with_context(place)?
     };
     if let Some(why) = ledger.read_only() {
         bail!("{} is open for reading only: {why}", data.display());
@@ -28,19 +28,19 @@ pub(super) fn open(data: &Path) -> anyhow::Result<Arc<Ledger>> {
 }
 
 /// Begins a boot of this program over a base model.
-pub(super) fn record(ledger: &Arc<Ledger>, base: Hash) -> Result<Box<dyn Recorder>, RecordFailed> {
+pub(crate) fn record(ledger: &Arc<Ledger>, base: Hash, program: &str) -> Result<Box<dyn Recorder>, RecordFailed> {
     let info = BootInfo {
         engine: ledger.engine_id(),
         base,
         build: digest(env!("CARGO_PKG_VERSION").as_bytes()),
-        config: digest(b"loam generate"),
+        config: digest(program.as_bytes()),
     };
     let writer = ledger.boot(info).map_err(|error| RecordFailed { reason: error.to_string() })?;
     Ok(Box::new(LedgerRecorder::new(Arc::clone(ledger), writer)))
 }
 
 /// Signs what is there and closes.
-pub(super) fn close(ledger: Arc<Ledger>) -> anyhow::Result<()> {
+pub(crate) fn close(ledger: Arc<Ledger>) -> anyhow::Result<()> {
     match Arc::into_inner(ledger) {
         Some(ledger) => Ok(ledger.close()?),
         None => bail!("the ledger is still in use"),

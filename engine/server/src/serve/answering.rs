@@ -1,0 +1,175 @@
+//! One call's requests while they are answered: what the engine says of them, in order, until all have ended.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use loam_engine::recorder::RequestFacts;
+use loam_engine::request::Generate;
+use loam_engine::{Event, Failure, Handle};
+use loam_ledger_core::Hash;
+use loam_wire::{Kind, Problem};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::node::Node;
+use crate::access::{Caller, Permit};
+
+/// Messages that may wait for a client that reads slowly. Whoever is further behind is cut off: an engine that many share
+/// waits for nobody, and memory has an end.
+const EVENTS_WAITING_MAX: usize = 8_192;
+
+/// Requests on their way. Dropping it cancels what still runs.
+pub(crate) struct Answering {
+    node: Arc<Node>,
+    events: mpsc::Receiver<(usize, Event)>,
+    handles: Vec<Handle>,
+    requests: Vec<OneRequest>,
+    /// Of the key that asks; given back when the call is over.
+    _permits: Vec<Permit>,
+}
+
+/// What is known of one request.
+struct OneRequest {
+    began: Instant,
+    last_token: Option<Instant>,
+    /// The name by which its receipts are asked for.
+    name: Option<Hash>,
+    prompt_tokens: u64,
+    /// Choices that have not ended.
+    choices_open: u32,
+    over: bool,
+}
+
+/// Asks the engine for everything at once; one refusal refuses all.
+pub(crate) async fn begin(
+    node: &Arc<Node>,
+    caller: &Caller,
+    requests: Vec<Generate>,
+    facts: RequestFacts,
+) -> Result<Answering, Problem> {
+    let outcome = submit(node, caller, requests, facts).await;
+    if let Err(problem) = &outcome {
+        node.meters.refused(problem.kind);
+    }
+    outcome
+}
+
+async fn submit(
+    node: &Arc<Node>,
+    caller: &Caller,
+    mut requests: Vec<Generate>,
+    facts: RequestFacts,
+) -> Result<Answering, Problem> {
+    node.ready()?;
+    let permits = requests.iter().map(|_| caller.admit()).collect::<Result<Vec<_>, _>>()?;
+    let one = |generate: &Generate| OneRequest {
+        began: Instant::now(),
+        last_token: None,
+        name: None,
+        prompt_tokens: 0,
+        choices_open: generate.n,
+        over: false,
+    };
+    let asked: Vec<OneRequest> = requests.iter().map(one).collect();
+    for generate in &mut requests {
+        node.meters.began(generate.n, generate.max_tokens);
+        generate.tenant = caller.tenant().to_string();
+    }
+    let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
+    // Tokenising a long prompt and compiling a schema take their time.
+    let handles = node.blocking(move |node| {
+        let submit = |(number, generate): (usize, Generate)| {
+            let sender = sender.clone();
+            let sink = Box::new(move |event| match sender.try_send((number, event)) {
+                Ok(()) => true,
+                Err(TrySendError::Full(_) | TrySendError::Closed(_)) => false,
+            });
+            Ok(Cancelling(Some(node.engine.submit_recorded(generate, facts.clone(), sink)?)))
+        };
+        requests.into_iter().enumerate().map(submit).collect::<Result<Vec<_>, Problem>>()
+    });
+    let handles = handles.await?.iter_mut().filter_map(|it| it.0.take()).collect();
+    Ok(Answering { node: Arc::clone(node), events, handles, requests: asked, _permits: permits })
+}
+
+/// A request that is cancelled where those beside it are refused.
+struct Cancelling(Option<Handle>);
+
+impl Drop for Cancelling {
+    fn drop(&mut self) {
+        if let Some(handle) = self.0.take() {
+            handle.cancel();
+        }
+    }
+}
+
+impl Answering {
+    /// The next message, and which request it is of; none when all have ended.
+    pub(crate) async fn next(&mut self) -> Option<(usize, Event)> {
+        if self.requests.iter().all(|request| request.over) {
+            return None;
+        }
+        let (number, event) = match self.events.recv().await {
+            Some(next) => next,
+            // Everybody who could speak is gone: the engine broke off, or it cut a slow reader off.
+            None => {
+                let open = self.requests.iter().position(|request| !request.over)?;
+                (open, Event::Failed(Failure::Lost))
+            }
+        };
+        self.count(number, &event);
+        Some((number, event))
+    }
+
+    /// The name of a request's receipts.
+    pub(crate) fn name(&self, number: usize) -> Option<Hash> {
+        self.requests.get(number)?.name
+    }
+
+    fn count(&mut self, number: usize, event: &Event) {
+        let (request, meters) = (&mut self.requests[number], &self.node.meters);
+        match event {
+            Event::Started(started) => {
+                request.name = started.name;
+                request.prompt_tokens = started.prompt.len() as u64;
+            }
+            Event::Prompt(_) => {}
+            Event::Tokens(tokens) => {
+                let now = Instant::now();
+                match request.last_token.replace(now) {
+                    None => meters.first_token((now - request.began).as_secs_f64()),
+                    Some(last) => meters.tokens(tokens.tokens.len() as u64, (now - last).as_secs_f64()),
+                }
+            }
+            Event::Finished(finished) => {
+                request.choices_open = request.choices_open.saturating_sub(1);
+                request.over = finished.last;
+                let took = request.began.elapsed().as_secs_f64();
+                meters.finished(finished.finish, request.prompt_tokens, finished.tokens.emitted, took);
+            }
+            Event::Failed(failure) => {
+                request.over = true;
+                meters.refused(Problem::from(failure).kind);
+            }
+        }
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        for (handle, _) in self.handles.iter().zip(&self.requests).filter(|(_, request)| !request.over) {
+            handle.cancel();
+        }
+    }
+}
+
+/// A failure, as a client is told of it.
+pub(crate) fn failed(failure: &Failure) -> Problem {
+    match failure {
+        Failure::Lost => Problem::new(
+            Kind::Unavailable,
+            "the answer broke off: the engine ended, or the client read too slowly; ask again",
+        ),
+        failure => Problem::from(failure),
+    }
+}

@@ -1,0 +1,98 @@
+//! Who asks, before anything else of a request is looked at; and the id by which a request is spoken of.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use loam_ledger_core::text::hex_encode;
+use loam_wire::Problem;
+use tracing::{Instrument as _, info, info_span};
+
+use super::node::Node;
+use super::{grpc, http as pages};
+use crate::access::bearer;
+
+/// The header that names a request, both ways.
+pub(crate) const REQUEST_ID: &str = "x-request-id";
+
+/// Characters of a request id.
+const REQUEST_ID_MAX: usize = 128;
+
+/// A request's id: the client's own where it has a fit one.
+#[derive(Clone)]
+pub(crate) struct RequestId(pub(crate) Arc<str>);
+
+/// Lets in who may come in, and says who it is; logs how it went, without a word of what was said.
+pub(crate) async fn guard(State(node): State<Arc<Node>>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let id = request_id(request.headers());
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let is_grpc = is_grpc(request.headers());
+    let span = info_span!("request", id = &*id.0);
+    let caller = match node.keys.identify(presented(request.headers())) {
+        Ok(caller) => Some(caller),
+        Err(_) if is_open(&node, &path) => None,
+        Err(problem) => {
+            node.meters.refused(problem.kind);
+            info!(parent: &span, %method, path, problem = problem.message, "refused");
+            return named(refusal(&problem, is_grpc), &id);
+        }
+    };
+    let key = caller.as_ref().map(|caller| caller.name().to_string());
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller);
+    }
+    request.extensions_mut().insert(id.clone());
+    let response = next.run(request).instrument(span.clone()).await;
+    let ms = began.elapsed().as_millis();
+    info!(parent: &span, %method, path, key, status = response.status().as_u16(), ms, "answered");
+    named(response, &id)
+}
+
+/// A refusal in the words of its protocol.
+fn refusal(problem: &Problem, is_grpc: bool) -> Response {
+    if is_grpc { grpc::status(problem).into_http::<Body>() } else { pages::refusal(problem) }
+}
+
+/// A health check has no key; what else has none is said in the settings.
+fn is_open(node: &Node, path: &str) -> bool {
+    let log = path == "/records" || path.starts_with("/records/") || path.starts_with("/usage/");
+    matches!(path, "/health" | "/ping")
+        || path.starts_with("/grpc.health.v1.Health/")
+        || (path == "/metrics" && node.settings.access.metrics_open)
+        || (log && node.settings.access.log_open)
+}
+
+fn presented(headers: &HeaderMap) -> Option<&str> {
+    bearer(headers.get(AUTHORIZATION)?.to_str().ok()?)
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+fn request_id(headers: &HeaderMap) -> RequestId {
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let fit = given.filter(|id| (1..=REQUEST_ID_MAX).contains(&id.len()) && id.bytes().all(|it| it.is_ascii_graphic()));
+    match fit {
+        Some(id) => RequestId(id.into()),
+        None => {
+            let mut random = [0; 16];
+            // Without randomness no ledger begins a request either; a name that is not unique harms only logs.
+            let _ = getrandom::fill(&mut random);
+            RequestId(hex_encode(&random).into())
+        }
+    }
+}
+
+fn named(mut response: Response, id: &RequestId) -> Response {
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}

@@ -1,0 +1,42 @@
+//! vLLM's `/v1/load_lora_adapter` and `/v1/unload_lora_adapter`.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::IntoResponse as _;
+use loam_engine::adapter::Expected;
+use loam_wire::{Kind, Problem, openai};
+
+use super::{Answer, allowed, body};
+use crate::access::{Caller, Scope};
+use crate::serve::node::Node;
+
+pub(super) async fn load(State(node): State<Arc<Node>>, caller: Option<Extension<Caller>>, request: Request) -> Answer {
+    allowed(caller.as_deref(), Scope::Admin)?;
+    let asked = openai::read_load_adapter(&body(&node, request).await?)?;
+    let said = format!("Success: LoRA adapter '{}' added successfully.", asked.name);
+    node.blocking(move |node| {
+        let expected = if asked.in_place { Expected::Anything } else { Expected::Nothing };
+        node.load_adapter(&asked.name, &asked.path, expected).map_err(|problem| match problem.kind {
+            Kind::Conflict if !asked.in_place => {
+                let message = format!("{}; `load_inplace: true` lets the name stand for this one", problem.message);
+                Problem { message, field: Some("lora_name".to_owned()), ..problem }
+            }
+            _ => problem,
+        })
+    })
+    .await?;
+    Ok(said.into_response())
+}
+
+pub(super) async fn unload(
+    State(node): State<Arc<Node>>,
+    caller: Option<Extension<Caller>>,
+    request: Request,
+) -> Answer {
+    allowed(caller.as_deref(), Scope::Admin)?;
+    let asked = openai::read_unload_adapter(&body(&node, request).await?)?;
+    node.unload_adapter(&asked.name, Expected::Anything)?;
+    Ok(format!("Success: LoRA adapter '{}' removed successfully.", asked.name).into_response())
+}

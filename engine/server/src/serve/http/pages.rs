@@ -1,0 +1,110 @@
+//! What a server says of itself: models, health, version, load, metrics, its OpenAPI document.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Uri};
+use loam_wire::openai::{self, ModelCard};
+use loam_wire::{Kind, Problem};
+
+use super::{Answer, allowed, json, refusal};
+use crate::access::{Caller, Scope};
+use crate::serve::moment;
+use crate::serve::node::{Node, Standing};
+
+pub(super) async fn models(State(node): State<Arc<Node>>, caller: Option<Extension<Caller>>) -> Answer {
+    allowed(caller.as_deref(), Scope::Infer)?;
+    let adapters = node.adapters();
+    let cards = node.names.iter().map(|name| base(&node, name)).chain(adapters.iter().map(|it| adapter(&node, it)));
+    Ok(json(openai::models_body(&cards.collect::<Vec<_>>())))
+}
+
+pub(super) async fn model(
+    State(node): State<Arc<Node>>,
+    caller: Option<Extension<Caller>>,
+    Path(name): Path<String>,
+) -> Answer {
+    allowed(caller.as_deref(), Scope::Infer)?;
+    let card = match node.names.iter().find(|base| **base == name) {
+        Some(name) => base(&node, name),
+        None => adapter(&node, &node.adapter(&name)?),
+    };
+    Ok(json(openai::model_body(&card)))
+}
+
+fn base(node: &Node, name: &str) -> ModelCard {
+    ModelCard {
+        id: name.to_owned(),
+        created_s: node.started_s,
+        root: node.settings.model.display().to_string(),
+        parent: None,
+        generation: Some(node.engine.base()),
+        max_model_len: node.engine.limits().step.positions,
+    }
+}
+
+fn adapter(node: &Node, standing: &Standing) -> ModelCard {
+    let listed = &standing.listed;
+    ModelCard {
+        id: listed.name.clone(),
+        created_s: node.started_s,
+        root: listed.source.to_string(),
+        parent: node.names.first().cloned(),
+        generation: listed.generation.map(|generation| generation.0),
+        max_model_len: node.engine.limits().step.positions,
+    }
+}
+
+pub(super) async fn health(State(node): State<Arc<Node>>) -> Answer {
+    node.ready()?;
+    Ok(Response::default())
+}
+
+pub(super) async fn version(State(node): State<Arc<Node>>, caller: Option<Extension<Caller>>) -> Answer {
+    allowed(caller.as_deref(), Scope::Infer)?;
+    let ledger = node.ledger.as_ref().map(|ledger| ledger.name());
+    let version = serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "ledger": ledger.unwrap_or("off"),
+        "delivery": node.delivery(),
+        "device": node.engine.describe(),
+        "dtype": node.engine.mode().dtype.to_string(),
+    });
+    Ok(json(version.to_string()))
+}
+
+pub(super) async fn load(State(node): State<Arc<Node>>, caller: Option<Extension<Caller>>) -> Answer {
+    allowed(caller.as_deref(), Scope::Infer)?;
+    let now = node.engine.metrics().now;
+    // vLLM's word for it, and what it is made of.
+    let load = serde_json::json!({
+        "server_load": now.running + now.waiting, "running": now.running, "waiting": now.waiting,
+    });
+    Ok(json(load.to_string()))
+}
+
+pub(super) async fn metrics(State(node): State<Arc<Node>>, caller: Option<Extension<Caller>>) -> Answer {
+    allowed(caller.as_deref(), Scope::AuditSelf).or_else(|_| allowed(caller.as_deref(), Scope::Admin))?;
+    let text = node.blocking(|node| Ok(moment::metrics_text(node))).await?;
+    let kind = HeaderValue::from_static(crate::metrics::CONTENT_TYPE);
+    Ok(([(CONTENT_TYPE, kind)], text).into_response())
+}
+
+pub(super) async fn openapi() -> Response {
+    json(include_str!("../../../openapi.json").to_owned())
+}
+
+pub(super) async fn unknown(method: Method, uri: Uri) -> Response {
+    let message = format!("there is no page {method} {}; /openapi.json lists those that there are", uri.path());
+    refusal(&Problem::new(Kind::NotFound, message))
+}
+
+pub(super) async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let message = format!("{} is not asked with {method}; /openapi.json says with what", uri.path());
+    let mut response = refusal(&Problem::new(Kind::Invalid, message));
+    *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
+    response
+}

@@ -1,0 +1,51 @@
+//! vLLM's `/tokenize` and `/detokenize`.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use loam_wire::{Problem, openai};
+
+use super::{Answer, allowed, body, json};
+use crate::access::{Caller, Scope};
+use crate::serve::node::Node;
+
+pub(super) async fn tokenize(
+    State(node): State<Arc<Node>>,
+    caller: Option<Extension<Caller>>,
+    request: Request,
+) -> Answer {
+    allowed(caller.as_deref(), Scope::Infer)?;
+    let body = body(&node, request).await?;
+    let answer = node.blocking(move |node| {
+        let asked = openai::read_tokenize(&body, &node.names)?;
+        let text = node.engine.text();
+        let tokenizer = text.tokenizer().ok_or_else(no_tokenizer)?;
+        let tokens = asked.tokens(text)?;
+        Ok(openai::tokenize_body(&asked, &tokens, node.engine.limits().step.positions, tokenizer))
+    });
+    Ok(json(answer.await?))
+}
+
+pub(super) async fn detokenize(
+    State(node): State<Arc<Node>>,
+    caller: Option<Extension<Caller>>,
+    request: Request,
+) -> Answer {
+    allowed(caller.as_deref(), Scope::Infer)?;
+    let body = body(&node, request).await?;
+    let answer = node.blocking(move |node| {
+        let asked = openai::read_detokenize(&body, &node.names)?;
+        let tokenizer = node.engine.text().tokenizer().ok_or_else(no_tokenizer)?;
+        let vocabulary = node.engine.limits().step.vocabulary;
+        if let Some(token) = asked.tokens.iter().find(|token| **token as usize >= vocabulary) {
+            return Err(Problem::field("tokens", format!("`tokens` has {token}; they can be below {vocabulary}")));
+        }
+        Ok(openai::detokenize_body(&tokenizer.decode(&asked.tokens, false)))
+    });
+    Ok(json(answer.await?))
+}
+
+fn no_tokenizer() -> Problem {
+    Problem::new(loam_wire::Kind::Unsupported, "this model has no tokenizer.json; ask with token ids")
+}

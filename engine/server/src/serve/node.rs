@@ -1,0 +1,275 @@
+//! What all of a server's connections share: the engine, the ledger, who may do what, and whether it still takes anything.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use loam_engine::adapter::pool::Tier;
+use loam_engine::adapter::{AdapterId, Expected, Listed, Source};
+use loam_engine::scheduler::AdapterCounts;
+use loam_engine::{DeliveryMode, Engine};
+use loam_ledger::Ledger;
+use loam_ledger_core::Hash;
+use loam_ledger_core::origin::LogId;
+use loam_proto::v1;
+use loam_wire::{Kind, Problem};
+use tokio::sync::{Notify, Semaphore};
+
+use crate::access::{Caller, Keys, Scope};
+use crate::metrics::Meters;
+use crate::settings::Settings;
+
+/// Threads that read the ledger, sign, tokenise and read adapters at one time, each for one call.
+const BLOCKING_CALLS_MAX: usize = 32;
+
+/// One server.
+pub(crate) struct Node {
+    pub(crate) engine: Engine,
+    /// None where none is kept: a stated mode, without receipts.
+    pub(crate) ledger: Option<Arc<Ledger>>,
+    pub(crate) settings: Settings,
+    pub(crate) keys: Keys,
+    pub(crate) meters: Meters,
+    /// Names that stand for the base model.
+    pub(crate) names: Vec<String>,
+    /// Seconds since 1970.
+    pub(crate) started_s: u64,
+    draining: AtomicBool,
+    /// Somebody asked by the network that the server ends.
+    pub(crate) drain_asked: Notify,
+    /// How long what runs may go on then, where whoever asked said so.
+    pub(crate) end_within_s: Mutex<Option<u32>>,
+    blocking: Semaphore,
+}
+
+/// An adapter's name and how it stands.
+pub(crate) struct Standing {
+    pub(crate) listed: Listed,
+    pub(crate) counts: Option<AdapterCounts>,
+}
+
+impl Node {
+    pub(crate) fn new(engine: Engine, ledger: Option<Arc<Ledger>>, settings: Settings, keys: Keys) -> Self {
+        let names = settings.served_names.clone();
+        Self {
+            engine,
+            ledger,
+            names,
+            settings,
+            keys,
+            meters: Meters::default(),
+            started_s: super::now_s(),
+            draining: AtomicBool::new(false),
+            drain_asked: Notify::new(),
+            end_within_s: Mutex::default(),
+            blocking: Semaphore::new(BLOCKING_CALLS_MAX),
+        }
+    }
+
+    /// The ledger, where one is kept.
+    pub(crate) fn ledger(&self) -> Result<&Arc<Ledger>, Problem> {
+        let off =
+            "this server keeps no ledger (it was started with --ledger off), so there are no receipts and no logs";
+        self.ledger.as_ref().ok_or_else(|| Problem::new(Kind::Unsupported, off))
+    }
+
+    /// Runs what may wait for a disk or count for long where it holds nobody up.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let _place = self.blocking.acquire().await.map_err(|_| self.ending())?;
+        let node = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || work(&node)).await;
+        done.unwrap_or_else(|error| Err(Problem::new(Kind::Internal, format!("the call broke off: {error}"))))
+    }
+
+    /// Takes nothing new from here on.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether requests are taken: an error says why not.
+    pub(crate) fn ready(&self) -> Result<(), Problem> {
+        if self.is_draining() {
+            return Err(self.ending());
+        }
+        self.engine.health()?;
+        match &self.ledger {
+            Some(ledger) => ledger.health().map_err(|error| Problem::new(Kind::Unavailable, error.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    fn ending(&self) -> Problem {
+        Problem::new(Kind::Unavailable, "the server is ending and takes no new requests; ask another one")
+    }
+
+    /// Whether a caller may see what belongs to a request. A foreign one looks like one that nobody ever made.
+    pub(crate) fn check_own(&self, caller: &Caller, request: &Hash) -> Result<(), Problem> {
+        let ledger = self.ledger()?;
+        match ledger.pays(request, caller.tenant()) {
+            Ok(true) => Ok(()),
+            // Whose an erased one was, nobody can say any more.
+            Ok(false) | Err(loam_ledger::Error::UnknownRequest | loam_ledger::Error::Erased) => Err(no_receipt()),
+            Err(error) => Err(ledger_problem(&error)),
+        }
+    }
+
+    /// The receipt of one of a caller's own answers.
+    pub(crate) fn receipt(&self, caller: &Caller, request: &Hash, choice: u32) -> Result<Vec<u8>, Problem> {
+        caller.need(Scope::AuditSelf)?;
+        self.check_own(caller, request)?;
+        self.receipt_of(request, choice)
+    }
+
+    /// The receipt of an answer that this very call gave.
+    pub(crate) fn receipt_of(&self, request: &Hash, choice: u32) -> Result<Vec<u8>, Problem> {
+        let began = std::time::Instant::now();
+        let receipt = self.ledger()?.receipt(request, choice).map_err(|error| match error {
+            loam_ledger::Error::UnknownRequest | loam_ledger::Error::NotCompleted | loam_ledger::Error::Erased => {
+                no_receipt()
+            }
+            error => ledger_problem(&error),
+        })?;
+        self.meters.receipt(began.elapsed().as_secs_f64());
+        Ok(receipt.to_bytes())
+    }
+
+    /// All adapters' names in order, and how they stand.
+    pub(crate) fn adapters(&self) -> Vec<Standing> {
+        let counts: BTreeMap<AdapterId, AdapterCounts> =
+            self.engine.adapters().iter().map(|counts| (counts.adapter, *counts)).collect();
+        let standing = |listed: Listed| Standing { counts: counts.get(&listed.id).copied(), listed };
+        self.engine.catalog().list().into_iter().map(standing).collect()
+    }
+
+    /// One adapter.
+    pub(crate) fn adapter(&self, name: &str) -> Result<Standing, Problem> {
+        let listed = self.engine.catalog().find(name)?;
+        let counts = self.engine.adapters().iter().find(|counts| counts.adapter == listed.id).copied();
+        Ok(Standing { listed, counts })
+    }
+
+    /// Reads an adapter from under one of the roots and lets a name stand for it.
+    pub(crate) fn load_adapter(&self, name: &str, source: &str, expected: Expected) -> Result<(), Problem> {
+        self.settings.adapters.run_time_loading().map_err(|why| Problem::new(Kind::Forbidden, why))?;
+        if self.names.iter().any(|base| base == name) {
+            return Err(Problem::field(
+                "name",
+                format!("`name` is {name:?}, which stands for the base model; choose another"),
+            ));
+        }
+        self.engine.load_adapter(name, &Source::parse(source)?, expected)?;
+        tracing::info!(adapter = name, "loaded");
+        Ok(())
+    }
+
+    /// Takes a name away.
+    pub(crate) fn unload_adapter(&self, name: &str, expected: Expected) -> Result<(), Problem> {
+        self.engine.catalog().unload(name, expected)?;
+        tracing::info!(adapter = name, "unloaded");
+        Ok(())
+    }
+
+    /// Whether tokens wait for the record.
+    pub(crate) fn delivery(&self) -> &'static str {
+        match self.settings.delivery() {
+            DeliveryMode::Recorded => "recorded",
+            DeliveryMode::Eager => "eager",
+        }
+    }
+
+    /// Ends the server as if it had been sent a signal.
+    pub(crate) fn ask_to_end(&self, within_s: Option<u32>) {
+        *self.end_within_s.lock().unwrap_or_else(PoisonError::into_inner) = within_s;
+        self.drain();
+        self.drain_asked.notify_one();
+    }
+
+    /// How long what runs may go on once the server ends.
+    pub(crate) fn shutdown_timeout(&self) -> Duration {
+        let asked = *self.end_within_s.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.map_or(self.settings.limits.shutdown_timeout, |seconds| Duration::from_secs(seconds.into()))
+    }
+
+    /// How busy the server is.
+    pub(crate) fn load(&self) -> Result<v1::LoadResponse, Problem> {
+        let (now, limits) = (self.engine.metrics().now, self.engine.limits().step);
+        let counted = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let resident = self.engine.adapters().iter().filter(|it| it.residency.device == Tier::Here).count();
+        let (mut unsigned, mut free) = (0, 0);
+        if let Some(ledger) = &self.ledger {
+            let told = |error| ledger_problem(&error);
+            let shard = ledger.newest_shard();
+            let signed = ledger.signed_size(shard).map_err(told)?.unwrap_or(0);
+            unsigned = ledger.size(shard).map_err(told)?.saturating_sub(signed);
+            free = ledger.free_bytes().map_err(told)?;
+        }
+        Ok(v1::LoadResponse {
+            running: counted(now.running),
+            waiting: counted(now.waiting),
+            kv_pages_used: now.pages_used,
+            kv_pages: now.pages_used + now.pages_cached + now.pages_free,
+            page_tokens: counted(limits.page_tokens),
+            adapters_resident: counted(resident),
+            adapters_resident_max: counted(limits.slots),
+            draining: self.is_draining(),
+            ledger_unsigned: unsigned,
+            ledger_free_bytes: free,
+            ledger_reserve_bytes: self.settings.ledger.as_ref().map_or(0, |ledger| ledger.reserve_bytes),
+        })
+    }
+
+    /// A log by its name; the newest shard where it is empty.
+    pub(crate) fn log(&self, name: &str) -> Result<LogId, Problem> {
+        let ledger = self.ledger()?;
+        if name.is_empty() {
+            return Ok(ledger.newest_shard());
+        }
+        let wrong = |_| Problem::field("log", format!("`log` is {name:?}; it can be records or usage/SHARD, or empty"));
+        name.parse().map_err(wrong)
+    }
+}
+
+impl Standing {
+    /// `gpu` where steps can use it, `cpu` in host memory, as those who route by it know the words.
+    pub(crate) fn level(&self) -> Option<&'static str> {
+        let residency = self.counts?.residency;
+        match (residency.device, residency.host) {
+            (Tier::Here, _) => Some("gpu"),
+            (_, Tier::Here) => Some("cpu"),
+            _ => None,
+        }
+    }
+}
+
+/// What nobody made, somebody else made, or was erased: all look the same.
+fn no_receipt() -> Problem {
+    let message =
+        "no complete answer of this id is known for this key; an answer is complete when its stream has ended";
+    Problem { field: Some("receipt_id".to_owned()), ..Problem::new(Kind::NotFound, message) }
+}
+
+/// A ledger's error, as a client is told of it.
+pub(crate) fn ledger_problem(error: &loam_ledger::Error) -> Problem {
+    use loam_ledger::Error;
+    let kind = match error {
+        Error::UnknownRequest
+        | Error::NotCompleted
+        | Error::UnknownLog { .. }
+        | Error::NotInLog { .. }
+        | Error::NotThatLarge { .. } => Kind::NotFound,
+        Error::Erased | Error::StillOpen | Error::SecretMissing | Error::NotPublished { .. } => Kind::Conflict,
+        Error::Core(_) => Kind::Invalid,
+        Error::Busy => Kind::Busy,
+        Error::LowSpace { .. } | Error::ReadOnly { .. } | Error::Closed | Error::Failed { .. } => Kind::Unavailable,
+        _ => Kind::Internal,
+    };
+    Problem::new(kind, error.to_string())
+}
