@@ -11,8 +11,10 @@ mod render;
 #[cfg(test)]
 mod tests;
 mod text;
+mod timed;
 
 pub(crate) use meters::Meters;
 pub(crate) use moment::{AdapterNow, LedgerNow, Level, Moment};
 pub(crate) use render::render;
 pub(crate) use text::CONTENT_TYPE;
+pub(crate) use timed::Timed;

@@ -19,6 +19,8 @@ pub(crate) struct Moment {
     pub(crate) page_tokens: u32,
     /// Adapters that one step can use.
     pub(crate) slots: usize,
+    /// Those of them that are there. Several names may stand for one.
+    pub(crate) slots_used: usize,
     /// Adapters that are resident or asked for; others may be left out.
     pub(crate) adapters: Vec<AdapterNow>,
     /// Where the record stands; none where it is off.

@@ -116,9 +116,8 @@ fn lora(page: &mut Page, labels: Labels<'_>, moment: &Moment) {
     }
     let left_out = resident.len().saturating_sub(ADAPTERS_NAMED_MAX);
     page.gauge("loam_adapters_unnamed", "Adapters in memory that are not named above.").sample(&[], left_out);
-    let count = |wanted| resident.iter().filter(|(level, _)| *level == wanted).count();
     let help = "Adapters that steps can use at once.";
-    page.gauge("vllm:num_gpu_loaded_lora_adapters", help).sample(labels, count(Level::Device));
+    page.gauge("vllm:num_gpu_loaded_lora_adapters", help).sample(labels, moment.slots_used);
     page.gauge("vllm:max_gpu_lora_adapters", "Adapters that one step can use.").sample(labels, moment.slots);
 }
 

@@ -1,13 +1,16 @@
 //! The page, read back by a strict reader.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use loam_engine::MemoryRecorder;
 use loam_engine::metrics::{Adapters, Loads, Metrics};
+use loam_engine::recorder::{Recorder as _, StepRecord};
 use loam_ledger_core::row::{Finish, Tokens};
 use loam_wire::Kind;
 
 use super::render::ADAPTERS_NAMED_MAX;
-use super::{AdapterNow, LedgerNow, Level, Meters, Moment, render};
+use super::{AdapterNow, LedgerNow, Level, Meters, Moment, Timed, render};
 
 /// A page as a scraper understands it.
 #[derive(Default)]
@@ -147,6 +150,7 @@ fn moment() -> Moment {
         pages: 100,
         page_tokens: 32,
         slots: 8,
+        slots_used: 1,
         adapters: vec![
             adapter("clay", Some(Level::Device), 2, 1),
             adapter("pinned", Some(Level::Host), 0, 0),
@@ -187,8 +191,9 @@ fn every_metric_has_its_name() {
         vllm:lora_requests_info gauge, vllm:max_gpu_lora_adapters gauge, vllm:num_gpu_loaded_lora_adapters gauge, \
         vllm:num_preemptions_total counter, vllm:num_requests_running gauge, vllm:num_requests_waiting gauge, \
         vllm:prefix_cache_hits_total counter, vllm:prefix_cache_queries_total counter, \
-        vllm:prompt_tokens_total counter, vllm:request_generation_tokens histogram, vllm:request_params_max_tokens histogram, \
-        vllm:request_params_n histogram, vllm:request_prompt_tokens histogram, vllm:request_success_total counter, \
+        vllm:prompt_tokens_total counter, vllm:request_generation_tokens histogram, \
+        vllm:request_params_max_tokens histogram, vllm:request_params_n histogram, \
+        vllm:request_prompt_tokens histogram, vllm:request_success_total counter, \
         vllm:time_per_output_token_seconds histogram, vllm:time_to_first_token_seconds histogram";
     assert_eq!(names.join(", "), expected);
 }
@@ -363,4 +368,15 @@ fn nothing_is_lost_between_threads() {
     let read = Read::page(&render(&meters, &moment()));
     assert_eq!(read.value(&format!("vllm:inter_token_latency_seconds_count{{{MODEL}}}")), 8000.0);
     assert_eq!(read.value(&format!("vllm:inter_token_latency_seconds_sum{{{MODEL}}}")), 2000.0);
+}
+
+#[test]
+fn steps_are_timed_on_their_way_to_the_record() {
+    let meters = Arc::new(meters());
+    let mut recorder = Timed::new(Box::new(MemoryRecorder::default()), Arc::clone(&meters));
+    assert_eq!(recorder.sequence(), Ok(1));
+    recorder.append(StepRecord::default(), Box::new(|fate| assert!(fate.is_ok()))).unwrap();
+    recorder.stop().unwrap();
+    let read = Read::page(&render(&meters, &moment()));
+    assert_eq!(read.value("loam_ledger_commit_seconds_count{}"), 1.0);
 }

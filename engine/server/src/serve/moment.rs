@@ -15,6 +15,7 @@ pub(super) fn metrics_text(node: &Node) -> String {
 
 fn moment(node: &Node) -> Moment {
     let limits = node.engine.limits().step;
+    let resident = node.engine.adapters().iter().filter(|counts| counts.residency.device == Tier::Here).count();
     let counted = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are far below 2^53")]
     let started_seconds = node.started_s as f64;
@@ -26,6 +27,7 @@ fn moment(node: &Node) -> Moment {
         pages: counted(limits.pages),
         page_tokens: counted(limits.page_tokens),
         slots: limits.slots,
+        slots_used: resident,
         adapters: node.adapters().into_iter().map(adapter).collect(),
         ledger: node.ledger.as_deref().map(|ledger| record(node, ledger)),
     }

@@ -2,7 +2,7 @@
 
 /// One setting.
 pub(crate) struct Setting {
-    /// The flag without its dashes. `LOAM_` and upper case make its name in the environment, `_` for `-` the file's key.
+    /// The flag without its dashes. `LOAM_` and upper case make its variable, `_` for `-` the file's key.
     pub(crate) name: &'static str,
     /// What may be said.
     pub(crate) kind: Kind,
