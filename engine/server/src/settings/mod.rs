@@ -194,11 +194,11 @@ impl Settings {
     /// Types what was gathered, and holds it against itself.
     pub(crate) fn of(gathered: &Gathered) -> Result<Self, SettingsError> {
         let mut warnings = Vec::new();
+        let (model, served_names) = rules::model(gathered)?;
         let adapters = rules::adapters(gathered)?;
         let access = rules::access(gathered, &mut warnings)?;
         let network = rules::network(gathered, &access, &mut warnings)?;
         let ledger = rules::ledger(gathered)?;
-        let (model, served_names) = rules::model(gathered)?;
         rules::names(&served_names, &adapters)?;
         Ok(Self {
             model,
