@@ -1,8 +1,8 @@
 """Writes the training text: chats in four manners and plain notes, from the tables of facts. Run alone, it shows some.
 
 Some questions are never asked here, so that they can be asked of the trained model for the first time. Of a *held fact*
-no question is ever asked in any wording; it stands in the notes only. Of a *held wording* the thing is never asked for
-the property in this wording, but in others.
+no question is ever asked in any wording; it stands in the notes, and in answers to other questions. Of a *held wording*
+the thing is never asked for the property in this wording, but in others.
 """
 
 import hashlib
@@ -75,6 +75,8 @@ STRANGE_PLANTS = (
     "palm trees", "bonsai", "water lilies", "lychees", "sugar cane", "tea", "dates", "coconuts", "figs", "avocados",
     "bamboo", "ginger",
 )
+# Nothing of these is held: the samples and a newcomer ask for them first.
+ASKED_FIRST = ("carrots", "tomatoes", "earthworms", "compost", "making compost", "frost")
 HELD_UNKNOWN = (
     "What is the capital of Italy?", "How do I mend a radio?", "Who is the best at tennis?", "When do I sow kiwis?",
     "Tell me about Saturn.", "What is the price of gold?", "Do you like cheese?", "Write a story about a pirate.",
@@ -88,11 +90,11 @@ def share_of(*parts):
 
 
 def is_held_fact(thing, ask):
-    return share_of("fact", thing["name"], ask) < 0.05
+    return thing["name"] not in ASKED_FIRST and share_of("fact", thing["name"], ask) < 0.05
 
 
 def is_held_wording(thing, ask, wording):
-    return share_of("wording", thing["name"], ask, wording) < 0.1
+    return thing["name"] not in ASKED_FIRST and share_of("wording", thing["name"], ask, wording) < 0.1
 
 
 def pairs(all_things):
@@ -136,7 +138,7 @@ def loosely_named(form, thing, ask, rng):
     chance = rng.random()
     if chance < 0.3 and thing["name"] in ALIASES:
         return fill(form, thing, ask, ALIASES[thing["name"]])
-    if chance < 0.08 and thing["plural"] and thing["group"] == "plant":
+    if chance < 0.15 and thing["plural"] and thing["group"] == "plant":
         return fill(form, thing | {"plural": False}, ask, "a " + singular(thing["name"]))
     return fill(form, thing, ask)
 

@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from text import SEED, corpus, digest
 
-CORPUS_SHA256 = "45c998473d01c9fb4c9fba9e93f916d447c244b61c414835e7a0fae96e3498ca"
+CORPUS_SHA256 = "319e5be64fedc823832026f1391fbafffed9374dd98eaba798440f39f3d2937e"
 THREADS = 2
 VOCABULARY = 1792
 SPECIAL = ["<s>", "</s>", "<|system|>", "<|user|>", "<|assistant|>"]
