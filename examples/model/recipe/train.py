@@ -31,8 +31,8 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 BASE = {
-    "hidden_size": 160, "num_hidden_layers": 7, "num_attention_heads": 5, "num_key_value_heads": 1, "head_dim": 32,
-    "intermediate_size": 384, "max_position_embeddings": 1024,
+    "hidden_size": 192, "num_hidden_layers": 5, "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 64,
+    "intermediate_size": 416, "max_position_embeddings": 1024,
 }
 BATCH_TOKENS = 2048
 BASE_EPOCHS, BASE_RATE = 5, 3e-3
