@@ -36,12 +36,12 @@ BASE = {
 }
 BATCH_TOKENS = 2048
 BASE_EPOCHS, BASE_RATE = 4, 3e-3
-ADAPTER_EPOCHS, ADAPTER_RATE = 2, 3e-3
+ADAPTER_EPOCHS, ADAPTER_RATE = 5, 1e-2
 ATTENTION, MLP = ["q_proj", "k_proj", "v_proj", "o_proj"], ["gate_proj", "up_proj", "down_proj"]
 ADAPTERS = {
     "verse": {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"] + MLP},
     "almanac": {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"] + MLP},
-    "tally": {"r": 4, "lora_alpha": 8, "target_modules": ATTENTION + MLP},
+    "tally": {"r": 8, "lora_alpha": 16, "target_modules": ATTENTION + MLP},
 }
 
 
