@@ -90,8 +90,9 @@ fn open(settings: Settings, keys: Keys) -> anyhow::Result<Node> {
     };
     let engine = Engine::open_recorded(&settings.to_open_options(), record, &mut |read| bar.show(read))?;
     bar.end();
-    for LoraModule { name, source } in &settings.adapters.modules {
-        let loaded = engine.load_adapter(name, source, Expected::Nothing);
+    for module in &settings.adapters.modules {
+        let LoraModule { name, source } = module;
+        let loaded = engine.load_adapter(name, &module.real_source(), Expected::Nothing);
         let loaded = loaded.with_context(|| format!("--lora-modules {name}={source}"))?;
         info!(adapter = name, generation = %loaded.adapter.generation, "loaded");
     }

@@ -229,8 +229,8 @@ impl Settings {
         let Engine { digest_cache, .. } = &self.engine;
         let mut roots = self.adapters.roots.clone();
         if !roots.is_empty() {
-            roots.extend(self.adapters.modules.iter().filter_map(|module| match &module.source {
-                Source::Folder(folder) => Some(folder.clone()),
+            roots.extend(self.adapters.modules.iter().filter_map(|module| match module.real_source() {
+                Source::Folder(folder) => Some(folder),
                 Source::Dummy(_) => None,
             }));
         }
@@ -271,6 +271,18 @@ impl Adapters {
             Err("adapters are loaded at the start only; start the server with --adapter-root DIR to allow more")
         } else {
             Ok(())
+        }
+    }
+}
+
+impl LoraModule {
+    /// Where it comes from, whatever the process calls its own folder and wherever links lead: beside roots the engine
+    /// takes no path that leaves them, not even to come back.
+    pub(crate) fn real_source(&self) -> Source {
+        match &self.source {
+            // What is not there is said by whoever reads it, under the name that was given.
+            Source::Folder(folder) => Source::Folder(folder.canonicalize().unwrap_or_else(|_| folder.clone())),
+            dummy => dummy.clone(),
         }
     }
 }

@@ -74,14 +74,14 @@ async fn each_method_asks_for_its_scope() {
 #[test]
 fn what_is_opened_needs_no_key() {
     let folder = tempfile::tempdir().unwrap();
-    let more = ["--api-key", "a key of some length", "--open", "metrics", "--open", "log"];
+    let more = ["--api-key", "a-key-of-some-length", "--open", "metrics", "--open", "log"];
     let server = Server::start(folder.path(), &more);
     for (path, status) in
         [("/metrics", 200), ("/records/checkpoint", 200), ("/usage/1/checkpoint", 200), ("/version", 401)]
     {
         assert_eq!(server.http(&format!("GET {path}"), &[], "").0, status, "{path}");
     }
-    let key = ["authorization: Bearer a key of some length"];
+    let key = ["authorization: Bearer a-key-of-some-length"];
     assert_eq!(server.http("GET /version", &key, "").0, 200);
     server.stop();
 }

@@ -7,3 +7,4 @@ mod http;
 mod life;
 mod product;
 mod running;
+mod tls;

@@ -36,11 +36,11 @@ impl Server {
         let log = folder.join(format!("log-{}", std::fs::read_dir(folder).unwrap().count()));
         let mut command = Command::new(env!("CARGO_BIN_EXE_loam"));
         command.args(["serve", &golden("base"), "--served-model-name", "tiny", "--port", "0", "--threads", "2"]);
-        command.args(["--kv-cache-mib", "16", "--ledger-reserve-mib", "1", "--dtype", "f32"]);
+        command.args(["--kv-cache-mib", "16", "--dtype", "f32"]);
         command.arg("--lora-modules").arg(format!("clay={}", golden("adapters/qv-r8")));
         command.arg(format!("loess={}", golden("adapters/all-r16"))).args(more);
         if !more.contains(&"--ledger") {
-            command.arg("--ledger").arg(folder.join("ledger"));
+            command.args(["--ledger-reserve-mib", "1", "--ledger"]).arg(folder.join("ledger"));
         }
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(std::fs::File::create(&log).unwrap());
