@@ -2,7 +2,8 @@
 
     pip install -r requirements.txt && python train.py
 
-writes `base/` and `adapters/` beside this folder, or below the folder that is given. `check.py` measures what was made.
+writes `base/` and `adapters/` beside this folder, or below the folder that is given, in about half an hour on one core.
+`check.py` measures what was made.
 """
 
 import ctypes
