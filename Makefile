@@ -43,9 +43,8 @@ demo: demo-takes build ## a server on the bundled model: four answers at once, a
 	@LOAM_BIN="$(CURDIR)/.bin" .bin/loam-demo $(if $(MODEL),--model "$(MODEL)")
 
 demo-takes:
-	@$(if $(ROCKSDB_BUILT), \
-	    echo "demo: takes some seconds, and some minutes more where sources have changed since the last build", \
-	    echo "demo: the first build compiles RocksDB, which takes about 20 CPU-minutes, once; the demo itself takes seconds")
+	@$(if $(ROCKSDB_BUILT),,echo "demo: the first build compiles RocksDB: about 20 CPU-minutes, once")
+	@echo "demo: the demo itself takes some seconds; a build after changes to sources some minutes"
 
 # The build folder is shared, so programs are used from .bin/ only. A rename swaps them whole, also under a running one.
 build: deps ## programs into ./.bin/

@@ -1,11 +1,13 @@
 //! Asking over gRPC: the same question to all at once, each with a nonce of its own and a receipt at the end.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use loam_proto::v1;
 use prost::Message as _;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 use crate::choice::{BASE, Choice};
@@ -82,42 +84,51 @@ impl Client {
         Ok(LogKeys { records: key("records")?, usage: key("usage/")? })
     }
 
-    /// One request to each: as a chat where the model has a template for one.
-    pub(crate) async fn requests(&self, choice: &Choice) -> anyhow::Result<Vec<Asked>> {
-        let message =
-            v1::ChatMessage { role: "user".to_owned(), content: choice.question.clone(), ..Default::default() };
-        let chat = v1::Chat { messages: vec![message], ..Default::default() };
+    /// Whether the model has a template for chats: it renders one, or says that it cannot.
+    pub(crate) async fn renders_chats(&self, choice: &Choice) -> bool {
         let mut inference = v1::inference_client::InferenceClient::new(self.channel.clone());
-        let prompt = Some(v1::tokenize_request::Prompt::Chat(chat.clone()));
-        let rendered = inference.tokenize(v1::TokenizeRequest { prompt, ..Default::default() }).await;
-        let prompt = match rendered {
-            Ok(_) => v1::generate_request::Prompt::Chat(chat),
-            Err(_) => v1::generate_request::Prompt::Text(choice.question.clone()),
-        };
-        choice.names().map(|name| Asked::new(name, prompt.clone(), choice)).collect()
+        let prompt = Some(v1::tokenize_request::Prompt::Chat(chat(choice)));
+        inference.tokenize(v1::TokenizeRequest { prompt, ..Default::default() }).await.is_ok()
     }
 
     /// Asks all at once, and tells what comes as it comes.
     pub(crate) async fn crowd(&self, asked: Vec<Asked>, tell: &mut dyn FnMut(&News)) -> anyhow::Result<Crowd> {
         let began = Instant::now();
         let (sender, mut news) = mpsc::channel(NEWS_MAX);
-        let asking = (0..).zip(asked).map(|(place, asked)| {
+        // Dropped, as where somebody interrupts the demo, it ends them all, and the server drops what nobody waits for.
+        let mut asking = JoinSet::new();
+        for (place, asked) in (0..).zip(asked) {
             let answer = asked.answer(place, self.channel.clone(), sender.clone());
-            tokio::spawn(answer)
-        });
-        let asking: Vec<_> = asking.collect();
+            asking.spawn(async move { (place, answer.await) });
+        }
         drop(sender);
         while let Some(news) = news.recv().await {
             tell(&news);
         }
-        let (mut answers, mut ended) = (Vec::new(), began);
-        for answer in asking {
-            let (answer, at) = answer.await.context("an answer broke off")??;
-            answers.push(answer);
+        let (mut answers, mut ended) = (BTreeMap::new(), began);
+        while let Some(answer) = asking.join_next().await {
+            let (place, answer) = answer.context("an answer broke off")?;
+            let (answer, at) = answer?;
+            answers.insert(place, answer);
             ended = ended.max(at);
         }
+        let answers = answers.into_values().collect();
         Ok(Crowd { answers, took: ended - began })
     }
+}
+
+/// One request to each.
+pub(crate) fn requests(choice: &Choice, is_chat: bool) -> anyhow::Result<Vec<Asked>> {
+    let prompt = match is_chat {
+        true => v1::generate_request::Prompt::Chat(chat(choice)),
+        false => v1::generate_request::Prompt::Text(choice.question.clone()),
+    };
+    choice.names().map(|name| Asked::new(name, prompt.clone(), choice)).collect()
+}
+
+fn chat(choice: &Choice) -> v1::Chat {
+    let message = v1::ChatMessage { role: "user".to_owned(), content: choice.question.clone(), ..Default::default() };
+    v1::Chat { messages: vec![message], ..Default::default() }
 }
 
 impl Asked {

@@ -57,9 +57,13 @@ async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let choice = Choice::of(arguments)?;
     let folder = tempfile::Builder::new().prefix("loam-demo-").tempdir().context("a folder for the demo's files")?;
     let mut server = Server::start(&programs.loam, &choice, folder.path())?;
-    let outcome = live(&mut server, &programs, &choice, folder.path()).await;
+    let mut interruption = Interruption::new()?;
+    let outcome = live(&mut server, &mut interruption, &programs, &choice, folder.path()).await;
     // However it went, the server is asked to end, and how it does is part of the demo.
-    let ended = server.end().await;
+    let ended = tokio::select! {
+        ended = server.end() => ended,
+        () = interruption.comes() => Err(anyhow!("the server was killed while it was ending, as you asked twice")),
+    };
     match outcome.and_then(|code| ended.map(|()| code)) {
         Ok(code) => Ok(code),
         Err(error) => Err(anyhow!("{error:#}\n{}", look_at(folder))),
@@ -73,15 +77,23 @@ fn look_at(folder: TempDir) -> String {
 }
 
 /// Everything while the server lives.
-async fn live(server: &mut Server, programs: &Programs, choice: &Choice, folder: &Path) -> anyhow::Result<ExitCode> {
-    let screen = Screen::of_standard_output();
-    let mut interruption = Interruption::new()?;
-    let url = tokio::select! {
-        url = show(server, programs, choice, folder, &screen) => url?,
-        () = interruption.comes() => return Ok(ExitCode::from(INTERRUPTED)),
+async fn live(
+    server: &mut Server,
+    interruption: &mut Interruption,
+    programs: &Programs,
+    choice: &Choice,
+    folder: &Path,
+) -> anyhow::Result<ExitCode> {
+    let screen = Screen::new(choice);
+    let shown = tokio::select! {
+        shown = show(server, programs, choice, folder, &screen) => shown?,
+        () = interruption.comes() => {
+            println!();
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
     };
     if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
-        screen.invitation(&url, choice, folder);
+        screen.invitation(&shown, choice, folder);
         tokio::select! {
             () = interruption.comes() => {}
             () = enter() => {}
@@ -92,14 +104,21 @@ async fn live(server: &mut Server, programs: &Programs, choice: &Choice, folder:
     Ok(ExitCode::SUCCESS)
 }
 
-/// The demo itself; what it returns is where the server is.
+/// What a person needs to go on where the demo ends.
+pub(crate) struct Shown {
+    pub(crate) url: String,
+    /// Whether the model was asked as in a chat: it has a template for one.
+    pub(crate) is_chat: bool,
+}
+
+/// The demo itself.
 async fn show(
     server: &mut Server,
     programs: &Programs,
     choice: &Choice,
     folder: &Path,
     screen: &Screen,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<Shown> {
     screen.headline(choice);
     let url = server.ready().await?;
     let client = Client::connect(&url).await?;
@@ -107,12 +126,13 @@ async fn show(
     screen.server(&url, &info, server.took());
     // The log's keys are asked for first: what is proven later is proven against keys that were known before.
     let keys = client.log_keys().await?;
-    let asked = client.requests(choice).await?;
+    let is_chat = client.renders_chats(choice).await;
+    let asked = asking::requests(choice, is_chat)?;
     screen.question(choice);
 
     let before = ThreadTimes::of(server.id());
     let mut answers = Live::new(screen, asked.iter().map(|asked| asked.name.as_str()));
-    let crowd = client.crowd(asked, &mut |news| answers.tell(&news)).await?;
+    let crowd = client.crowd(asked, &mut |news| answers.tell(news)).await?;
     let during = ThreadTimes::of(server.id()).zip(before).map(|(after, before)| after.since(&before));
     answers.end();
 
@@ -121,14 +141,19 @@ async fn show(
     let export = folder.join("export");
     client.export(&export).await?;
     screen.part("The log, exported and audited from its bytes alone:");
-    screen.audited(&auditor.log(&export, &keys.records)?);
+    let audited = auditor.log(&export, &keys.records)?;
+    screen.audited(&audited);
+    let answers = crowd.answers.len() as u64;
+    if audited.completions != answers {
+        bail!("the log holds {} answers, and {answers} were given: some row is missing in it", audited.completions);
+    }
     screen.figures(&crowd, during);
-    Ok(url)
+    Ok(Shown { url, is_chat })
 }
 
 /// Each receipt against what this client holds; then one byte changed, of an answer and of a receipt.
 fn prove(auditor: &Auditor<'_>, key: &str, crowd: &Crowd, screen: &Screen) -> anyhow::Result<()> {
-    screen.part("loam-audit checks each receipt, offline, against the log's key and what this client holds:");
+    screen.part("loam-audit holds each receipt against what this client sent and got:");
     let mut refused = Vec::new();
     for answer in &crowd.answers {
         let verdict = auditor.receipt(answer, key, &answer.name)?;

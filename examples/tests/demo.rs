@@ -1,5 +1,6 @@
 //! `loam-demo` as a script runs it: no terminal, a model of the tests, and an end of its own.
 
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -11,19 +12,23 @@ fn golden() -> PathBuf {
 
 /// The demo over the model, where `make` put the programs that it starts (it names the folder in LOAM_BIN).
 fn demo(arguments: &[&str]) -> Option<Output> {
-    if std::env::var_os("LOAM_BIN").is_none() {
+    programs().map(|programs| demo_with(&programs, arguments))
+}
+
+fn programs() -> Option<PathBuf> {
+    let folder = std::env::var_os("LOAM_BIN").map(PathBuf::from);
+    if folder.is_none() {
         eprintln!("skipped: there is no server to show (run through `make test`)");
-        return None;
     }
+    folder
+}
+
+fn demo_with(programs: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loam-demo"));
-    command.arg("--model").arg(golden().join("base")).args(arguments).args([
-        "--",
-        "--threads",
-        "2",
-        "--kv-cache-mib",
-        "16",
-    ]);
-    Some(command.stdin(Stdio::null()).output().expect("the demo starts"))
+    command.env("LOAM_BIN", programs).arg("--model").arg(golden().join("base")).args(arguments);
+    // Two threads: other tests run beside this one. The cache is small, for it is cleared at each start.
+    command.args(["--", "--threads", "2", "--kv-cache-mib", "16"]);
+    command.stdin(Stdio::null()).output().expect("the demo starts")
 }
 
 fn printed(output: &Output) -> String {
@@ -80,13 +85,64 @@ fn demo_gives_any_model_adapters_and_says_that_they_mean_nothing() {
     assert_eq!(lines_with(&said, "receipt: VALID").len(), 4, "{said}");
 }
 
-#[test]
-fn demo_says_where_to_look_when_the_server_does_not_start() {
-    let Some(output) = demo(&["--adapter", "clay=/nowhere"]) else { return };
+/// What it complained of, and the server's log, whose folder is removed.
+fn failed(output: &Output) -> (String, String) {
     let complained = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{complained}");
     let log = complained.split("server's log, ").nth(1).and_then(|rest| rest.split(';').next());
     let log = PathBuf::from(log.unwrap_or_else(|| panic!("no log is named: {complained}")));
-    assert!(std::fs::read_to_string(&log).expect("the log stays").contains("/nowhere"), "{complained}");
+    let text = std::fs::read_to_string(&log).expect("the log stays");
     std::fs::remove_dir_all(log.parent().expect("a folder")).expect("the demo's folder");
+    (complained, text)
+}
+
+#[test]
+fn demo_says_where_to_look_when_the_server_does_not_start() {
+    let Some(output) = demo(&["--adapter", "clay=/nowhere"]) else { return };
+    let (complained, log) = failed(&output);
+    assert!(complained.contains("ended before it was ready") && log.contains("/nowhere"), "{complained}\n{log}");
+}
+
+/// The demo beside an auditor that always says the same.
+fn demo_audited_by(script: &str) -> Option<Output> {
+    let programs = programs()?.canonicalize().expect("LOAM_BIN is a folder");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    symlink(programs.join("loam"), folder.path().join("loam")).expect("a link");
+    let auditor = folder.path().join("loam-audit");
+    std::fs::write(&auditor, format!("#!/bin/sh\n{script}\n")).expect("a script");
+    std::fs::set_permissions(&auditor, std::fs::Permissions::from_mode(0o755)).expect("a script may be run");
+    Some(demo_with(folder.path(), &["--max-tokens", "4"]))
+}
+
+#[test]
+fn a_changed_byte_that_nobody_sees_is_a_failure() {
+    let holds = |subject| format!(r#"{{"subject":"{subject}","verdict":"holds"}}"#);
+    let lines = ["nonce", "request bytes", "output", "tokens", "adapter"].map(holds).join(",");
+    let script = format!(r#"echo '{{"verdict":"valid","lines":[{lines}]}}'"#);
+    let Some(output) = demo_audited_by(&script) else { return };
+    let (complained, _) = failed(&output);
+    assert!(complained.contains("loam-audit did not see it"), "{complained}");
+}
+
+#[test]
+fn a_receipt_that_is_silent_about_what_is_held_is_a_failure() {
+    let Some(output) = demo_audited_by(r#"echo '{"verdict":"valid","lines":[]}'"#) else { return };
+    let (complained, _) = failed(&output);
+    assert!(complained.contains("a receipt that should hold does not: base"), "{complained}");
+}
+
+#[test]
+fn a_receipt_that_is_refused_is_a_failure() {
+    let Some(output) = demo_audited_by(r#"echo '{"verdict":"invalid","reason":"no","lines":[]}'; exit 1"#) else {
+        return;
+    };
+    let (complained, _) = failed(&output);
+    assert!(complained.contains("a receipt that should hold does not: base"), "{complained}");
+}
+
+#[test]
+fn an_auditor_that_comes_to_no_verdict_is_a_failure() {
+    let Some(output) = demo_audited_by("echo 'CANNOT CHECK: no' >&2; exit 2") else { return };
+    let (complained, _) = failed(&output);
+    assert!(complained.contains("CANNOT CHECK: no"), "{complained}");
 }

@@ -16,6 +16,8 @@ const ROWS_ABOVE: usize = 4;
 pub(crate) struct Live<'a> {
     screen: &'a Screen,
     voices: Vec<Voice>,
+    /// Rows that each answer may have while it grows; none where they are not redrawn.
+    rows_each: Option<usize>,
     /// Columns of the longest name.
     label: usize,
     /// Rows that stand on the terminal and will be drawn over.
@@ -36,7 +38,10 @@ impl<'a> Live<'a> {
         let voice = |name: &str| Voice { name: text::printable(name), text: String::new(), is_complete: false };
         let voices: Vec<Voice> = names.map(voice).collect();
         let label = voices.iter().map(|voice| voice.name.chars().count()).max().unwrap_or(0);
-        Self { screen, voices, label, drawn: 0, drawn_at: None, printed: 0 }
+        // One row parts it from the next.
+        let rows_each = screen.rows.map(|rows| rows.saturating_sub(ROWS_ABOVE) / voices.len().max(1));
+        let rows_each = rows_each.and_then(|rows| rows.checked_sub(1)).filter(|rows| *rows > 0);
+        Self { screen, voices, rows_each, label, drawn: 0, drawn_at: None, printed: 0 }
     }
 
     pub(crate) fn tell(&mut self, news: &News) {
@@ -45,19 +50,21 @@ impl<'a> Live<'a> {
             Some(text) => voice.text.push_str(&text::printable(text)),
             None => voice.is_complete = true,
         }
-        if !self.screen.is_terminal {
-            // In the order of the question, each as soon as it and those before it are complete.
+        if let Some(rows) = self.rows_each {
+            if self.drawn_at.is_none_or(|at| at.elapsed() >= REDRAW_EVERY) {
+                self.redraw(rows);
+            }
+        } else {
+            // In the order of their names, each as soon as it and those before it are complete.
             while self.voices.get(self.printed).is_some_and(|voice| voice.is_complete) {
                 self.print(&self.block(self.printed, usize::MAX));
                 self.printed += 1;
             }
-        } else if self.drawn_at.is_none_or(|at| at.elapsed() >= REDRAW_EVERY) {
-            self.redraw();
         }
     }
 
     /// The answers as they stay.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end(self) {
         let rest = self.printed..self.voices.len();
         let blocks: Vec<String> = rest.flat_map(|place| self.block(place, usize::MAX)).collect();
         let up = self.up();
@@ -66,10 +73,8 @@ impl<'a> Live<'a> {
     }
 
     /// The last rows of each answer: what would not fit on the terminal could not be drawn over.
-    fn redraw(&mut self) {
-        let rows = self.screen.rows.saturating_sub(ROWS_ABOVE) / self.voices.len().max(1);
-        let blocks = (0..self.voices.len()).flat_map(|place| self.block(place, rows.saturating_sub(1).max(1)));
-        let blocks: Vec<String> = blocks.collect();
+    fn redraw(&mut self, rows_each: usize) {
+        let blocks: Vec<String> = (0..self.voices.len()).flat_map(|place| self.block(place, rows_each)).collect();
         let up = self.up();
         print!("{up}");
         self.print(&blocks);

@@ -42,16 +42,18 @@ fn columns_of(c: char) -> usize {
     if c >= '\u{1100}' && c != char::REPLACEMENT_CHARACTER { 2 } else { 1 }
 }
 
-/// A line for a shell that asks a model for an answer.
-pub(super) fn curl(url: &str, model: &str, question: &str) -> String {
-    let body = serde_json::json!({
-        "model": model,
-        "messages": [{ "role": "user", "content": question }],
-        "max_tokens": 120,
-        "temperature": 0,
-    });
+/// Lines for a shell that ask a model for an answer.
+pub(super) fn curl(url: &str, is_chat: bool, model: &str, question: &str) -> String {
+    let mut body = serde_json::json!({ "model": model, "max_tokens": 120, "temperature": 0 });
+    let path = if is_chat {
+        body["messages"] = serde_json::json!([{ "role": "user", "content": question }]);
+        "chat/completions"
+    } else {
+        body["prompt"] = question.into();
+        "completions"
+    };
     let body = body.to_string().replace('\'', r"'\''");
-    format!("curl -s {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'")
+    format!("  curl -s {url}/v1/{path} -H 'Content-Type: application/json' \\\n    -d '{body}'")
 }
 
 #[cfg(test)]
@@ -75,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_question_with_quotes_stays_one_argument() {
-        let line = curl("http://127.0.0.1:1", "base", "what's \"loam\"?");
+        let line = curl("http://127.0.0.1:1", true, "base", "what's \"loam\"?");
         assert!(line.contains(r#"what'\''s \"loam\"?"#), "{line}");
     }
 }

@@ -3,6 +3,7 @@
 mod live;
 mod text;
 
+use std::fs::File;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use loam_proto::v1;
 
+use crate::Shown;
 use crate::asking::Crowd;
 use crate::choice::{BASE, Choice};
 use crate::proving::{Audited, Auditor, Verdict};
@@ -25,9 +27,8 @@ const RED: &str = "1;31";
 /// Colours of those that answer, one after another.
 const VOICES: [&str; 6] = ["37", "36", "33", "35", "34", "32"];
 
-/// Where no terminal says how large it is.
+/// Where no terminal says how wide it is.
 const COLUMNS: usize = 100;
-const ROWS: usize = 24;
 
 /// Longer lines are hard to read, however wide the terminal is.
 const COLUMNS_MAX: usize = 110;
@@ -35,24 +36,25 @@ const COLUMNS_MAX: usize = 110;
 /// Columns for the word that a line begins with.
 const LABEL: usize = 9;
 
-/// Columns for a name behind a verdict.
-const NAME: usize = 11;
-
 /// Standard output.
 pub(crate) struct Screen {
-    is_terminal: bool,
     is_coloured: bool,
     columns: usize,
-    rows: usize,
+    /// Of a terminal whose size is known: only there can be drawn over what was drawn.
+    rows: Option<usize>,
+    /// Columns for the name of what a verdict is about.
+    name: usize,
 }
 
 impl Screen {
-    pub(crate) fn of_standard_output() -> Self {
+    pub(crate) fn new(choice: &Choice) -> Self {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let is_terminal = std::io::stdout().is_terminal() && !dumb;
-        let (rows, columns) = is_terminal.then(size).flatten().unwrap_or((ROWS, COLUMNS));
+        let size = is_terminal.then(size).flatten();
+        let (rows, columns) = (size.map(|(rows, _)| rows), size.map_or(COLUMNS, |(_, columns)| columns));
         let is_coloured = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { is_terminal, is_coloured, columns: columns.clamp(40, COLUMNS_MAX), rows: rows.max(12) }
+        let name = choice.names().chain(["receipt"]).map(|name| name.chars().count()).max().unwrap_or(0);
+        Self { is_coloured, columns: columns.clamp(40, COLUMNS_MAX), rows, name }
     }
 
     pub(crate) fn headline(&self, choice: &Choice) {
@@ -74,8 +76,8 @@ impl Screen {
     }
 
     pub(crate) fn server(&self, url: &str, info: &v1::InfoResponse, took: Duration) {
-        let (device, seconds) = (&info.device, took.as_secs_f64());
-        self.line("server", &format!("{url}, gRPC and HTTP, ready in {seconds:.1} s; computes on {device}"));
+        self.line("device", &format!("{}, {}", info.device, info.dtype));
+        self.line("server", &format!("{url}, gRPC and HTTP, ready in {:.1} s", took.as_secs_f64()));
         let delivery = match info.delivery.as_str() {
             "recorded" => "no token leaves before its record is on disk",
             _ => "tokens leave at once, a little ahead of their record",
@@ -96,14 +98,14 @@ impl Screen {
     pub(crate) fn receipt(&self, of: &str, verdict: &Verdict) {
         let told = if verdict.is_valid { verdict.held.clone() } else { verdict.reason.clone() };
         let verdict = if verdict.is_valid { self.paint(GREEN, "VALID  ") } else { self.paint(RED, "INVALID") };
-        let begin = format!("  receipt: {verdict}  {:<NAME$} ", text::printable(of));
-        self.folded(&begin, NAME + 21, &told);
+        let begin = format!("  receipt: {verdict}  {:<width$}  ", text::printable(of), width = self.name);
+        self.folded(&begin, self.name + 22, &told);
     }
 
     pub(crate) fn audited(&self, audited: &Audited) {
         let Audited { entries, logs, completions, tokens } = audited;
         println!(
-            "  log:     {}  {entries} entries in {logs} logs: {completions} answers, {tokens} tokens, all accounted for",
+            "  log:     {}  {entries} entries in {logs} logs: {completions} answers, {tokens} tokens, all add up",
             self.paint(GREEN, "VALID  ")
         );
     }
@@ -123,18 +125,15 @@ impl Screen {
         };
         self.line("ledger", &share);
         if spent.is_some_and(|spent| spent.ledger_percent() >= 1.0) {
-            self.line(
-                "",
-                "Its work grows with the steps, and not with the model: of a larger one it is a smaller share.",
-            );
+            self.line("", "It works per step, whatever the model: beside a larger one its share is smaller.");
         }
     }
 
-    pub(crate) fn invitation(&self, url: &str, choice: &Choice, folder: &Path) {
-        self.part(&format!("The server goes on at {url}. Ask it yourself:"));
+    pub(crate) fn invitation(&self, shown: &Shown, choice: &Choice, folder: &Path) {
+        self.part(&format!("The server goes on at {}. Ask it yourself:", shown.url));
         let adapter = choice.adapters.first().map(|(name, _)| name.as_str());
         for model in std::iter::once(BASE).chain(adapter) {
-            println!("  {}\n", text::curl(url, model, &choice.question));
+            println!("{}\n", text::curl(&shown.url, shown.is_chat, model, &choice.question));
         }
         let held = Auditor::folder(folder);
         println!("Receipts, and what they were held against, lie in {} meanwhile.", held.display());
@@ -169,7 +168,8 @@ fn near(path: &Path) -> &Path {
 
 /// Rows and columns of the terminal.
 fn size() -> Option<(usize, usize)> {
-    let output = Command::new("stty").arg("size").stdin(Stdio::inherit()).stderr(Stdio::null()).output().ok()?;
+    let terminal = File::open("/dev/tty").ok()?;
+    let output = Command::new("stty").arg("size").stdin(terminal).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let (rows, columns) = text.trim().split_once(' ')?;
     let (rows, columns) = (rows.parse().ok()?, columns.parse().ok()?);
