@@ -168,6 +168,11 @@ impl Ahead {
         self.wait_until(|steps| steps == 0, None).map(drop)
     }
 
+    /// How many steps ran and are not yet durable.
+    pub(crate) fn steps(&self) -> usize {
+        self.state().steps
+    }
+
     /// Whether the record failed.
     pub(crate) fn failed(&self) -> Option<RecordFailed> {
         self.state().failed.clone()

@@ -356,6 +356,11 @@ impl Engine {
         self.board.adapters()
     }
 
+    /// Steps that ran and are not yet durable.
+    pub fn steps_ahead(&self) -> usize {
+        self.ahead.steps()
+    }
+
     /// Whether the loop runs: an error says why it takes nothing any more, and stays.
     pub fn health(&self) -> Result<(), Error> {
         if let Some(failed) = self.ahead.failed() {

@@ -32,7 +32,6 @@ enum Command {
     /// Answer requests: one for a person to read, or a file of them side by side.
     Generate(Box<generate::Arguments>),
     /// Serve a model and its adapters over gRPC and HTTP, with receipts.
-    #[command(arg_required_else_help = true)]
     Serve(settings::Given),
     /// Make keys for clients.
     Key {

@@ -44,7 +44,6 @@ struct Holder {
     name: Arc<str>,
     tenant: Arc<str>,
     scopes: Scopes,
-    number: usize,
     requests_max: usize,
     requests: AtomicUsize,
 }
@@ -94,11 +93,6 @@ impl Keys {
         self.keys.is_empty()
     }
 
-    /// How many keys there are.
-    pub(crate) fn len(&self) -> usize {
-        self.keys.len()
-    }
-
     /// Who holds the key that was presented. How long this takes says nothing of the keys that are known: every one of
     /// them is compared whole, and digests of what was presented tell nobody how near it came.
     pub(crate) fn identify(&self, presented: Option<&str>) -> Result<Caller, Problem> {
@@ -139,9 +133,9 @@ impl Keys {
         if self.keys.len() == KEYS_MAX {
             return Err(KeysError::new(place, format!("there are more than {KEYS_MAX} keys; take some out")));
         }
-        let (number, requests) = (self.keys.len(), AtomicUsize::new(0));
+        let requests = AtomicUsize::new(0);
         let (name, tenant) = (name.into(), tenant.into());
-        let holder = Arc::new(Holder { name, tenant, scopes, number, requests_max, requests });
+        let holder = Arc::new(Holder { name, tenant, scopes, requests_max, requests });
         self.keys.push(Key { sha256, holder });
         Ok(())
     }
@@ -166,7 +160,7 @@ impl Holder {
     /// Whoever can reach a server that knows no key; it listens to its own machine alone.
     fn local(requests_max: usize) -> Self {
         let (scopes, requests) = (Scopes::of(&Scope::ALL), AtomicUsize::new(0));
-        Self { name: "local".into(), tenant: DEFAULT_TENANT.into(), scopes, number: 0, requests_max, requests }
+        Self { name: "local".into(), tenant: DEFAULT_TENANT.into(), scopes, requests_max, requests }
     }
 }
 
@@ -179,16 +173,6 @@ impl Caller {
     /// Who pays, and whose requests and receipts these are.
     pub(crate) fn tenant(&self) -> &Arc<str> {
         &self.holder.tenant
-    }
-
-    /// What the key allows.
-    pub(crate) fn scopes(&self) -> Scopes {
-        self.holder.scopes
-    }
-
-    /// The key's number among all, from 0.
-    pub(crate) fn number(&self) -> usize {
-        self.holder.number
     }
 
     /// Refuses whoever lacks a scope, and says which.

@@ -1,13 +1,20 @@
-//! stub
-use loam_ledger_core::row::Finish;
-use loam_wire::Kind;
-#[derive(Default)]
-pub(crate) struct Meters;
-impl Meters {
-    pub(crate) fn receipt(&self, _: f64) {}
-    pub(crate) fn refused(&self, _: Kind) {}
-    pub(crate) fn began(&self, _: u32, _: Option<u32>) {}
-    pub(crate) fn first_token(&self, _: f64) {}
-    pub(crate) fn tokens(&self, _: u64, _: f64) {}
-    pub(crate) fn finished(&self, _: Finish, _: u64, _: u64, _: f64) {}
-}
+//! What Prometheus is told: vLLM's names where they mean the same, so that its dashboards and routers work, and ours
+//! beside them.
+//!
+//! [`Meters`] count as requests go, [`Moment`] is how things stand when somebody looks, [`render()`] makes the page.
+//! No adapter's name labels a histogram: there are thousands of them, and the ledger says what each was used for.
+
+mod histogram;
+mod meters;
+mod moment;
+mod render;
+#[cfg(test)]
+mod tests;
+mod text;
+mod timed;
+
+pub(crate) use meters::Meters;
+pub(crate) use moment::{AdapterNow, LedgerNow, Level, Moment};
+pub(crate) use render::render;
+pub(crate) use text::CONTENT_TYPE;
+pub(crate) use timed::Timed;

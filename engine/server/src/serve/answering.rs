@@ -1,5 +1,6 @@
 //! One call's requests while they are answered: what the engine says of them, in order, until all have ended.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,7 +32,8 @@ pub(crate) struct Answering {
 /// What is known of one request.
 struct OneRequest {
     began: Instant,
-    last_token: Option<Instant>,
+    /// Of each choice, its last token's time; of those that have one.
+    last_tokens: BTreeMap<u32, Instant>,
     /// The name by which its receipts are asked for.
     name: Option<Hash>,
     prompt_tokens: u64,
@@ -64,7 +66,7 @@ async fn submit(
     let permits = requests.iter().map(|_| caller.admit()).collect::<Result<Vec<_>, _>>()?;
     let one = |generate: &Generate| OneRequest {
         began: Instant::now(),
-        last_token: None,
+        last_tokens: BTreeMap::new(),
         name: None,
         prompt_tokens: 0,
         choices_open: generate.n,
@@ -136,7 +138,7 @@ impl Answering {
             Event::Prompt(_) => {}
             Event::Tokens(tokens) => {
                 let now = Instant::now();
-                match request.last_token.replace(now) {
+                match request.last_tokens.insert(tokens.choice, now) {
                     None => meters.first_token((now - request.began).as_secs_f64()),
                     Some(last) => meters.tokens(tokens.tokens.len() as u64, (now - last).as_secs_f64()),
                 }

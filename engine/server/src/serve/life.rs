@@ -20,6 +20,7 @@ use super::node::Node;
 use super::{grpc, guard, http, log_lines, net};
 use crate::access::Keys;
 use crate::kept;
+use crate::metrics::{Meters, Timed};
 use crate::progress::Bar;
 use crate::settings::{self, LoraModule, Settings};
 
@@ -79,23 +80,26 @@ fn keys(settings: &Settings) -> anyhow::Result<Keys> {
 fn open(settings: Settings, keys: Keys) -> anyhow::Result<Node> {
     let ledger = settings.ledger.as_ref().map(open_ledger).transpose()?;
     let mut bar = Bar::new("reading the model");
+    let meters = Arc::new(Meters::default());
     let record = |base| -> Result<Box<dyn Recorder>, _> {
         match &ledger {
-            Some(ledger) => kept::record(ledger, base, "loam serve"),
+            Some(ledger) => kept::record(ledger, base, "loam serve")
+                .map(|recorder| Box::new(Timed::new(recorder, Arc::clone(&meters))) as Box<dyn Recorder>),
             None => Ok(Box::new(MemoryRecorder::default())),
         }
     };
     let engine = Engine::open_recorded(&settings.to_open_options(), record, &mut |read| bar.show(read))?;
     bar.end();
-    for LoraModule { name, source } in &settings.adapters.modules {
-        let loaded = engine.load_adapter(name, source, Expected::Nothing);
+    for module in &settings.adapters.modules {
+        let LoraModule { name, source } = module;
+        let loaded = engine.load_adapter(name, &module.real_source(), Expected::Nothing);
         let loaded = loaded.with_context(|| format!("--lora-modules {name}={source}"))?;
         info!(adapter = name, generation = %loaded.adapter.generation, "loaded");
     }
     for name in &settings.adapters.pinned {
         engine.pin_adapter(name, true).with_context(|| format!("--pin {name}"))?;
     }
-    Ok(Node::new(engine, ledger, settings, keys))
+    Ok(Node::new(engine, ledger, settings, keys, meters))
 }
 
 fn open_ledger(settings: &settings::Ledger) -> anyhow::Result<Arc<Ledger>> {

@@ -30,7 +30,7 @@ pub(crate) struct Node {
     pub(crate) ledger: Option<Arc<Ledger>>,
     pub(crate) settings: Settings,
     pub(crate) keys: Keys,
-    pub(crate) meters: Meters,
+    pub(crate) meters: Arc<Meters>,
     /// Names that stand for the base model.
     pub(crate) names: Vec<String>,
     /// Seconds since 1970.
@@ -50,7 +50,13 @@ pub(crate) struct Standing {
 }
 
 impl Node {
-    pub(crate) fn new(engine: Engine, ledger: Option<Arc<Ledger>>, settings: Settings, keys: Keys) -> Self {
+    pub(crate) fn new(
+        engine: Engine,
+        ledger: Option<Arc<Ledger>>,
+        settings: Settings,
+        keys: Keys,
+        meters: Arc<Meters>,
+    ) -> Self {
         let names = settings.served_names.clone();
         Self {
             engine,
@@ -58,7 +64,7 @@ impl Node {
             names,
             settings,
             keys,
-            meters: Meters::default(),
+            meters,
             started_s: super::now_s(),
             draining: AtomicBool::new(false),
             drain_asked: Notify::new(),

@@ -194,11 +194,11 @@ impl Settings {
     /// Types what was gathered, and holds it against itself.
     pub(crate) fn of(gathered: &Gathered) -> Result<Self, SettingsError> {
         let mut warnings = Vec::new();
+        let (model, served_names) = rules::model(gathered)?;
         let adapters = rules::adapters(gathered)?;
         let access = rules::access(gathered, &mut warnings)?;
         let network = rules::network(gathered, &access, &mut warnings)?;
         let ledger = rules::ledger(gathered)?;
-        let (model, served_names) = rules::model(gathered)?;
         rules::names(&served_names, &adapters)?;
         Ok(Self {
             model,
@@ -229,8 +229,8 @@ impl Settings {
         let Engine { digest_cache, .. } = &self.engine;
         let mut roots = self.adapters.roots.clone();
         if !roots.is_empty() {
-            roots.extend(self.adapters.modules.iter().filter_map(|module| match &module.source {
-                Source::Folder(folder) => Some(folder.clone()),
+            roots.extend(self.adapters.modules.iter().filter_map(|module| match module.real_source() {
+                Source::Folder(folder) => Some(folder),
                 Source::Dummy(_) => None,
             }));
         }
@@ -271,6 +271,18 @@ impl Adapters {
             Err("adapters are loaded at the start only; start the server with --adapter-root DIR to allow more")
         } else {
             Ok(())
+        }
+    }
+}
+
+impl LoraModule {
+    /// Where it comes from, whatever the process calls its own folder and wherever links lead: beside roots the engine
+    /// takes no path that leaves them, not even to come back.
+    pub(crate) fn real_source(&self) -> Source {
+        match &self.source {
+            // What is not there is said by whoever reads it, under the name that was given.
+            Source::Folder(folder) => Source::Folder(folder.canonicalize().unwrap_or_else(|_| folder.clone())),
+            dummy => dummy.clone(),
         }
     }
 }

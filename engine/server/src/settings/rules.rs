@@ -55,8 +55,8 @@ pub(super) fn network(
     if !network.is_loopback() {
         if access.api_keys.is_empty() && access.keys_file.is_none() {
             return Err(rule(format!(
-                "host {} ({origin}) can be reached from other machines, and there is no API key: say --api-keys FILE or \
-                 LOAM_API_KEY, or listen on 127.0.0.1",
+                "host {} ({origin}) can be reached from other machines, and there is no API key: say --api-keys FILE \
+                 or LOAM_API_KEY, or listen on 127.0.0.1",
                 network.host
             )));
         }
@@ -215,8 +215,8 @@ pub(super) fn access(gathered: &Gathered, warnings: &mut Vec<String>) -> Result<
     }
     if keys.iter().any(|key| key.chars().count() < KEY_CHARACTERS_MIN) {
         warnings.push(format!(
-            "api-key ({origin}): a key of fewer than {KEY_CHARACTERS_MIN} characters can be guessed; `loam key new` draws \
-             a good one"
+            "api-key ({origin}): a key of fewer than {KEY_CHARACTERS_MIN} characters can be guessed; `loam key new` \
+             draws a good one"
         ));
     }
     let open = gathered.many("open");

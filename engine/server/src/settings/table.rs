@@ -2,7 +2,7 @@
 
 /// One setting.
 pub(crate) struct Setting {
-    /// The flag without its dashes. `LOAM_` and upper case make the name in the environment; `_` for `-`, the file's key.
+    /// The flag without its dashes. `LOAM_` and upper case make its variable, `_` for `-` the file's key.
     pub(crate) name: &'static str,
     /// What may be said.
     pub(crate) kind: Kind,
@@ -94,7 +94,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Text("FILE"),
         default: Means("no file"),
         heading: MODEL,
-        help: "A TOML file of settings: max_model_len = 4096 and so on; paths in it are seen from where the server starts",
+        help: "A TOML file of settings: max_model_len = 4096 and so on; paths are seen from where the server starts",
     },
     Setting {
         name: "load-format",
@@ -108,8 +108,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Choice(&[Word { word: "copied", also: &["resident"] }, word("mapped")]),
         default: Is("copied"),
         heading: MODEL,
-        help: "Whether weights are copied to memory, which is faster once they are there, or read where their files are \
-               mapped",
+        help: "Whether weights are copied to memory, which is faster once they are there, or read where their files \
+               are mapped",
     },
     Setting {
         name: "host",
@@ -289,7 +289,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Text("DIR"),
         default: Means("a folder named after the model, in ~/.local/share/loam (XDG_DATA_HOME)"),
         heading: LEDGER,
-        help: "Where the record is kept, made where it is not there yet; `off` keeps none, and answers have no receipts",
+        help: "Where the record is kept, made where it is not there yet; `off` keeps none, and there are no receipts",
     },
     Setting {
         name: "ledger-origin",

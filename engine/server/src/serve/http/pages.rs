@@ -89,7 +89,7 @@ pub(super) async fn load(State(node): State<Arc<Node>>, caller: Option<Extension
 pub(super) async fn metrics(State(node): State<Arc<Node>>, caller: Option<Extension<Caller>>) -> Answer {
     allowed(caller.as_deref(), Scope::AuditSelf).or_else(|_| allowed(caller.as_deref(), Scope::Admin))?;
     let text = node.blocking(|node| Ok(moment::metrics_text(node))).await?;
-    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    let kind = HeaderValue::from_static(crate::metrics::CONTENT_TYPE);
     Ok(([(CONTENT_TYPE, kind)], text).into_response())
 }
 

@@ -1,0 +1,68 @@
+//! HTTP as programs use it without any library.
+
+use serde_json::Value;
+
+use crate::running::{Server, golden};
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn bad_input_gets_a_status_a_field_and_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--max-body-mib", "1"]);
+    let chat = "POST /v1/chat/completions";
+    let long = format!("{{\"messages\":[{{\"role\":\"user\",\"content\":\"{}\"}}]}}", "x".repeat(2 << 20));
+    for (head, body, status, field) in [
+        (chat, "{", 400, None),
+        (chat, "{\"messages\":[]}", 400, Some("messages")),
+        (chat, "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"temprature\":1}", 400, Some("temprature")),
+        (chat, "{\"model\":\"sand\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}", 404, Some("model")),
+        (chat, &long, 413, None),
+        ("GET /v1/chat/completions", "", 405, None),
+        ("GET /nothing", "", 404, None),
+        ("GET /receipts/xyz", "", 404, Some("receipt_id")),
+        ("POST /tokenize", "{\"text\":1}", 400, Some("text")),
+    ] {
+        let (found, _, answer) = server.http(head, &[], body);
+        let error = json(&answer)["error"].clone();
+        assert_eq!(found, status, "{head}: {answer}");
+        assert_eq!(error["param"].as_str(), field, "{head}: {answer}");
+        assert!(error["message"].as_str().is_some_and(|said| said.len() > 10), "{answer}");
+    }
+    server.stop();
+}
+
+#[test]
+fn adapters_come_and_go_with_vllms_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--adapter-root", &golden("adapters")]);
+    let load = format!("{{\"lora_name\":\"silt\",\"lora_path\":\"{}\"}}", golden("adapters/rslora-r4"));
+    let (status, _, said) = server.http("POST /v1/load_lora_adapter", &[], &load);
+    assert_eq!((status, &*said), (200, "Success: LoRA adapter 'silt' added successfully."));
+    let (_, _, models) = server.http("GET /v1/models", &[], "");
+    let models = json(&models);
+    let silt = models["data"].as_array().unwrap().iter().find(|model| model["id"] == "silt").unwrap();
+    assert_eq!(silt["parent"], "tiny");
+    let outside = format!("{{\"lora_name\":\"peat\",\"lora_path\":\"{}\"}}", golden("special/dora"));
+    assert_eq!(server.http("POST /v1/load_lora_adapter", &[], &outside).0, 400, "outside of the roots");
+    let (status, _, said) = server.http("POST /v1/unload_lora_adapter", &[], "{\"lora_name\":\"silt\"}");
+    assert_eq!((status, &*said), (200, "Success: LoRA adapter 'silt' removed successfully."));
+    assert_eq!(server.http("POST /v1/unload_lora_adapter", &[], "{\"lora_name\":\"silt\"}").0, 404);
+    server.stop();
+}
+
+#[test]
+fn a_request_keeps_its_id_from_end_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let body = "{\"prompt\":\"a secret question\",\"max_tokens\":2}";
+    let (status, head, answer) = server.http("POST /v1/completions", &["x-request-id: my-own-id"], body);
+    assert_eq!(status, 200, "{answer}");
+    assert!(head.contains("x-request-id: my-own-id"), "{head}");
+    assert_eq!(json(&answer)["id"], "cmpl-my-own-id");
+    assert!(server.log().contains("my-own-id"), "the log names it");
+    assert!(!server.log().contains("a secret question"), "and says nothing of what was asked");
+    server.stop();
+}

@@ -1,0 +1,105 @@
+//! How a server begins and ends: in order, by force, and again.
+
+use std::time::Duration;
+
+use loam_ledger_core::entry::Entry;
+use loam_proto::v1;
+use tonic::Code;
+
+use crate::asking::{Client, question};
+use crate::running::Server;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runs_finishes_and_what_is_new_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &[]);
+    let mut client = Client::new(&server, None).await;
+    let mut stream = client.inference.generate(question("Go on", Some("clay"), 300)).await.unwrap().into_inner();
+    stream.message().await.unwrap().unwrap();
+    server.terminate();
+    let refusal = loop {
+        match client.ask(question("Too late", None, 1)).await {
+            Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(refusal.code(), Code::Unavailable, "{refusal}");
+    let mut finished = None;
+    while let Some(message) = stream.message().await.unwrap() {
+        if let Some(v1::generate_response::Event::Finished(it)) = message.event {
+            finished = Some(it);
+        }
+    }
+    let finished = finished.expect("what ran has finished");
+    assert_eq!(finished.reason(), v1::FinishReason::Length);
+    drop(client);
+    assert!(server.ended(Duration::from_secs(60)).success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn time_runs_out_for_what_still_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &["--shutdown-timeout", "0"]);
+    let mut client = Client::new(&server, None).await;
+    let mut stream = client.inference.generate(question("Go on", None, 480)).await.unwrap().into_inner();
+    stream.message().await.unwrap().unwrap();
+    client.server.drain(v1::DrainRequest { timeout_s: Some(0) }).await.unwrap();
+    while let Ok(Some(_)) = stream.message().await {}
+    drop(client);
+    assert!(server.ended(Duration::from_secs(60)).success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_kill_all_that_was_acknowledged_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let mut client = Client::new(&server, None).await;
+    let told = client.ask(question("Before", Some("loess"), 6)).await.unwrap();
+    let entry = told.finished.unwrap().entry_index.unwrap();
+    let mut running = client.inference.generate(question("Go on", None, 480)).await.unwrap().into_inner();
+    for _ in 0..10 {
+        running.message().await.unwrap().unwrap();
+    }
+    server.kill();
+    let server = Server::start(folder.path(), &[]);
+    let mut client = Client::new(&server, None).await;
+    let asked = v1::ReceiptRequest { receipt_id: told.receipt_id, choice: 0 };
+    client.ledger.receipt(asked).await.unwrap();
+    let mut tail = client
+        .ledger
+        .tail(v1::TailRequest { stop_at_end: true, ..v1::TailRequest::default() })
+        .await
+        .unwrap()
+        .into_inner();
+    let mut boots = 0;
+    let mut entries = 0;
+    while let Some(message) = tail.message().await.unwrap() {
+        assert_eq!(message.index, entries);
+        entries += 1;
+        boots += u32::from(matches!(Entry::decode(&message.entry).unwrap(), Entry::Boot(_)));
+    }
+    assert!(entries > entry, "the entry that was told is there");
+    assert_eq!(boots, 2, "both boots are seen, and the second closes what the first left open");
+    server.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_ledger_there_are_no_receipts_and_it_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--ledger", "off"]);
+    assert!(server.http("GET /version", &[], "").2.contains("\"ledger\":\"off\""));
+    let mut client = Client::new(&server, None).await;
+    assert!(client.ask(question("x", None, 2)).await.unwrap().receipt_id.is_empty());
+    let refusal = client.ask(v1::GenerateRequest { receipt: true, ..question("x", None, 2) }).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::Unimplemented);
+    assert!(refusal.message().contains("--ledger off"), "{refusal}");
+    server.stop();
+}
+
+#[test]
+fn a_folder_of_another_format_is_refused_by_its_number() {
+    let folder = tempfile::tempdir().unwrap();
+    Server::start(folder.path(), &[]).stop();
+    let said = Server::try_start(folder.path(), &["--ledger", &format!("{}/ledger/store", folder.path().display())]);
+    assert!(said.is_err(), "a store alone is no ledger");
+}

@@ -1,0 +1,10 @@
+//! `loam serve` as it is used: a real server over a small real model, asked over gRPC and HTTP by several tenants.
+#![expect(clippy::unwrap_used, reason = "in a test, what is not as expected is a failure")]
+
+mod access;
+mod asking;
+mod http;
+mod life;
+mod product;
+mod running;
+mod tls;
