@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     #[arg(long = "adapter", value_name = "NAME=DIR", requires = "model")]
     adapters: Vec<String>,
     /// What all are asked
-    #[arg(long, value_name = "TEXT", default_value = "How do I keep worms happy in clay soil?")]
+    #[arg(long, value_name = "TEXT", default_value = "What is loam?")]
     question: String,
     /// Tokens of an answer at most
     #[arg(long, value_name = "N", default_value_t = 120)]

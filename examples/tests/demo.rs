@@ -16,18 +16,24 @@ fn demo(arguments: &[&str]) -> Option<Output> {
 }
 
 fn programs() -> Option<PathBuf> {
-    let folder = std::env::var_os("LOAM_BIN").map(PathBuf::from);
-    if folder.is_none() {
+    let Some(folder) = std::env::var_os("LOAM_BIN") else {
         eprintln!("skipped: there is no server to show (run through `make test`)");
-    }
-    folder
+        return None;
+    };
+    Some(Path::new(&folder).canonicalize().expect("LOAM_BIN is a folder"))
 }
 
 fn demo_with(programs: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_loam-demo"));
-    command.env("LOAM_BIN", programs).arg("--model").arg(golden().join("base")).args(arguments);
+    let base = golden().join("base");
+    let model = ["--model", base.to_str().expect("the checkout's path is text")];
     // Two threads: other tests run beside this one. The cache is small, for it is cleared at each start.
-    command.args(["--", "--threads", "2", "--kv-cache-mib", "16"]);
+    let small = ["--", "--threads", "2", "--kv-cache-mib", "16"];
+    run(programs, &[model.as_slice(), arguments, &small].concat())
+}
+
+fn run(programs: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loam-demo"));
+    command.env("LOAM_BIN", programs).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).args(arguments);
     command.stdin(Stdio::null()).output().expect("the demo starts")
 }
 
@@ -85,6 +91,14 @@ fn demo_gives_any_model_adapters_and_says_that_they_mean_nothing() {
     assert_eq!(lines_with(&said, "receipt: VALID").len(), 4, "{said}");
 }
 
+#[test]
+fn demo_shows_the_bundled_model_where_none_is_given() {
+    let Some(programs) = programs() else { return };
+    let said = printed(&run(&programs, &["--", "--threads", "2"]));
+    assert!(said.contains("examples/model/base") && !said.contains("random weights"), "{said}");
+    assert_eq!(lines_with(&said, "receipt: VALID").len(), 4, "{said}");
+}
+
 /// What it complained of, and the server's log, whose folder is removed.
 fn failed(output: &Output) -> (String, String) {
     let complained = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -105,7 +119,7 @@ fn demo_says_where_to_look_when_the_server_does_not_start() {
 
 /// The demo beside an auditor that always says the same.
 fn demo_audited_by(script: &str) -> Option<Output> {
-    let programs = programs()?.canonicalize().expect("LOAM_BIN is a folder");
+    let programs = programs()?;
     let folder = tempfile::tempdir().expect("a temporary folder");
     symlink(programs.join("loam"), folder.path().join("loam")).expect("a link");
     let auditor = folder.path().join("loam-audit");
