@@ -18,6 +18,9 @@ use crate::ledger::Ledger;
 use crate::payers::Payers;
 use crate::reader::{Reader, RowScope};
 
+/// Takes a file: the log's top, the path below it, the bytes; and says whether it goes on.
+type Take<'a, T> = dyn FnMut(&T, &str, Vec<u8>) -> Result<ControlFlow<()>, Error> + 'a;
+
 impl Ledger {
     /// Writes one log as it is signed now into a folder, which is made and must be empty. What is durable is signed
     /// first, where this process can.
@@ -62,12 +65,7 @@ impl Ledger {
     }
 
     /// All files of some logs, as they are at one time: nothing is erased in between.
-    fn each_file<T>(
-        &self,
-        logs: &[(LogId, T)],
-        scope: &RowScope,
-        take: &mut dyn FnMut(&T, &str, Vec<u8>) -> Result<ControlFlow<()>, Error>,
-    ) -> Result<(), Error> {
+    fn each_file<T>(&self, logs: &[(LogId, T)], scope: &RowScope, take: &mut Take<'_, T>) -> Result<(), Error> {
         if let RowScope::Request(request) = scope {
             self.reader.request_record(request)?;
         }

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a program speaks to whoever runs it")]
 
 mod access;
+mod clients;
 mod generate;
 mod kept;
 mod keys;
@@ -10,6 +11,7 @@ mod ledger;
 mod metrics;
 mod progress;
 mod recorder;
+mod run;
 mod serve;
 mod settings;
 
@@ -33,6 +35,17 @@ enum Command {
     Generate(Box<generate::Arguments>),
     /// Serve a model and its adapters over gRPC and HTTP, with receipts.
     Serve(settings::Given),
+    /// Talk with a model, here and now, without a server.
+    Run(Box<run::Arguments>),
+    /// List what a running server serves.
+    Ls(clients::StandingArguments),
+    /// Say how busy a running server is.
+    Ps(clients::StandingArguments),
+    /// Load, unload and list a running server's adapters.
+    Adapter {
+        #[command(subcommand)]
+        command: clients::AdapterCommand,
+    },
     /// Make keys for clients.
     Key {
         #[command(subcommand)]
@@ -58,6 +71,10 @@ fn main() -> ExitCode {
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Serve(given) => serve(&given),
         Command::Config { command: ConfigCommand::Show(given) } => show(&given),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Ls(arguments) => clients::ls(&arguments),
+        Command::Ps(arguments) => clients::ps(&arguments),
+        Command::Adapter { command } => clients::adapter(&command),
         Command::Key { command } => keys::run(&command),
         Command::Ledger(arguments) => ledger::run(&arguments),
     };

@@ -128,7 +128,7 @@ enum Format {
     Dummy,
 }
 
-fn named(argument: &str) -> Result<(String, String), String> {
+pub(crate) fn named(argument: &str) -> Result<(String, String), String> {
     match argument.split_once('=') {
         Some((name, source)) if !name.is_empty() && !source.is_empty() => Ok((name.to_owned(), source.to_owned())),
         _ => Err("write NAME=DIR".to_owned()),

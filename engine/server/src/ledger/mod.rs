@@ -16,6 +16,8 @@ use loam_ledger::{Folder, Ledger, Options, RESERVE_BYTES, RowScope};
 use loam_ledger_core::Hash;
 use loam_ledger_core::origin::LogId;
 
+use crate::clients;
+
 /// What `loam ledger` takes.
 #[derive(Args)]
 #[command(arg_required_else_help = true)]
@@ -48,6 +50,8 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         origin: Option<String>,
     },
+    /// Write the logs of a running server as static files, for an auditor.
+    Fetch(clients::FetchArguments),
     /// Append synthetic entries, to see how fast and how safe this disk is.
     Bench(bench::Arguments),
     /// Write a log as static files that other tools can read and verify.
@@ -147,6 +151,7 @@ enum KeyCommand {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Command::Init { place, origin } => commands::init(place, origin.as_deref()),
+        Command::Fetch(arguments) => return clients::fetch(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Export { place, out, log, scope } => commands::export(place, out, log.as_deref(), scope),
         Command::Prove(arguments) => commands::prove(arguments),

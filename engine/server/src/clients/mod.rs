@@ -1,0 +1,96 @@
+//! Commands that ask a running server, over gRPC like any other client.
+
+mod adapters;
+mod fetch;
+mod standing;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig};
+use tonic::{Request, Status};
+
+pub(crate) use adapters::Command as AdapterCommand;
+pub(crate) use fetch::Arguments as FetchArguments;
+pub(crate) use standing::Arguments as StandingArguments;
+
+/// Which server, and who asks.
+#[derive(Args)]
+pub(crate) struct Place {
+    /// Where the server is.
+    #[arg(long, value_name = "URL", env = "LOAM_URL", default_value = "http://127.0.0.1:8000")]
+    url: String,
+    /// The key to ask with. Better in the environment: other users of this machine can read a command line.
+    #[arg(long, value_name = "KEY", env = "LOAM_KEY", hide_env_values = true)]
+    key: Option<String>,
+    /// Certificates that vouch for the server, as PEM, where the URL begins with https.
+    #[arg(long, value_name = "FILE", env = "LOAM_CA")]
+    ca: Option<PathBuf>,
+}
+
+/// A connection under a key.
+type Keyed = InterceptedService<Channel, Key>;
+
+/// What puts the key before each call.
+#[derive(Clone)]
+struct Key(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Key {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(key) = &self.0 {
+            request.metadata_mut().insert("authorization", key.clone());
+        }
+        Ok(request)
+    }
+}
+
+impl Place {
+    async fn connect(&self) -> anyhow::Result<Keyed> {
+        let mut endpoint = Channel::from_shared(self.url.clone()).with_context(|| format!("--url {}", self.url))?;
+        if let Some(path) = &self.ca {
+            let pem = std::fs::read(path).with_context(|| path.display().to_string())?;
+            endpoint = endpoint.tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))?;
+        }
+        let channel = endpoint.connect().await;
+        let channel =
+            channel.with_context(|| format!("no server answers at {}: start one with `loam serve MODEL`", self.url))?;
+        let key = self.key.as_ref().map(|key| format!("Bearer {key}").parse()).transpose();
+        Ok(InterceptedService::new(channel, Key(key.map_err(|_| anyhow!("the key is no plain text"))?)))
+    }
+}
+
+/// Runs one command to its end.
+fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// A refusal as a person reads it: the sentence, without the protocol around it.
+fn told(status: Status) -> anyhow::Error {
+    anyhow!("{}", status.message())
+}
+
+/// Runs `loam adapter`.
+pub(crate) fn adapter(command: &AdapterCommand) -> anyhow::Result<ExitCode> {
+    block_on(adapters::run(command))
+}
+
+/// Runs `loam ls`.
+pub(crate) fn ls(arguments: &StandingArguments) -> anyhow::Result<ExitCode> {
+    block_on(standing::ls(arguments))
+}
+
+/// Runs `loam ps`.
+pub(crate) fn ps(arguments: &StandingArguments) -> anyhow::Result<ExitCode> {
+    block_on(standing::ps(arguments))
+}
+
+/// Runs `loam ledger fetch`.
+pub(crate) fn fetch(arguments: &FetchArguments) -> anyhow::Result<ExitCode> {
+    block_on(fetch::run(arguments))
+}
