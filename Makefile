@@ -9,7 +9,7 @@ SHELL       := /bin/bash
 MAKEFLAGS   += --no-print-directory
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help deps env build check test test-long bench fuzz dist clean
+.PHONY: help deps env demo demo-takes build check test test-long bench fuzz dist clean
 
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/loam/target
 
@@ -18,7 +18,7 @@ CARGO := $(ENV) cargo
 WHOLE := --release --workspace --locked
 SAY   := printf '\n== %s\n'
 
-PROGRAMS     := loam loam-audit loam-bench
+PROGRAMS     := loam loam-audit loam-bench loam-demo
 FUZZ_CRATES   = ledger/core engine engine/server/wire
 FUZZ_TARGETS  = $(foreach crate,$(FUZZ_CRATES),$(wildcard $(crate)/fuzz/fuzz_targets/*.rs))
 FUZZ_SECONDS ?= 60
@@ -37,6 +37,14 @@ deps: ## look for what the build needs (C++20 compiler, libclang) and install wh
 env: ## make -s env: export lines, so that plain cargo shares this build: eval "$(make -s env)"
 	@printf 'export CARGO_TARGET_DIR=%q\n' "$$CARGO_TARGET_DIR"
 	@.tools/deps.sh env
+
+# How long it takes is said before anything is done. A model of your own: make demo MODEL=DIR; it gets random adapters.
+demo: demo-takes build ## a server on the bundled model: four answers at once, a receipt of each, an audit (MODEL=DIR: on any model)
+	@LOAM_BIN="$(CURDIR)/.bin" .bin/loam-demo $(if $(MODEL),--model "$(MODEL)")
+
+demo-takes:
+	@$(if $(ROCKSDB_BUILT),,echo "demo: the first build compiles RocksDB: about 20 CPU-minutes, once")
+	@echo "demo: the demo itself takes some seconds; a build after changes to sources some minutes"
 
 # The build folder is shared, so programs are used from .bin/ only. A rename swaps them whole, also under a running one.
 build: deps ## programs into ./.bin/
@@ -102,13 +110,14 @@ fuzz: ## fuzz each decoder of the ledger, and each reader of engine and server, 
 	        -- -max_total_time=$(FUZZ_SECONDS)); \
 	done
 
-# The same commit and compiler give the same bytes: sorted names, no owner, the commit's time.
+# The same commit and compiler give the same bytes: sorted names, no owner, the commit's time. The demo stays with the
+# repository, whose model it shows.
 dist: NAME = loam-$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)-$(shell uname -s -m | tr 'A-Z ' 'a-z-')
 dist: build ## stripped programs, README, LICENSE and FORMAT as an archive with SHA256SUMS, into ./.dist/
 	@$(SAY) "dist: .dist/$(NAME).tar.gz"
 	@rm -rf .dist
 	@mkdir -p ".dist/$(NAME)"
-	@install -m755 --strip $(addprefix .bin/,$(PROGRAMS)) ".dist/$(NAME)/"
+	@install -m755 --strip $(addprefix .bin/,$(filter-out loam-demo,$(PROGRAMS))) ".dist/$(NAME)/"
 	@install -m644 README.md LICENSE ledger/FORMAT.md ".dist/$(NAME)/"
 	@tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$$(git log -1 --format=%ct 2>/dev/null || echo 0)" \
 	    -C .dist -c "$(NAME)" | gzip -9n >".dist/$(NAME).tar.gz"
