@@ -25,7 +25,7 @@ pub(crate) fn render(meters: &Meters, moment: &Moment) -> String {
     page.histogram("loam_ledger_commit_seconds", "From a step's entry to the disk.", &[], &meters.commit);
     page.histogram(
         "loam_receipt_seconds",
-        "What a receipt took, the wait for its checkpoint included.",
+        "From an answer's last token to its receipt, for those who wait for it.",
         &[],
         &meters.receipt,
     );

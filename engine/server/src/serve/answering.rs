@@ -12,6 +12,7 @@ use loam_wire::{Kind, Problem};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::guard::Admitted;
 use super::node::Node;
 use crate::access::{Caller, Permit};
 
@@ -26,7 +27,7 @@ pub(crate) struct Answering {
     handles: Vec<Handle>,
     requests: Vec<OneRequest>,
     /// Of the key that asks; given back when the call is over.
-    _permits: Vec<Permit>,
+    _permits: (Admitted, Vec<Permit>),
 }
 
 /// What is known of one request.
@@ -45,11 +46,11 @@ struct OneRequest {
 /// Asks the engine for everything at once; one refusal refuses all.
 pub(crate) async fn begin(
     node: &Arc<Node>,
-    caller: &Caller,
+    (caller, admitted): (&Caller, Admitted),
     requests: Vec<Generate>,
     facts: RequestFacts,
 ) -> Result<Answering, Problem> {
-    let outcome = submit(node, caller, requests, facts).await;
+    let outcome = submit(node, (caller, admitted), requests, facts).await;
     if let Err(problem) = &outcome {
         node.meters.refused(problem.kind);
     }
@@ -58,12 +59,13 @@ pub(crate) async fn begin(
 
 async fn submit(
     node: &Arc<Node>,
-    caller: &Caller,
+    (caller, admitted): (&Caller, Admitted),
     mut requests: Vec<Generate>,
     facts: RequestFacts,
 ) -> Result<Answering, Problem> {
     node.ready()?;
-    let permits = requests.iter().map(|_| caller.admit()).collect::<Result<Vec<_>, _>>()?;
+    // The call has a place already: the first request's.
+    let permits = requests.iter().skip(1).map(|_| caller.admit()).collect::<Result<Vec<_>, _>>()?;
     let one = |generate: &Generate| OneRequest {
         began: Instant::now(),
         last_tokens: BTreeMap::new(),
@@ -91,7 +93,7 @@ async fn submit(
         requests.into_iter().enumerate().map(submit).collect::<Result<Vec<_>, Problem>>()
     });
     let handles = handles.await?.iter_mut().filter_map(|it| it.0.take()).collect();
-    Ok(Answering { node: Arc::clone(node), events, handles, requests: asked, _permits: permits })
+    Ok(Answering { node: Arc::clone(node), events, handles, requests: asked, _permits: (admitted, permits) })
 }
 
 /// A request that is cancelled where those beside it are refused.
@@ -126,6 +128,14 @@ impl Answering {
     /// The name of a request's receipts.
     pub(crate) fn name(&self, number: usize) -> Option<Hash> {
         self.requests.get(number)?.name
+    }
+
+    /// A receipt is there: counts how long it took since the last token.
+    pub(crate) fn receipt_made(&self, number: usize) {
+        let last = self.requests.get(number).and_then(|request| request.last_tokens.values().max());
+        if let Some(last) = last {
+            self.node.meters.receipt(last.elapsed().as_secs_f64());
+        }
     }
 
     fn count(&mut self, number: usize, event: &Event) {

@@ -15,7 +15,7 @@ use tracing::{Instrument as _, info, info_span};
 
 use super::node::Node;
 use super::{grpc, http as pages};
-use crate::access::bearer;
+use crate::access::{Permit, bearer};
 
 /// The header that names a request, both ways.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
@@ -26,6 +26,10 @@ const REQUEST_ID_MAX: usize = 128;
 /// A request's id: the client's own where it has a fit one.
 #[derive(Clone)]
 pub(crate) struct RequestId(pub(crate) Arc<str>);
+
+/// A key's place for one request. Whoever answers on after its first words keeps a copy.
+#[derive(Clone)]
+pub(crate) struct Admitted(#[expect(dead_code, reason = "held, and given back")] Arc<Permit>);
 
 /// Lets in who may come in, and says who it is; logs how it went, without a word of what was said.
 pub(crate) async fn guard(State(node): State<Arc<Node>>, mut request: Request, next: Next) -> Response {
@@ -45,6 +49,16 @@ pub(crate) async fn guard(State(node): State<Arc<Node>>, mut request: Request, n
     };
     let key = caller.as_ref().map(|caller| caller.name().to_string());
     if let Some(caller) = caller {
+        if !is_light(&path) {
+            match caller.admit() {
+                Ok(permit) => request.extensions_mut().insert(Admitted(Arc::new(permit))),
+                Err(problem) => {
+                    node.meters.refused(problem.kind);
+                    info!(parent: &span, %method, path, key, problem = problem.message, "refused");
+                    return named(refusal(&problem, is_grpc), &id);
+                }
+            };
+        }
         request.extensions_mut().insert(caller);
     }
     request.extensions_mut().insert(id.clone());
@@ -66,6 +80,12 @@ fn is_open(node: &Node, path: &str) -> bool {
         || path.starts_with("/grpc.health.v1.Health/")
         || (path == "/metrics" && node.settings.access.metrics_open)
         || (log && node.settings.access.log_open)
+}
+
+/// What costs next to nothing, and what people look at when there is too much of the rest.
+fn is_light(path: &str) -> bool {
+    matches!(path, "/health" | "/ping" | "/metrics" | "/version" | "/load" | "/openapi.json" | "/v1/models")
+        || ["/loam.v1.Server/", "/grpc.health.", "/grpc.reflection."].iter().any(|light| path.starts_with(light))
 }
 
 fn presented(headers: &HeaderMap) -> Option<&str> {

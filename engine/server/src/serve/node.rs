@@ -14,7 +14,7 @@ use loam_ledger_core::Hash;
 use loam_ledger_core::origin::LogId;
 use loam_proto::v1;
 use loam_wire::{Kind, Problem};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::access::{Caller, Keys, Scope};
 use crate::metrics::Meters;
@@ -22,6 +22,9 @@ use crate::settings::Settings;
 
 /// Threads that read the ledger, sign, tokenise and read adapters at one time, each for one call.
 const BLOCKING_CALLS_MAX: usize = 32;
+
+/// Exports at one time.
+const EXPORTS_MAX: usize = 4;
 
 /// One server.
 pub(crate) struct Node {
@@ -41,6 +44,7 @@ pub(crate) struct Node {
     /// How long what runs may go on then, where whoever asked said so.
     pub(crate) end_within_s: Mutex<Option<u32>>,
     blocking: Semaphore,
+    exports: Arc<Semaphore>,
 }
 
 /// An adapter's name and how it stands.
@@ -70,6 +74,7 @@ impl Node {
             drain_asked: Notify::new(),
             end_within_s: Mutex::default(),
             blocking: Semaphore::new(BLOCKING_CALLS_MAX),
+            exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
         }
     }
 
@@ -86,6 +91,20 @@ impl Node {
         work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
         let _place = self.blocking.acquire().await.map_err(|_| self.ending())?;
+        self.apart(work).await
+    }
+
+    /// A place for one more export: each reads for long, and waits for its reader.
+    pub(crate) fn exporting(self: &Arc<Self>) -> Result<OwnedSemaphorePermit, Problem> {
+        let full = |_| Problem::new(Kind::Busy, format!("{EXPORTS_MAX} exports are being made; try again later"));
+        Arc::clone(&self.exports).try_acquire_owned().map_err(full)
+    }
+
+    /// Runs what has a place of its own where it holds nobody up.
+    pub(crate) async fn apart<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
         let node = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || work(&node)).await;
         done.unwrap_or_else(|error| Err(Problem::new(Kind::Internal, format!("the call broke off: {error}"))))
@@ -136,14 +155,12 @@ impl Node {
 
     /// The receipt of an answer that this very call gave.
     pub(crate) fn receipt_of(&self, request: &Hash, choice: u32) -> Result<Vec<u8>, Problem> {
-        let began = std::time::Instant::now();
         let receipt = self.ledger()?.receipt(request, choice).map_err(|error| match error {
             loam_ledger::Error::UnknownRequest | loam_ledger::Error::NotCompleted | loam_ledger::Error::Erased => {
                 no_receipt()
             }
             error => ledger_problem(&error),
         })?;
-        self.meters.receipt(began.elapsed().as_secs_f64());
         Ok(receipt.to_bytes())
     }
 

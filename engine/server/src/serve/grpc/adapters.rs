@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{caller, status};
+use super::{admitted, caller, status};
 use crate::access::Scope;
 use crate::serve::node::{Node, Standing};
 
@@ -88,7 +88,8 @@ impl v1::adapters_server::Adapters for Service {
     }
 
     async fn watch(&self, request: Request<v1::WatchAdaptersRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let permit = caller(&request, Scope::Infer)?.admit().map_err(|problem| status(&problem))?;
+        caller(&request, Scope::Infer)?;
+        let permit = admitted(&request)?;
         let (sender, receiver) = mpsc::channel(1);
         let node = Arc::clone(&self.0);
         tokio::spawn(async move {

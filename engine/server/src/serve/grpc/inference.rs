@@ -13,7 +13,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::raw::RawMessage;
-use super::{caller, status};
+use super::{admitted, caller, status};
 use crate::access::Scope;
 use crate::serve::answering::{self, Answering};
 use crate::serve::node::Node;
@@ -29,7 +29,7 @@ impl v1::inference_server::Inference for Service {
     type GenerateStream = ReceiverStream<Result<v1::GenerateResponse, Status>>;
 
     async fn generate(&self, request: Request<v1::GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
-        let caller = caller(&request, Scope::Infer)?;
+        let (caller, admitted) = (caller(&request, Scope::Infer)?, admitted(&request)?);
         let raw = request.extensions().get::<RawMessage>().cloned();
         let deadline_ms = timeout_ms(request.metadata());
         let mut asked = wire::asked(request.into_inner()).map_err(|problem| status(&problem))?;
@@ -47,7 +47,7 @@ impl v1::inference_server::Inference for Service {
             prompt: asked.generate.prompt_logprobs,
             receipts: if asked.receipt { asked.generate.n } else { 0 },
         };
-        let answering = answering::begin(&self.0, &caller, vec![asked.generate], facts).await;
+        let answering = answering::begin(&self.0, (&caller, admitted), vec![asked.generate], facts).await;
         let answering = answering.map_err(|problem| status(&problem))?;
         let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
         tokio::spawn(tell(Arc::clone(&self.0), answering, told, sender));
@@ -138,6 +138,7 @@ async fn tell(
     for choice in 0..told.receipts {
         match node.blocking(move |node| node.receipt_of(&name, choice)).await {
             Ok(tlog_proof) => {
+                answering.receipt_made(0);
                 if say(Message::Receipt(v1::Receipt { choice, tlog_proof })).await.is_err() {
                     return;
                 }

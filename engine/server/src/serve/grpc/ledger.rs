@@ -15,8 +15,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{caller, status};
+use super::{admitted, caller, status};
 use crate::access::Scope;
+use crate::serve::guard::Admitted;
 use crate::serve::node::{Node, ledger_problem};
 
 /// The service.
@@ -141,7 +142,8 @@ impl v1::ledger_server::Ledger for Service {
     }
 
     async fn tail(&self, request: Request<v1::TailRequest>) -> Result<Response<Self::TailStream>, Status> {
-        let permit = caller(&request, Scope::AuditSelf)?.admit().map_err(|problem| status(&problem))?;
+        caller(&request, Scope::AuditSelf)?;
+        let permit = admitted(&request)?;
         let v1::TailRequest { log, first, stop_at_end } = request.into_inner();
         let log = self.0.log(&log).map_err(|problem| status(&problem))?;
         let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
@@ -176,10 +178,11 @@ impl v1::ledger_server::Ledger for Service {
         let logs = if log.is_empty() { None } else { Some(self.0.log(&log).map_err(|problem| status(&problem))?) };
         let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
         let node = Arc::clone(&self.0);
+        let place = node.exporting().map_err(|problem| status(&problem))?;
         tokio::spawn(async move {
-            let _permit = permit;
+            let _held = (permit, place);
             let files = sender.clone();
-            let exported = node.blocking(move |node| {
+            let exported = node.apart(move |node| {
                 let ledger = node.ledger()?;
                 let logs = logs.map_or_else(|| ledger.logs(), |log| vec![log]);
                 let mut send = |path: String, bytes: Vec<u8>| send_file(&files, &path, &bytes);
@@ -217,11 +220,7 @@ fn receipt_id(bytes: &[u8]) -> Result<Hash, Problem> {
 }
 
 /// Whose rows a caller asks for, if it may; reading everybody's is logged each time.
-fn scoped<T>(
-    request: &Request<T>,
-    scope: v1::Scope,
-    method: &str,
-) -> Result<(crate::access::Permit, RowScope), Status> {
+fn scoped<T>(request: &Request<T>, scope: v1::Scope, method: &str) -> Result<(Admitted, RowScope), Status> {
     let asked = caller(request, Scope::AuditSelf)?;
     let rows = match scope {
         v1::Scope::Public => RowScope::Public,
@@ -232,7 +231,7 @@ fn scoped<T>(
             RowScope::Settlement
         }
     };
-    Ok((asked.admit().map_err(|problem| status(&problem))?, rows))
+    Ok((admitted(request)?, rows))
 }
 
 async fn tail(

@@ -15,6 +15,7 @@ use loam_wire::{Kind, Problem};
 use tonic::{Request, Status};
 use tonic_health::server::HealthReporter;
 
+use super::guard::Admitted;
 use super::node::Node;
 use crate::access::{Caller, Scope};
 
@@ -50,8 +51,16 @@ const SMALL_MESSAGE_BYTES_MAX: usize = 64 << 10;
 
 /// Who asks, if the key allows it.
 fn caller<T>(request: &Request<T>, scope: Scope) -> Result<Caller, Status> {
-    let unknown = || Problem::new(Kind::Unauthenticated, "no key was presented; send `authorization: Bearer KEY`");
-    let caller = request.extensions().get::<Caller>().cloned().ok_or_else(unknown).map_err(|it| status(&it))?;
+    let caller = request.extensions().get::<Caller>().cloned().ok_or_else(unknown)?;
     caller.need(scope).map_err(|problem| status(&problem))?;
     Ok(caller)
+}
+
+/// The key's place that a call has, to be kept as long as it is answered.
+fn admitted<T>(request: &Request<T>) -> Result<Admitted, Status> {
+    request.extensions().get::<Admitted>().cloned().ok_or_else(unknown)
+}
+
+fn unknown() -> Status {
+    status(&Problem::new(Kind::Unauthenticated, "no key was presented; send `authorization: Bearer KEY`"))
 }

@@ -20,7 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{Answer, body, json, nonce};
 use crate::access::{Caller, Scope};
 use crate::serve::answering::{self, Answering};
-use crate::serve::guard::RequestId;
+use crate::serve::guard::{Admitted, RequestId};
 use crate::serve::node::Node;
 use crate::serve::now_s;
 
@@ -43,6 +43,7 @@ pub(super) async fn completion(State(node): State<Arc<Node>>, request: Request) 
 
 async fn answer(node: Arc<Node>, endpoint: Endpoint, request: Request) -> Answer {
     let (caller, id) = (caller(&request)?, request.extensions().get::<RequestId>().cloned());
+    let admitted = request.extensions().get::<Admitted>().cloned().ok_or_else(unknown)?;
     caller.need(Scope::Infer)?;
     let headers = request.headers().clone();
     let body = body(&node, request).await?;
@@ -64,7 +65,7 @@ async fn answer(node: Arc<Node>, endpoint: Endpoint, request: Request) -> Answer
     let tokenizer = node.engine.text().tokenizer().cloned();
     let answer = openai::Answer::new(&call, format!("{prefix}-{id}"), now_s(), tokenizer);
     let choices: Vec<u32> = call.requests.iter().map(|generate| generate.n).collect();
-    let mut answering = answering::begin(&node, &caller, call.requests, facts).await?;
+    let mut answering = answering::begin(&node, (&caller, admitted), call.requests, facts).await?;
     // Nothing is said before the engine has taken the requests in: a refusal then still has its status.
     let first = first_events(&mut answering, choices.len()).await?;
     let name = answering.name(0);
@@ -88,8 +89,11 @@ fn merged(headers: &HeaderMap, given: Option<[u8; 32]>) -> Result<Option<[u8; 32
 }
 
 fn caller(request: &Request) -> Result<Caller, Problem> {
-    let unknown = || Problem::new(Kind::Unauthenticated, "no key was presented; send `authorization: Bearer KEY`");
     request.extensions().get::<Caller>().cloned().ok_or_else(unknown)
+}
+
+fn unknown() -> Problem {
+    Problem::new(Kind::Unauthenticated, "no key was presented; send `authorization: Bearer KEY`")
 }
 
 /// What is said until each request has begun, or the first has failed.
@@ -197,6 +201,7 @@ impl OneAnswer {
             let Some(name) = self.answering.name(number) else { continue };
             for choice in 0..*choices {
                 let receipt = self.node.blocking(move |node| node.receipt_of(&name, choice)).await?;
+                self.answering.receipt_made(number);
                 let text =
                     String::from_utf8(receipt).map_err(|_| Problem::new(Kind::Internal, "a receipt is no text"))?;
                 self.answer.receipt(number, choice, &text);
