@@ -3,6 +3,8 @@
 
 mod access;
 mod asking;
+mod async_openai;
+mod commands;
 mod http;
 mod life;
 mod product;

@@ -1,0 +1,91 @@
+//! The commands beside `loam serve`, as a person types them.
+
+use std::process::{Command, Output};
+
+use crate::running::{Server, golden};
+
+fn loam(server: &Server, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loam"));
+    command.env_clear().env("LOAM_URL", format!("http://{}", server.address)).args(arguments);
+    command.output().unwrap()
+}
+
+fn printed(server: &Server, arguments: &[&str]) -> String {
+    let output = loam(server, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_person_sees_adds_and_removes_adapters() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--adapter-root", &golden("adapters")]);
+    let listed = printed(&server, &["ls"]);
+    assert!(["tiny", "clay", "loess"].iter().all(|name| listed.contains(name)), "{listed}");
+    printed(&server, &["adapter", "add", "silt", &golden("adapters/rslora-r4"), "--pin"]);
+    let silt = printed(&server, &["adapter", "ls"]).lines().find(|line| line.starts_with("silt")).unwrap().to_owned();
+    assert!(silt.contains("pinned"), "{silt}");
+    let again = loam(&server, &["adapter", "add", "silt", &golden("adapters/qv-r8")]);
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(!again.status.success() && said.contains("silt") && said.contains("nothing was changed"), "{said}");
+    printed(&server, &["adapter", "add", "silt", &golden("adapters/qv-r8"), "--replace"]);
+    printed(&server, &["adapter", "rm", "silt"]);
+    let busy = printed(&server, &["ps", "--json"]);
+    let busy: serde_json::Value = serde_json::from_str(&busy).unwrap();
+    assert_eq!((busy["running"].as_u64(), busy["draining"].as_bool()), (Some(0), Some(false)));
+    server.stop();
+}
+
+#[test]
+fn an_auditor_fetches_the_logs_of_a_running_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let (status, _, body) = server.http("POST /v1/completions", &[], "{\"prompt\":\"What grows\",\"max_tokens\":3}");
+    assert_eq!(status, 200, "{body}");
+    let out = folder.path().join("logs");
+    let told = printed(&server, &["ledger", "fetch", "--out", out.to_str().unwrap()]);
+    assert!(told.contains("loam-audit log") && told.contains("usage/1"), "{told}");
+    assert!(out.join("usage/1/checkpoint").is_file() && out.join("records/MANIFEST.sha256").is_file());
+    let again = loam(&server, &["ledger", "fetch", "--out", out.to_str().unwrap()]);
+    assert!(!again.status.success(), "nothing is overwritten");
+    server.stop();
+}
+
+#[test]
+fn a_command_says_where_no_server_answers() {
+    let output = Command::new(env!("CARGO_BIN_EXE_loam")).args(["ls", "--url", "http://127.0.0.1:1"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("loam serve MODEL"), "{said}");
+}
+
+#[test]
+fn a_model_is_asked_without_a_server() {
+    let model = golden("base");
+    let output = Command::new(env!("CARGO_BIN_EXE_loam"))
+        .args(["run", &model, "What grows here?", "--max-tokens", "4", "--temperature", "0", "--threads", "2"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!output.stdout.is_empty());
+}
+
+#[test]
+fn settings_are_shown_with_their_origins() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("loam.toml");
+    std::fs::write(&file, "max_loras = 3\nport = 9000\n").unwrap();
+    let show = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loam"));
+        command.env_clear().env("LOAM_PORT", "9001").args(["config", "show", "--config", file.to_str().unwrap()]);
+        let output = command.args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let shown = show(&["--api-key", "a-key-of-some-length"]);
+    let line =
+        |name: &str| shown.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {shown}"));
+    assert!(line("max_loras = 3").contains("loam.toml line 1"), "{shown}");
+    assert!(line("port = 9001").contains("LOAM_PORT"), "{shown}");
+    assert!(line("host").contains("default"), "{shown}");
+    assert!(!shown.contains("a-key-of-some-length"), "secrets are not shown");
+}
