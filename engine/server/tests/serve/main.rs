@@ -5,6 +5,7 @@ mod access;
 mod asking;
 mod async_openai;
 mod commands;
+mod crowd;
 mod http;
 mod life;
 mod product;
