@@ -30,7 +30,7 @@ struct Fates {
 async fn a_crowd_is_served_bounded_and_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let Tenants { file, first, second, auditor, .. } = tenants(folder.path());
-    let server = Server::start(folder.path(), &["--api-keys", &file, "--max-requests-per-key", "300"]);
+    let server = Server::start(folder.path(), &["--api-keys", &file, "--max-requests-per-key", "2000"]);
     let before_mib = server.peak_mib();
     let alone = waits(&server, &second, 5).await;
     let (streams, requests) = size();
