@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What building Loam needs beside cargo: a C++20 compiler and libclang, both for RocksDB.
+# What building Loam needs beside cargo: a C++20 compiler and libclang, both for RocksDB. And what its tests ask it with.
 #
 #   deps.sh install      find what is there, install what is missing, say what was done
 #   deps.sh env          print `export NAME=value` lines for plain cargo; installs nothing
@@ -164,9 +164,17 @@ require_make() {
     have make || apt_install make || die "make is missing. Install it (Debian: make)."
 }
 
+# Clients that are not ours ask the server in the tests. Nothing that is built needs them.
+look_for_clients() {
+    have curl || apt_install curl || say curl "missing: a test needs it (Debian: curl)"
+    python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || apt_install python3 python3-venv ||
+        say python3 "missing, or without venv: tests need it (Debian: python3-venv)"
+}
+
 install_all() {
     require_cargo
     require_make
+    look_for_clients
     require_compiler
     if [[ -n ${LIBCLANG_PATH:-} && ${LOAM_LIBCLANG:-} != wheel && -z $(system_libclang) ]]; then
         die "LIBCLANG_PATH=$LIBCLANG_PATH holds no libclang: correct it, or unset it to have one found."

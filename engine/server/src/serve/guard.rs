@@ -92,7 +92,8 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
     bearer(headers.get(AUTHORIZATION)?.to_str().ok()?)
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
+/// Whether a request speaks gRPC, and so must its answer.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 

@@ -6,6 +6,7 @@ mod asking;
 mod async_openai;
 mod commands;
 mod crowd;
+mod foreign;
 mod http;
 mod life;
 mod product;

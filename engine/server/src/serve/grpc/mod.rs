@@ -28,10 +28,13 @@ pub(crate) const SERVICES: [&str; 5] =
 /// All services as routes.
 pub(crate) fn router(node: &Arc<Node>) -> anyhow::Result<(Router, HealthReporter)> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(loam_proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
+    let described = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(loam_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    // Python's grpcio still asks in the older way.
+    let (reflection, older) = (described().build_v1()?, described().build_v1alpha()?);
     let bytes = node.settings.limits.body_bytes;
     let inference = v1::inference_server::InferenceServer::new(inference::Service(Arc::clone(node)));
     let adapters = v1::adapters_server::AdaptersServer::new(adapters::Service(Arc::clone(node)));
@@ -41,7 +44,7 @@ pub(crate) fn router(node: &Arc<Node>) -> anyhow::Result<(Router, HealthReporter
     routes = routes.add_service(adapters.max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX));
     routes = routes.add_service(ledger.max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX));
     routes = routes.add_service(server.max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX));
-    routes = routes.add_service(health).add_service(reflection);
+    routes = routes.add_service(health).add_service(reflection).add_service(older);
     let raw = axum::middleware::from_fn_with_state(bytes, raw::keep);
     Ok((routes.into_axum_router().layer(raw), reporter))
 }

@@ -6,14 +6,14 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 use loam_wire::openai::{self, ModelCard};
 use loam_wire::{Kind, Problem};
 
 use super::{Answer, allowed, json, refusal};
 use crate::access::{Caller, Scope};
-use crate::serve::moment;
 use crate::serve::node::{Node, Standing};
+use crate::serve::{grpc, guard, moment};
 
 pub(super) async fn models(State(node): State<Arc<Node>>, caller: Option<Extension<Caller>>) -> Answer {
     allowed(caller.as_deref(), Scope::Infer)?;
@@ -97,7 +97,11 @@ pub(super) async fn openapi() -> Response {
     json(include_str!("../../../openapi.json").to_owned())
 }
 
-pub(super) async fn unknown(method: Method, uri: Uri) -> Response {
+pub(super) async fn unknown(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    if guard::is_grpc(&headers) {
+        let message = format!("there is no method {} here; reflection lists those that there are", uri.path());
+        return grpc::status(&Problem::new(Kind::Unsupported, message)).into_http();
+    }
     let message = format!("there is no page {method} {}; /openapi.json lists those that there are", uri.path());
     refusal(&Problem::new(Kind::NotFound, message))
 }
