@@ -78,6 +78,9 @@ async fn submit(
     for generate in &mut requests {
         node.meters.began(generate.n, generate.max_tokens);
         generate.tenant = caller.tenant().to_string();
+        if node.settings.log.prompts {
+            tracing::info!(prompt = ?generate.prompt, "asked");
+        }
     }
     let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
     // Tokenising a long prompt and compiling a schema take their time.
@@ -148,6 +151,9 @@ impl Answering {
             Event::Prompt(_) => {}
             Event::Tokens(tokens) => {
                 let now = Instant::now();
+                if self.node.settings.log.prompts {
+                    tracing::info!(request = number, choice = tokens.choice, text = tokens.text, "answered so far");
+                }
                 match request.last_tokens.insert(tokens.choice, now) {
                     None => meters.first_token((now - request.began).as_secs_f64()),
                     Some(last) => meters.tokens(tokens.tokens.len() as u64, (now - last).as_secs_f64()),

@@ -66,3 +66,13 @@ fn a_request_keeps_its_id_from_end_to_end() {
     assert!(!server.log().contains("a secret question"), "and says nothing of what was asked");
     server.stop();
 }
+
+#[test]
+fn texts_are_logged_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--log-prompts"]);
+    let body = "{\"prompt\":\"a question for the log\",\"max_tokens\":2}";
+    assert_eq!(server.http("POST /v1/completions", &[], body).0, 200);
+    assert!(server.log().contains("a question for the log"), "{}", server.log());
+    server.stop();
+}
