@@ -1,8 +1,9 @@
 //! Clients that are not ours, from the ordinary package registry: Python's `openai` and `grpcio`, and curl.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::running::{Server, golden};
 
@@ -45,41 +46,57 @@ fn done(command: &mut Command, needed: &str) {
     assert!(output.status.success(), "{command:?} needs {needed}: {said}");
 }
 
-/// Runs a client over a server, which must end well after it.
-fn check(run: impl FnOnce(&Server) -> Command) {
+/// Runs a script over a server, which must end well after it; what the script printed.
+fn check(script: &str, more: &[&OsStr]) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &["--adapter-root", &golden("adapters")]);
-    let mut command = run(&server);
+    let limits = ["--adapter-root", &golden("adapters"), "--max-body-mib", "1"];
+    let server = Server::start(folder.path(), &limits);
+    let program = if script.ends_with(".py") { python() } else { "bash".into() };
+    let mut command = Command::new(program);
+    command.arg(clients().join(script)).arg(format!("http://{}", server.address)).args(more);
+    // Nothing between the two of them, and nothing left in the checkout.
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.envs([("PYTHONDONTWRITEBYTECODE", "1"), ("PYTHONUTF8", "1")]).stdin(Stdio::null());
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}\n{}", server.log());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let refused = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{refused}\n{}", server.log());
     server.stop();
+    said
 }
 
 #[test]
 fn python_openai_is_served() {
-    check(|server| {
-        let mut command = Command::new(python());
-        command.arg(clients().join("openai_client.py")).arg(format!("http://{}", server.address));
-        command
-    });
+    check("openai_client.py", &[]);
 }
 
 #[test]
 fn python_grpcio_is_served() {
-    check(|server| {
-        let mut command = Command::new(python());
-        command.arg(clients().join("grpc_client.py")).arg(&server.address);
-        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto"));
-        command
-    });
+    check("grpc_client.py", &[]);
+}
+
+#[test]
+fn python_grpcio_without_stubs_is_served() {
+    check("reflection.py", &[]);
 }
 
 #[test]
 fn curl_is_served() {
-    check(|server| {
-        let mut command = Command::new("bash");
-        command.arg(clients().join("curl.sh")).arg(format!("http://{}", server.address)).arg(golden("adapters"));
-        command
-    });
+    check("curl.sh", &[]);
+}
+
+/// What a client that is not ours wrote down of an export, the auditor's program finds whole.
+#[test]
+fn python_exports_what_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = check("export.py", &[folder.path().as_os_str()]);
+    let key = said.lines().last().unwrap();
+    let programs = Path::new(env!("CARGO_BIN_EXE_loam")).parent().unwrap();
+    let programs = std::env::var_os("LOAM_BIN").map_or_else(|| programs.to_owned(), PathBuf::from);
+    let mut audit = Command::new(programs.join("loam-audit"));
+    audit.arg("log").arg(folder.path()).args(["--vkey", key]);
+    let output = audit.output().unwrap_or_else(|error| panic!("{audit:?}: {error}"));
+    let judged = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{judged}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(judged.contains("VALID") && judged.contains("2 logs"), "{judged}");
 }
