@@ -14,7 +14,7 @@ use loam_wire::Problem;
 use tracing::{Instrument as _, info, info_span};
 
 use super::node::Node;
-use super::{grpc, http as pages};
+use super::{grpc, http as pages, origin};
 use crate::access::{Permit, bearer};
 
 /// The header that names a request, both ways.
@@ -38,7 +38,11 @@ pub(crate) async fn guard(State(node): State<Arc<Node>>, mut request: Request, n
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let is_grpc = is_grpc(request.headers());
     let span = info_span!("request", id = &*id.0);
-    let caller = match node.keys.identify(presented(request.headers())) {
+    let known = match node.keys.is_open() {
+        true => origin::check(request.headers(), request.uri()),
+        false => Ok(()),
+    };
+    let caller = match known.and_then(|()| node.keys.identify(presented(request.headers()))) {
         Ok(caller) => Some(caller),
         Err(_) if is_open(&node, &path) => None,
         Err(problem) => {

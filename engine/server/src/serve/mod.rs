@@ -9,6 +9,7 @@
 //! * [`life`]: from the first setting to the last checkpoint;
 //! * [`net`]: sockets, TLS, and how much of each;
 //! * [`guard`]: who asks, before anything else of a request is looked at;
+//! * [`origin`]: pages in a browser, which speak for whoever looks at them;
 //! * [`answering`]: one call's requests while they are answered.
 
 mod answering;
@@ -20,6 +21,7 @@ mod log_lines;
 mod moment;
 mod net;
 mod node;
+mod origin;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
