@@ -20,6 +20,9 @@ use crate::access::{Caller, Permit};
 /// waits for nobody, and memory has an end.
 const EVENTS_WAITING_MAX: usize = 8_192;
 
+/// The same of each answer that can run at one time, where there are many in one call: a step says something of each.
+const EVENTS_WAITING_PER_CHOICE: usize = 1_024;
+
 /// Requests on their way. Dropping it cancels what still runs.
 pub(crate) struct Answering {
     node: Arc<Node>,
@@ -82,7 +85,9 @@ async fn submit(
             tracing::info!(prompt = ?generate.prompt, "asked");
         }
     }
-    let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
+    let choices: u32 = requests.iter().map(|generate| generate.n).sum();
+    let running = usize::try_from(choices).unwrap_or(usize::MAX).min(node.settings.answers_running_max());
+    let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX.max(EVENTS_WAITING_PER_CHOICE * running));
     // Tokenising a long prompt and compiling a schema take their time.
     let handles = node.blocking(move |node| {
         let submit = |(number, generate): (usize, Generate)| {

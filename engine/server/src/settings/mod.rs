@@ -218,6 +218,11 @@ impl Settings {
         })
     }
 
+    /// Answers that run side by side.
+    pub(crate) fn answers_running_max(&self) -> usize {
+        self.engine.running_max
+    }
+
     /// When tokens leave.
     pub(crate) fn delivery(&self) -> DeliveryMode {
         self.engine.delivery

@@ -213,6 +213,11 @@ pub(super) fn access(gathered: &Gathered, warnings: &mut Vec<String>) -> Result<
         // As vLLM has it. Such a key would be no secret, and must not make an open server look closed.
         warnings.push(format!("api-key ({origin}): an empty key is no key, and is left out"));
     }
+    // What a header cannot carry could never be presented.
+    if keys.iter().any(|key| !key.bytes().all(|byte| byte.is_ascii_graphic())) {
+        let allowed = "printable characters of ASCII without spaces";
+        return Err(wrong("api-key", origin, "one with other characters", allowed));
+    }
     if keys.iter().any(|key| key.chars().count() < KEY_CHARACTERS_MIN) {
         warnings.push(format!(
             "api-key ({origin}): a key of fewer than {KEY_CHARACTERS_MIN} characters can be guessed; `loam key new` \
