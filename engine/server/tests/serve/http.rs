@@ -76,3 +76,46 @@ fn texts_are_logged_where_that_is_asked_for() {
     assert!(server.log().contains("a question for the log"), "{}", server.log());
     server.stop();
 }
+
+#[test]
+fn a_page_in_a_browser_cannot_use_a_server_without_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--adapter-root", &golden("adapters")]);
+    let load = format!("{{\"lora_name\":\"silt\",\"lora_path\":\"{}\"}}", golden("adapters/rslora-r4"));
+    let page = ["origin: https://example.org", "content-type: text/plain"];
+    let (status, _, said) = server.http("POST /v1/load_lora_adapter", &page, &load);
+    assert_eq!(status, 403, "{said}");
+    assert!(said.contains("--api-key"), "{said}");
+    assert!(!server.http("GET /v1/models", &[], "").2.contains("silt"));
+    server.stop();
+}
+
+/// What only the engine can refuse is refused by the client's own names, as what the body alone shows to be wrong.
+#[test]
+fn what_is_refused_late_is_named_as_the_client_named_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let chat = |more: &str| format!("{{\"messages\":[{{\"role\":\"user\",\"content\":\"x\"}}],{more}}}");
+    let schema = "{\"type\":\"shrub\"}";
+    let form = format!(
+        "\"response_format\":{{\"type\":\"json_schema\",\"json_schema\":{{\"name\":\"x\",\"schema\":{schema}}}}}"
+    );
+    for (body, status, field) in [
+        (chat(&form), 400, "response_format"),
+        (chat(&format!("\"guided_json\":{schema}")), 400, "guided_json"),
+        (chat("\"guided_regex\":\"(\""), 400, "guided_regex"),
+        (chat("\"structured_outputs\":{\"regex\":\"(\"}"), 400, "structured_outputs"),
+        (chat("\"max_completion_tokens\":100000"), 400, "max_completion_tokens"),
+        (chat("\"model\":\"sand\""), 404, "model"),
+        (chat("\"adapter_id\":\"sand\""), 404, "adapter_id"),
+        (chat("\"adapters\":[{\"name\":\"sand\"}]"), 404, "adapters.name"),
+    ] {
+        let (found, _, answer) = server.http("POST /v1/chat/completions", &[], &body);
+        assert_eq!((found, json(&answer)["error"]["param"].as_str()), (status, Some(field)), "{body}: {answer}");
+    }
+    let (found, _, answer) = server.http("POST /v1/completions", &[], "{\"prompt\":[100000]}");
+    let error = json(&answer)["error"].clone();
+    assert_eq!((found, error["param"].as_str()), (400, Some("prompt")), "{answer}");
+    assert!(error["message"].as_str().is_some_and(|said| said.contains("`prompt`")), "{answer}");
+    server.stop();
+}

@@ -62,8 +62,16 @@ impl Problem {
     pub fn field(field: &str, message: impl Into<String>) -> Self {
         Self { field: Some(field.to_owned()), ..Self::new(Kind::Invalid, message) }
     }
+
+    /// The same of a field that the client calls otherwise.
+    pub fn called(self, theirs: &str) -> Self {
+        let Some(ours) = self.field else { return self };
+        let message = self.message.replace(&format!("`{ours}`"), &format!("`{theirs}`"));
+        Self { message, field: Some(theirs.to_owned()), ..self }
+    }
 }
 
+/// Fields are named as the engine does; each protocol says what it calls them ([`Problem::called`]).
 impl From<&Error> for Problem {
     fn from(error: &Error) -> Self {
         let message = error.to_string();
@@ -72,8 +80,8 @@ impl From<&Error> for Problem {
             Error::RequestField { field, .. } => (Kind::Invalid, Some(field.clone())),
             Error::RequestJson { .. } | Error::Tokenizer { .. } | Error::Template { .. } => (Kind::Invalid, None),
             Error::TemplateMissing { .. } => (Kind::Invalid, Some("messages".to_owned())),
-            Error::Constraint { .. } => (Kind::Invalid, Some("response_format".to_owned())),
-            Error::AdapterUnknown { .. } => (Kind::NotFound, Some("model".to_owned())),
+            Error::Constraint { .. } => (Kind::Invalid, Some("form".to_owned())),
+            Error::AdapterUnknown { .. } => (Kind::NotFound, Some("adapters.name".to_owned())),
             Error::AdapterConflict { .. } | Error::AdapterChanged { .. } => (Kind::Conflict, None),
             // What an adapter's files hold is the client's to mend.
             Error::File { .. }

@@ -48,7 +48,7 @@ impl v1::inference_server::Inference for Service {
             receipts: if asked.receipt { asked.generate.n } else { 0 },
         };
         let answering = answering::begin(&self.0, (&caller, admitted), vec![asked.generate], facts).await;
-        let answering = answering.map_err(|problem| status(&problem))?;
+        let answering = answering.map_err(|problem| status(&wire::called(problem)))?;
         let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
         tokio::spawn(tell(Arc::clone(&self.0), answering, told, sender));
         Ok(Response::new(ReceiverStream::new(receiver)))
@@ -71,7 +71,7 @@ impl v1::inference_server::Inference for Service {
             };
             Ok(text.prompt(&prompt)?)
         });
-        let tokens = tokens.await.map_err(|problem| status(&problem))?;
+        let tokens = tokens.await.map_err(|problem| status(&wire::called(problem)))?;
         let max_model_len = self.0.engine.limits().step.positions.try_into().unwrap_or(u32::MAX);
         Ok(Response::new(v1::TokenizeResponse { tokens, max_model_len }))
     }
@@ -125,7 +125,7 @@ async fn tell(
             Some((_, Event::Tokens(tokens))) => wire::tokens(tokens, told.logprobs),
             Some((_, Event::Finished(finished))) => wire::finished(&finished),
             Some((_, Event::Failed(failure))) => {
-                let _ = sender.send(Err(status(&answering::failed(&failure)))).await;
+                let _ = sender.send(Err(status(&wire::called(answering::failed(&failure))))).await;
                 return;
             }
             None => break,

@@ -11,7 +11,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use loam_engine::Event;
 use loam_engine::recorder::RequestFacts;
-use loam_wire::openai::{self, Endpoint};
+use loam_wire::openai::{self, Endpoint, Names};
 use loam_wire::{Kind, Problem};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
@@ -64,12 +64,14 @@ async fn answer(node: Arc<Node>, endpoint: Endpoint, request: Request) -> Answer
     let prefix = if endpoint == Endpoint::Chat { "chatcmpl" } else { "cmpl" };
     let tokenizer = node.engine.text().tokenizer().cloned();
     let answer = openai::Answer::new(&call, format!("{prefix}-{id}"), now_s(), tokenizer);
+    let names = call.names;
     let choices: Vec<u32> = call.requests.iter().map(|generate| generate.n).collect();
-    let mut answering = answering::begin(&node, (&caller, admitted), call.requests, facts).await?;
+    let answering = answering::begin(&node, (&caller, admitted), call.requests, facts).await;
+    let mut answering = answering.map_err(|problem| names.of(problem))?;
     // Nothing is said before the engine has taken the requests in: a refusal then still has its status.
-    let first = first_events(&mut answering, choices.len()).await?;
+    let first = first_events(&mut answering, choices.len()).await.map_err(|problem| names.of(problem))?;
     let name = answering.name(0);
-    let one = OneAnswer { node, answering, first, answer, choices, receipts: call.receipt };
+    let one = OneAnswer { node, answering, first, answer, choices, receipts: call.receipt, names };
     let mut response = if call.stream { one.streamed() } else { one.whole().await? };
     if let Some(name) = name {
         let value = HeaderValue::from_str(&name.to_hex()).expect("hexadecimal digits");
@@ -121,6 +123,7 @@ struct OneAnswer {
     answer: openai::Answer,
     choices: Vec<u32>,
     receipts: bool,
+    names: Names,
 }
 
 impl OneAnswer {
@@ -130,7 +133,7 @@ impl OneAnswer {
         }
         while let Some((number, event)) = self.answering.next().await {
             if let Event::Failed(failure) = &event {
-                return Err(answering::failed(failure));
+                return Err(self.names.of(answering::failed(failure)));
             }
             self.answer.collect(number, event);
         }
@@ -169,7 +172,7 @@ impl OneAnswer {
                     continue;
                 }
                 Ok(Some((_, Event::Failed(failure)))) => {
-                    let _ = sender.send(line(&openai::error_body(&answering::failed(&failure)))).await;
+                    let _ = sender.send(line(&openai::error_body(&self.names.of(answering::failed(&failure))))).await;
                     return;
                 }
                 Ok(Some((number, event))) => self.answer.chunks(number, &event),

@@ -4,4 +4,4 @@ mod answer;
 mod request;
 
 pub use answer::{finished, prompt_scores, started, tokens};
-pub use request::{asked, chat};
+pub use request::{asked, called, chat};

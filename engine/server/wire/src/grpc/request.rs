@@ -36,8 +36,17 @@ pub fn asked(request: v1::GenerateRequest) -> Result<Asked, Problem> {
         deadline_ms: None,
         tenant: String::new(),
     };
-    generate.check()?;
+    generate.check().map_err(|error| called(error.into()))?;
     Ok(Asked { generate, nonce: self::nonce(&nonce)?, receipt })
+}
+
+/// A problem in the words of the messages.
+pub fn called(problem: Problem) -> Problem {
+    match problem.field.as_deref() {
+        Some("prompt_tokens") => problem.called("tokens"),
+        Some("messages") => problem.called("chat"),
+        _ => problem,
+    }
 }
 
 fn nonce(bytes: &[u8]) -> Result<Option<[u8; 32]>, Problem> {

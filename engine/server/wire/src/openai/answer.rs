@@ -8,7 +8,7 @@ use loam_engine::{Event, Failure};
 
 use super::logprobs::{Logprobs, Spelling};
 use super::reply::Reply;
-use super::request::{Call, Endpoint};
+use super::request::{Call, Endpoint, Names};
 use super::shape::{Body, Loam, LoamRequest, Usage, text};
 use crate::problem::Problem;
 
@@ -32,6 +32,7 @@ pub(super) struct Form {
     pub(super) token_ids: bool,
     pub(super) usage_in_stream: bool,
     pub(super) continuous_usage: bool,
+    pub(super) names: Names,
 }
 
 impl Answer {
@@ -58,6 +59,7 @@ impl Answer {
                 token_ids: call.return_token_ids,
                 usage_in_stream: call.usage_in_stream,
                 continuous_usage: call.continuous_usage,
+                names: call.names,
             },
             failure: None,
         }
@@ -79,7 +81,7 @@ impl Answer {
             Event::Prompt(scores) => reply.scores(scores),
             Event::Tokens(tokens) => reply.collect(&tokens, form),
             Event::Finished(finished) => reply.finish(&finished),
-            Event::Failed(failed) => note(failure, &failed),
+            Event::Failed(failed) => note(failure, &failed, form),
         }
     }
 
@@ -135,8 +137,8 @@ impl Answer {
 }
 
 /// Keeps the first failure.
-pub(super) fn note(failure: &mut Option<Problem>, failed: &Failure) {
-    failure.get_or_insert_with(|| Problem::from(failed));
+pub(super) fn note(failure: &mut Option<Problem>, failed: &Failure, form: &Form) {
+    failure.get_or_insert_with(|| form.names.of(Problem::from(failed)));
 }
 
 impl Form {

@@ -61,7 +61,8 @@ const fn word(kind: Kind) -> &'static str {
 fn code(kind: Kind, param: Option<&str>) -> Option<&'static str> {
     match kind {
         Kind::Unauthenticated => Some("invalid_api_key"),
-        Kind::NotFound if param == Some("model") => Some("model_not_found"),
+        // An adapter is a model, whatever names it.
+        Kind::NotFound if matches!(param, Some("model" | "adapter_id" | "adapters.name")) => Some("model_not_found"),
         Kind::TooLarge => Some("request_too_large"),
         Kind::Busy => Some("rate_limit_exceeded"),
         _ => None,

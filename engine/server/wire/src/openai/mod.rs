@@ -30,5 +30,5 @@ pub use answer::Answer;
 pub use error::{error_body, http_status};
 pub use known::fields;
 pub use models::{ModelCard, model_body, models_body};
-pub use request::{Call, Endpoint, PROMPTS_MAX, REQUEST_ID_BYTES_MAX, read};
+pub use request::{Call, Endpoint, Names, PROMPTS_MAX, REQUEST_ID_BYTES_MAX, read};
 pub use text::{Detokenize, Tokenize, TokenizePrompt, detokenize_body, read_detokenize, read_tokenize, tokenize_body};

@@ -1,9 +1,9 @@
 //! A request's body, read: one request for the engine or several, and how their answers are to look.
 
 use loam_engine::fields::{self, Fields, count, flag, priority, text, texts, tokens};
+use loam_engine::json;
 use loam_engine::json::Json;
 use loam_engine::request::{Generate, Prompt};
-use loam_engine::{Error, json};
 
 use super::body::{parts, wrong};
 use super::model_name::Model;
@@ -56,6 +56,8 @@ pub struct Call {
     pub tokens_as_ids: bool,
     /// The id that the client gave the request: printable ASCII without spaces, 1 to 128 bytes.
     pub request_id: Option<String>,
+    /// What the client called the fields: for what is refused later, too.
+    pub names: Names,
 }
 
 /// Reads a body. `base_names` are the names of the base model: any other name is an adapter's, and whether there is one
@@ -93,11 +95,12 @@ pub fn read(endpoint: Endpoint, body: &[u8], base_names: &[String]) -> Result<Ca
         return_token_ids: fields.read("return_token_ids", flag)?.unwrap_or(false),
         tokens_as_ids: fields.read("return_tokens_as_token_ids", flag)?.unwrap_or(false),
         request_id: fields.take("request_id").map(request_id).transpose()?,
+        names,
     };
     known::settle(&mut fields, endpoint)?;
     fields.finish()?;
     let requests: Vec<Generate> = prompts.into_iter().map(|prompt| Generate { prompt, ..generate.clone() }).collect();
-    requests.iter().try_for_each(Generate::check).map_err(|error| names.of(error))?;
+    requests.iter().try_for_each(Generate::check).map_err(|error| call.names.of(error.into()))?;
     Ok(Call { requests, ..call })
 }
 
@@ -246,24 +249,30 @@ fn request_id(value: Json) -> Result<String, Problem> {
 }
 
 /// What the client called the fields that the engine has another name for.
-struct Names {
-    max_tokens: &'static str,
-    logprobs: &'static str,
-    adapter: &'static str,
-    form: Option<&'static str>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// How many tokens an answer may have.
+    pub max_tokens: &'static str,
+    /// How many tokens are reported beside each.
+    pub logprobs: &'static str,
+    /// What names an adapter.
+    pub adapter: &'static str,
+    /// What the form of the answer came by.
+    pub form: Option<&'static str>,
 }
 
 impl Names {
-    fn of(&self, error: Error) -> Problem {
-        let Error::Request { field, found, allowed } = error else { return error.into() };
-        let field = match field {
+    /// A problem in the client's own words.
+    pub fn of(&self, problem: Problem) -> Problem {
+        let Some(field) = problem.field.as_deref() else { return problem };
+        let theirs = match field {
             "prompt_tokens" => "prompt",
             "max_tokens" => self.max_tokens,
             "logprobs" => self.logprobs,
             "adapters.name" => self.adapter,
-            "json_schema" | "regex" | "grammar" | "choice" => self.form.unwrap_or(field),
-            _ => field,
+            "json_schema" | "regex" | "grammar" | "choice" | "response_format" | "form" => self.form.unwrap_or("form"),
+            _ => return problem,
         };
-        Error::Request { field, found, allowed }.into()
+        problem.called(theirs)
     }
 }

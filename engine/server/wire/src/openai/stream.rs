@@ -29,7 +29,7 @@ impl Answer {
             Event::Tokens(tokens) => writer.tokens(tokens).into_iter().collect(),
             Event::Finished(finished) => vec![writer.end(finished)],
             Event::Failed(failed) => {
-                note(failure, failed);
+                note(failure, failed, form);
                 failure.iter().map(error_body).collect()
             }
         }

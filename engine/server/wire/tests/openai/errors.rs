@@ -1,7 +1,7 @@
 //! Refusals, as OpenAI's clients read them.
 
 use loam_engine::Error;
-use loam_wire::openai::{error_body, http_status};
+use loam_wire::openai::{Endpoint, error_body, http_status};
 use loam_wire::{Kind, Problem};
 use serde_json::{Value, json};
 
@@ -40,7 +40,8 @@ fn a_field_is_the_param() {
 
 #[test]
 fn an_unknown_model_has_its_code() {
-    let problem = Problem::from(Error::AdapterUnknown { name: "qv".to_owned() });
+    let names = super::ask::bare(Endpoint::Completion, r#""prompt": "x""#).unwrap().names;
+    let problem = names.of(Problem::from(Error::AdapterUnknown { name: "qv".to_owned() }));
     let error = parse(&error_body(&problem))["error"].take();
     assert_eq!(error["code"], "model_not_found");
     assert_eq!(error["param"], "model");

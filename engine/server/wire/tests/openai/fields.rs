@@ -4,7 +4,7 @@ use loam_engine::constraint::Constraint;
 use loam_engine::json::Json;
 use loam_engine::request::{ChatPrompt, Generate, Prompt};
 use loam_engine::sampler::SamplingOptions;
-use loam_wire::openai::{Call, Endpoint, fields};
+use loam_wire::openai::{Call, Endpoint, Names, fields};
 
 use super::ask::{bare, call, refused, smallest, with};
 
@@ -61,6 +61,12 @@ fn all_of(endpoint: Endpoint, request: Generate) -> Call {
         return_token_ids: true,
         tokens_as_ids: true,
         request_id: Some("my-id".to_owned()),
+        names: Names {
+            max_tokens: if endpoint == Endpoint::Chat { "max_completion_tokens" } else { "max_tokens" },
+            logprobs: if endpoint == Endpoint::Chat { "top_logprobs" } else { "logprobs" },
+            adapter: "model",
+            form: Some("structured_outputs"),
+        },
     }
 }
 
