@@ -2,6 +2,7 @@
 
 mod adapters;
 mod answers;
+mod body;
 mod logs;
 mod pages;
 mod receipts;
@@ -10,7 +11,6 @@ mod text;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -19,6 +19,7 @@ use loam_wire::{Kind, Problem, openai};
 
 use super::node::Node;
 use crate::access::{Caller, Scope};
+use body::body;
 
 /// All pages as routes.
 pub(crate) fn router(node: &Arc<Node>) -> Router {
@@ -42,7 +43,6 @@ pub(crate) fn router(node: &Arc<Node>) -> Router {
         .route("/usage/{shard}/{*path}", get(logs::usage))
         .fallback(pages::unknown)
         .method_not_allowed_fallback(pages::wrong_method)
-        .layer(DefaultBodyLimit::max(node.settings.limits.body_bytes))
         .with_state(Arc::clone(node))
 }
 
@@ -96,19 +96,4 @@ fn nonce(headers: &HeaderMap) -> Result<Option<[u8; 32]>, Problem> {
     let nonce = value.to_str().ok().and_then(loam_wire::asked::nonce_from_hex);
     let wrong = || Problem::field(NAME, format!("the header `{NAME}` is not 64 hexadecimal digits"));
     nonce.map(Some).ok_or_else(wrong)
-}
-
-/// A body as it came, where it is not too long.
-async fn body(node: &Node, request: axum::extract::Request) -> Result<axum::body::Bytes, Problem> {
-    use axum::extract::FromRequest as _;
-    axum::body::Bytes::from_request(request, &()).await.map_err(|rejection| {
-        let most = node.settings.limits.body_bytes;
-        match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-                Kind::TooLarge,
-                format!("the body is larger than {most} bytes: shorten it, or start the server with --max-body-mib"),
-            ),
-            _ => Problem::new(Kind::Invalid, format!("the body could not be read: {rejection}")),
-        }
-    })
 }
