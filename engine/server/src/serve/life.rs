@@ -106,6 +106,14 @@ fn open_ledger(settings: &settings::Ledger) -> anyhow::Result<Arc<Ledger>> {
     let settings::Ledger { folder, floor, origin, reserve_bytes, publish_interval } = settings;
     let options = Options { publish_interval: *publish_interval, reserve_bytes: *reserve_bytes, ..Options::default() };
     let ledger = kept::open(&Folder::new(folder, floor.as_deref()), folder, origin.as_deref(), options)?;
+    let free = ledger.free_bytes()?;
+    if free < *reserve_bytes {
+        let (free, reserve) = (free >> 20, reserve_bytes >> 20);
+        bail!(
+            "{free} MiB are free at {}, and {reserve} are held in reserve: make room, or lower --ledger-reserve-mib",
+            folder.display()
+        );
+    }
     let shard = ledger.newest_shard();
     info!(folder = %folder.display(), name = ledger.name(), entries = ledger.size(shard)?, key = %ledger.verifier(shard)?, "ledger");
     Ok(ledger)

@@ -104,3 +104,12 @@ fn a_folder_that_is_no_ledger_is_left_as_it_is() {
     let said = said.err().expect("a store alone is no ledger");
     assert!(said.contains("not empty") && !said.contains("panicked"), "{said}");
 }
+
+#[test]
+fn below_its_reserve_a_server_does_not_start_and_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = folder.path().join("ledger").to_str().unwrap().to_owned();
+    let more = ["--ledger-reserve-mib", "1000000000", "--ledger", &ledger];
+    let said = Server::try_start(folder.path(), &more).err().unwrap();
+    assert!(said.contains("make room, or lower --ledger-reserve-mib"), "{said}");
+}
