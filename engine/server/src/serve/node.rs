@@ -174,7 +174,7 @@ impl Node {
 
     /// One adapter.
     pub(crate) fn adapter(&self, name: &str) -> Result<Standing, Problem> {
-        let listed = self.engine.catalog().find(name)?;
+        let listed = self.engine.catalog().find(name).map_err(of_name)?;
         let counts = self.engine.adapters().iter().find(|counts| counts.adapter == listed.id).copied();
         Ok(Standing { listed, counts })
     }
@@ -195,7 +195,7 @@ impl Node {
 
     /// Takes a name away.
     pub(crate) fn unload_adapter(&self, name: &str, expected: Expected) -> Result<(), Problem> {
-        self.engine.catalog().unload(name, expected)?;
+        self.engine.catalog().unload(name, expected).map_err(of_name)?;
         tracing::info!(adapter = name, "unloaded");
         Ok(())
     }
@@ -270,6 +270,11 @@ impl Standing {
             _ => None,
         }
     }
+}
+
+/// A problem with the adapter that a call is about, and not one that answers.
+fn of_name(error: loam_engine::Error) -> Problem {
+    Problem::from(error).called("name")
 }
 
 /// What nobody made, somebody else made, or was erased: all look the same.

@@ -49,7 +49,10 @@ fn adapters_come_and_go_with_vllms_words() {
     assert_eq!(server.http("POST /v1/load_lora_adapter", &[], &outside).0, 400, "outside of the roots");
     let (status, _, said) = server.http("POST /v1/unload_lora_adapter", &[], "{\"lora_name\":\"silt\"}");
     assert_eq!((status, &*said), (200, "Success: LoRA adapter 'silt' removed successfully."));
-    assert_eq!(server.http("POST /v1/unload_lora_adapter", &[], "{\"lora_name\":\"silt\"}").0, 404);
+    let (status, _, said) = server.http("POST /v1/unload_lora_adapter", &[], "{\"lora_name\":\"silt\"}");
+    assert_eq!((status, json(&said)["error"]["param"].as_str()), (404, Some("lora_name")), "{said}");
+    let (status, _, said) = server.http("GET /v1/models/silt", &[], "");
+    assert_eq!((status, json(&said)["error"]["param"].as_str()), (404, Some("model")), "{said}");
     server.stop();
 }
 

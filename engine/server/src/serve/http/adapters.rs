@@ -16,17 +16,17 @@ pub(super) async fn load(State(node): State<Arc<Node>>, caller: Option<Extension
     allowed(caller.as_deref(), Scope::Admin)?;
     let asked = openai::read_load_adapter(&body(&node, request).await?)?;
     let said = format!("Success: LoRA adapter '{}' added successfully.", asked.name);
-    node.blocking(move |node| {
+    let loaded = node.blocking(move |node| {
         let expected = if asked.in_place { Expected::Anything } else { Expected::Nothing };
         node.load_adapter(&asked.name, &asked.path, expected).map_err(|problem| match problem.kind {
             Kind::Conflict if !asked.in_place => {
                 let message = format!("{}; `load_inplace: true` lets the name stand for this one", problem.message);
-                Problem { message, field: Some("lora_name".to_owned()), ..problem }
+                Problem { message, field: Some("name".to_owned()), ..problem }
             }
             _ => problem,
         })
-    })
-    .await?;
+    });
+    loaded.await.map_err(in_vllms_words)?;
     Ok(said.into_response())
 }
 
@@ -37,6 +37,15 @@ pub(super) async fn unload(
 ) -> Answer {
     allowed(caller.as_deref(), Scope::Admin)?;
     let asked = openai::read_unload_adapter(&body(&node, request).await?)?;
-    node.unload_adapter(&asked.name, Expected::Anything)?;
+    node.unload_adapter(&asked.name, Expected::Anything).map_err(in_vllms_words)?;
     Ok(format!("Success: LoRA adapter '{}' removed successfully.", asked.name).into_response())
+}
+
+/// vLLM's fields have names of their own.
+fn in_vllms_words(problem: Problem) -> Problem {
+    match problem.field.as_deref() {
+        Some("name") => problem.called("lora_name"),
+        Some("source") => problem.called("lora_path"),
+        _ => problem,
+    }
 }

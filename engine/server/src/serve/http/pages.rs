@@ -30,7 +30,7 @@ pub(super) async fn model(
     allowed(caller.as_deref(), Scope::Infer)?;
     let card = match node.names.iter().find(|base| **base == name) {
         Some(name) => base(&node, name),
-        None => adapter(&node, &node.adapter(&name)?),
+        None => adapter(&node, &node.adapter(&name).map_err(|problem| problem.called("model"))?),
     };
     Ok(json(openai::model_body(&card)))
 }
