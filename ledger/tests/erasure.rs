@@ -13,7 +13,7 @@ use loam_ledger_core::granted::{GrantedRow, decode_granted, split_row_bundle};
 use loam_ledger_core::origin::LogId;
 use loam_ledger_core::receipt::Held;
 use loam_ledger_core::row::Row;
-use support::{Running, append, boot_info, options, usage_step, whole_request};
+use support::{Running, append, boot_info, options, paid_request, usage_step, whole_request};
 
 /// The clear rows of a request, as a settlement export shows them.
 fn rows_of(out: &Path, request: &Hash) -> Vec<Vec<u8>> {
@@ -159,4 +159,41 @@ fn scopes_grant_what_they_say() {
     }
     let unknown = ledger.export(shard, &RowScope::Request(Hash::ZERO), &top.path().join("unknown"));
     assert_eq!(unknown, Err(Error::UnknownRequest));
+}
+
+/// A tenant's scope opens its own complete requests, and says nothing of whose the others are: erased ones, running ones,
+/// another's.
+#[test]
+fn a_tenant_is_granted_its_own_and_no_more() {
+    let home = MemoryHome::default();
+    let ledger = Ledger::create(&home, "test.example/erasure", options()).expect("a new ledger");
+    let writer = ledger.boot(boot_info(1)).expect("a boot");
+    let (mine, _) = paid_request(&ledger, &writer, "clay", "mine").expect("a request");
+    let (erased, _) = paid_request(&ledger, &writer, "clay", "mine").expect("a request");
+    let (theirs, _) = paid_request(&ledger, &writer, "clay", "theirs").expect("a request");
+    let mut running = Running::begin(&ledger, "clay", None).expect("a request");
+    append(&writer, Level::Durable, |sequence| usage_step(&mut running, sequence)).expect("a step");
+    ledger.erase(&erased, 1).expect("it has ended");
+    assert_eq!((ledger.pays(&mine, "mine"), ledger.pays(&mine, "theirs")), (Ok(true), Ok(false)));
+    assert_eq!(
+        ledger.pays(&running.name(), "tenant"),
+        Ok(false),
+        "nobody is known to pay before an answer is complete"
+    );
+    assert_eq!(ledger.pays(&erased, "mine"), Err(Error::Erased));
+    assert_eq!(ledger.pays(&Hash::ZERO, "mine"), Err(Error::UnknownRequest));
+    for (tenant, own) in [("mine", Some(mine)), ("theirs", Some(theirs)), ("nobody", None), ("", None)] {
+        let (shard, scope) = (LogId::Usage(1), RowScope::Tenant(tenant.to_owned()));
+        let entries = 0..ledger.size(shard).expect("a size");
+        let granted = entries.filter_map(|index| ledger.rows(shard, index, &scope).expect("rows"));
+        let mut opened = Vec::new();
+        for row in granted.flatten() {
+            match row {
+                GrantedRow::Open { row, .. } => opened.push(Row::decode(&row).expect("a row").request()),
+                GrantedRow::Hidden(_) => {}
+                GrantedRow::Erased(_) => panic!("that it is erased says that it was somebody's"),
+            }
+        }
+        assert_eq!(opened, own.map_or(Vec::new(), |own| vec![own; 3]), "{tenant}");
+    }
 }

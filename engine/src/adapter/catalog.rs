@@ -318,7 +318,7 @@ impl Shared {
                 path: PathBuf::from(source.to_string()),
                 field: "r".to_owned(),
                 found: found.to_string(),
-                allowed: format!("at most {max} here (--max-lora-rank)"),
+                allowed: format!("at most {max}, as the engine was opened"),
             }),
             _ => Ok(()),
         }

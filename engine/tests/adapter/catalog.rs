@@ -408,3 +408,24 @@ fn resident_bytes() -> usize {
     let statm = fs::read_to_string(Path::new("/proc/self/statm")).unwrap_or_default();
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096
 }
+
+/// A rank above what the engine was opened for is refused by its field, read or registered; one that is within is taken.
+#[test]
+fn a_greater_rank_is_refused() {
+    let world = World::new();
+    let source = world.write("a", 1);
+    for (rank_max, taken) in [(1, false), (2, true)] {
+        let (sites, base) = (Arc::new(small_sites()), Arc::new(NoBaseTensors));
+        let (roots, rank_max) = (vec![world.top.path().to_owned()], Some(rank_max));
+        let options = CatalogOptions { roots, way: Way::Any, dummies: true, rank_max, sites, base };
+        let catalog = Catalog::new(options).unwrap();
+        for outcome in
+            [catalog.register("a", &source).map(drop), catalog.load("b", &source, Expected::Anything).map(drop)]
+        {
+            assert_eq!(outcome.is_ok(), taken, "{rank_max:?}: {outcome:?}");
+            if let Err(error) = outcome {
+                assert!(error.to_string().contains("`r` is 2; it can be at most 1"), "{error}");
+            }
+        }
+    }
+}

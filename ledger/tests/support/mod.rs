@@ -33,6 +33,7 @@ pub(crate) fn boot_info(engine: u8) -> BootInfo {
 pub(crate) struct Running {
     pub(crate) request: Arc<Request>,
     pub(crate) pairs: Vec<Pair>,
+    tenant: &'static str,
     tokens: Tokens,
     steps: Option<(u64, u64)>,
 }
@@ -40,13 +41,14 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn begin(ledger: &Ledger, adapter: &str, nonce: Option<[u8; 32]>) -> Result<Self, Error> {
         let pairs = vec![Pair { generation: digest(adapter.as_bytes()), weight_millionths: 1_000_000 }];
-        Ok(Self { request: ledger.begin_request(nonce)?, pairs, tokens: Tokens::default(), steps: None })
+        let (request, tenant) = (ledger.begin_request(nonce)?, "tenant");
+        Ok(Self { request, pairs, tenant, tokens: Tokens::default(), steps: None })
     }
 
     /// The same request, as if none of its rows had been made.
     pub(crate) fn again(other: &Self) -> Self {
         let (request, pairs) = (Arc::clone(&other.request), other.pairs.clone());
-        Self { request, pairs, tokens: Tokens::default(), steps: None }
+        Self { request, pairs, tenant: other.tenant, tokens: Tokens::default(), steps: None }
     }
 
     pub(crate) fn name(&self) -> Hash {
@@ -73,7 +75,7 @@ impl Running {
         let completion = Completion {
             request: self.name(),
             choice: 0,
-            tenant: commit(What::Tenant, b"tenant"),
+            tenant: commit(What::Tenant, self.tenant.as_bytes()),
             pairs: self.pairs.clone(),
             first: Step { boot, sequence: first },
             last: Step { boot, sequence: last },
@@ -115,7 +117,17 @@ pub(crate) fn append(writer: &Writer, level: Level, step: impl FnOnce(u64) -> St
 
 /// A request that uses two steps and completes in the second.
 pub(crate) fn whole_request(ledger: &Ledger, writer: &Writer, adapter: &str) -> Result<(Hash, Vec<Committed>), Error> {
-    let mut running = Running::begin(ledger, adapter, Some([7; 32]))?;
+    paid_request(ledger, writer, adapter, "tenant")
+}
+
+/// The same, of a tenant.
+pub(crate) fn paid_request(
+    ledger: &Ledger,
+    writer: &Writer,
+    adapter: &str,
+    tenant: &'static str,
+) -> Result<(Hash, Vec<Committed>), Error> {
+    let mut running = Running { tenant, ..Running::begin(ledger, adapter, Some([7; 32]))? };
     let first = append(writer, Level::Durable, |sequence| usage_step(&mut running, sequence))?;
     let second = append(writer, Level::Durable, |sequence| {
         let mut step = usage_step(&mut running, sequence);
