@@ -85,13 +85,15 @@ test-long: export NEXTEST_PROFILE := patient
 test-long: export PROPTEST_CASES  ?= 4096
 test-long: test fuzz ## every test at full size, then fuzzing; may take hours
 
-bench: build ## figures, into benches/results/ (some minutes; leave the machine alone meanwhile)
+bench: build ## figures, into benches/results/ (half an hour; leave the machine alone meanwhile)
 	@$(SAY) "bench: the kernels, on all cores"
 	@.bin/loam-bench --results benches/results kernels
 	@$(SAY) "bench: the engine, on all cores"
 	@.bin/loam-bench --results benches/results engine
 	@$(SAY) "bench: the ledger, on the disk that this folder lies on"
 	@.bin/loam-bench --results benches/results ledger
+	@$(SAY) "bench: the server, with its ledger and without"
+	@.bin/loam-bench --results benches/results serve
 
 # A fuzzer needs nightly's sanitizers, hence another compiler and a build folder of its own. It starts from the corpus
 # in the repository and keeps what it finds beside its build, so that a run leaves the checkout as it was.

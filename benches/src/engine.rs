@@ -239,12 +239,12 @@ impl Bench {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts here are far below 2^52")]
-fn counted(count: usize) -> f64 {
+pub(crate) fn counted(count: usize) -> f64 {
     count as f64
 }
 
 /// The shape of Llama-3.2-1B.
-const LLAMA_1B: &str = r#"{
+pub(crate) const LLAMA_1B: &str = r#"{
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192,
     "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 128256,
     "max_position_embeddings": 131072, "rms_norm_eps": 1e-05, "hidden_act": "silu", "rope_theta": 500000.0,

@@ -7,6 +7,7 @@ mod kernels;
 mod ledger;
 mod results;
 mod samples;
+mod serve;
 
 use std::path::PathBuf;
 
@@ -31,6 +32,8 @@ enum Command {
     Kernels(kernels::Arguments),
     /// The ledger: appends, acknowledgements, receipts, proofs, audit, bytes.
     Ledger(ledger::Arguments),
+    /// The server: what its ledger costs, how soon receipts come, what a crowd costs others.
+    Serve(serve::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -39,6 +42,7 @@ fn main() -> anyhow::Result<()> {
         Command::Engine(arguments) => engine::run(arguments)?,
         Command::Kernels(arguments) => kernels::run(arguments)?,
         Command::Ledger(arguments) => ledger::run(arguments)?,
+        Command::Serve(arguments) => serve::run(arguments)?,
     };
     if let Some(folder) = &arguments.results {
         let path = results::write(folder, &figures)?;

@@ -1,5 +1,6 @@
 //! What is shown: the programs, the model, its adapters, the question.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -62,18 +63,9 @@ pub(crate) struct Choice {
 }
 
 impl Programs {
-    /// In the folder that LOAM_BIN names, else beside this program, else in .bin/ of this folder.
     pub(crate) fn find() -> anyhow::Result<Self> {
-        let named = std::env::var_os("LOAM_BIN").filter(|folder| !folder.is_empty()).map(PathBuf::from);
-        let places = match named {
-            Some(folder) => vec![folder],
-            None => own_folder().into_iter().chain([PathBuf::from(".bin")]).collect(),
-        };
-        let programs =
-            places.iter().map(|folder| Self { loam: folder.join("loam"), loam_audit: folder.join("loam-audit") });
-        let found = programs.into_iter().find(|it| it.loam.is_file() && it.loam_audit.is_file());
-        let looked: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
-        found.with_context(|| format!("loam and loam-audit are not in {}; run `make build`", looked.join(" or ")))
+        let folder = running::folder_of(&["loam", "loam-audit"])?;
+        Ok(Self { loam: folder.join("loam"), loam_audit: folder.join("loam-audit") })
     }
 }
 
@@ -99,6 +91,17 @@ impl Choice {
         Ok(Self { model, adapters, are_dummies, question, max_tokens, temperature, serve })
     }
 
+    /// What `loam serve` is told, with its ledger in this folder.
+    pub(crate) fn serving(&self, folder: &Path) -> Vec<OsString> {
+        let mut said: Vec<OsString> = vec![self.model.clone().into(), "--served-model-name".into(), BASE.into()];
+        said.extend(["--ledger".into(), folder.join("ledger").into(), "--ledger-reserve-mib".into(), "64".into()]);
+        for (name, source) in &self.adapters {
+            said.extend(["--lora-modules".into(), format!("{name}={source}").into()]);
+        }
+        said.extend(self.serve.iter().map(Into::into));
+        said
+    }
+
     /// All that answer: the base model first.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(BASE).chain(self.adapters.iter().map(|(name, _)| name.as_str()))
@@ -117,7 +120,7 @@ fn named(text: &str) -> anyhow::Result<(String, String)> {
 
 /// The bundled model's folder: of the repository whose .bin/ this program is in, else of this folder.
 fn bundle() -> anyhow::Result<PathBuf> {
-    let of_repository = own_folder().map(|folder| folder.join("..").join(BUNDLE));
+    let of_repository = running::own_folder().map(|folder| folder.join("..").join(BUNDLE));
     let mut places = of_repository.into_iter().chain([PathBuf::from(BUNDLE)]);
     let found = places.find(|place| place.join("base").is_dir());
     let found = found
@@ -137,8 +140,4 @@ fn adapters_in(folder: &Path) -> anyhow::Result<Vec<(String, String)>> {
     }
     found.sort();
     Ok(found)
-}
-
-fn own_folder() -> Option<PathBuf> {
-    Some(std::env::current_exe().ok()?.parent()?.to_owned())
 }

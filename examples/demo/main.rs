@@ -3,7 +3,7 @@
 //! It is a client like anybody's: it knows the server by its port, and the ledger by what `loam-audit` says of it.
 //!
 //! ```text
-//! choice (which model, which adapters) -> serving (the server as a child) -> asking (gRPC) -> proving (loam-audit)
+//! choice (which model, which adapters) -> running (the server as a child) -> asking (gRPC) -> proving (loam-audit)
 //! ```
 #![expect(clippy::print_stdout, reason = "a demo speaks to whoever runs it")]
 
@@ -12,8 +12,6 @@ mod choice;
 mod exporting;
 mod proving;
 mod screen;
-mod serving;
-mod thread_times;
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -22,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Parser as _;
+use running::{Server, ThreadTimes};
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -30,8 +29,6 @@ use crate::asking::{Client, Crowd};
 use crate::choice::{Arguments, Choice, Programs};
 use crate::proving::Auditor;
 use crate::screen::{Live, Screen};
-use crate::serving::Server;
-use crate::thread_times::ThreadTimes;
 
 /// How often somebody looks whether the server still lives while it serves a person.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -56,7 +53,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let programs = Programs::find()?;
     let choice = Choice::of(arguments)?;
     let folder = tempfile::Builder::new().prefix("loam-demo-").tempdir().context("a folder for the demo's files")?;
-    let mut server = Server::start(&programs.loam, &choice, folder.path())?;
+    let mut server = Server::start(&programs.loam, folder.path(), choice.serving(folder.path()))?;
     let mut interruption = Interruption::new()?;
     let outcome = live(&mut server, &mut interruption, &programs, &choice, folder.path()).await;
     // However it went, the server is asked to end, and how it does is part of the demo.

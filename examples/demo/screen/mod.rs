@@ -10,12 +10,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use loam_proto::v1;
+use running::Spent;
 
 use crate::Shown;
 use crate::asking::Crowd;
 use crate::choice::{BASE, Choice};
 use crate::proving::{Audited, Auditor, Verdict};
-use crate::thread_times::Spent;
 
 pub(crate) use live::Live;
 

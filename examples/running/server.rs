@@ -1,5 +1,6 @@
 //! The server: a child process, known by its ready line, its log and how it ends.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
@@ -10,8 +11,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use tokio::sync::oneshot;
 
-use crate::choice::{BASE, Choice};
-
 /// How long a model may take to be read.
 const START_PATIENCE: Duration = Duration::from_secs(30 * 60);
 
@@ -21,8 +20,8 @@ const END_PATIENCE: Duration = Duration::from_secs(60);
 /// How often its end is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// A running server. Dropped without having ended, it is killed: no demo leaves one behind.
-pub(crate) struct Server {
+/// A running server. Dropped without having ended, it is killed: nothing leaves one behind.
+pub struct Server {
     child: Child,
     log: PathBuf,
     began: Instant,
@@ -32,25 +31,26 @@ pub(crate) struct Server {
 
 impl Server {
     /// Where a server that was started over this folder keeps its log.
-    pub(crate) fn log(folder: &Path) -> PathBuf {
+    pub fn log(folder: &Path) -> PathBuf {
         folder.join("server.log")
     }
 
-    pub(crate) fn start(loam: &Path, choice: &Choice, folder: &Path) -> anyhow::Result<Self> {
+    /// Starts `loam serve` on a free port with these arguments. Its log lies in the folder.
+    pub fn start(
+        loam: &Path,
+        folder: &Path,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> anyhow::Result<Self> {
         let log = Self::log(folder);
         let file = File::create(&log).with_context(|| log.display().to_string())?;
         let mut command = Command::new(loam);
-        command.arg("serve").arg(&choice.model).args(["--served-model-name", BASE, "--port", "0"]);
-        command.arg("--ledger").arg(folder.join("ledger")).args(["--ledger-reserve-mib", "64"]);
-        for (name, source) in &choice.adapters {
-            command.arg("--lora-modules").arg(format!("{name}={source}"));
-        }
-        command.args(&choice.serve).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
+        command.arg("serve").args(["--port", "0"]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
         // Settings of another server must not leak into this one.
         std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOAM_")).for_each(|(name, _)| {
             command.env_remove(name);
         });
-        // In a group of its own, Ctrl-C reaches the demo alone, and the server ends when the demo says so.
+        // In a group of its own, Ctrl-C reaches the parent alone, and the server ends when that says so.
         command.process_group(0);
         let mut child = command.spawn().with_context(|| loam.display().to_string())?;
         let said = child.stdout.take().expect("it was asked for");
@@ -59,17 +59,18 @@ impl Server {
         Ok(Self { child, log, began: Instant::now(), took: Duration::ZERO, url: Some(url) })
     }
 
-    pub(crate) fn id(&self) -> u32 {
+    /// Its process.
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// How long it took until it was ready.
-    pub(crate) fn took(&self) -> Duration {
+    pub fn took(&self) -> Duration {
         self.took
     }
 
     /// Waits for the line that says where it is.
-    pub(crate) async fn ready(&mut self) -> anyhow::Result<String> {
+    pub async fn ready(&mut self) -> anyhow::Result<String> {
         let url = self.url.take().expect("a server gets ready once");
         let url = tokio::time::timeout(START_PATIENCE, url).await.context("the server did not get ready in time")?;
         self.took = self.began.elapsed();
@@ -79,7 +80,8 @@ impl Server {
         })
     }
 
-    pub(crate) fn still_lives(&mut self) -> anyhow::Result<()> {
+    /// An error where it has ended.
+    pub fn still_lives(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => bail!("the server ended by itself: {status}"),
@@ -87,7 +89,7 @@ impl Server {
     }
 
     /// Tells it to end, and waits until it has: well, or this is an error.
-    pub(crate) async fn end(mut self) -> anyhow::Result<()> {
+    pub async fn end(mut self) -> anyhow::Result<()> {
         self.still_lives()?;
         // The standard library knows no signal but SIGKILL; every shell does.
         let pid = self.id().to_string();

@@ -11,7 +11,7 @@ const OF_LEDGER: [&str; 3] = ["loam-committer", "loam-publisher", "rocksdb:"];
 const TICK_NS: u64 = 10_000_000;
 
 /// CPU time of each thread.
-pub(crate) struct ThreadTimes(HashMap<String, Thread>);
+pub struct ThreadTimes(HashMap<String, Thread>);
 
 struct Thread {
     is_ledgers: bool,
@@ -20,14 +20,14 @@ struct Thread {
 
 /// CPU time between two moments.
 #[derive(Clone, Copy)]
-pub(crate) struct Spent {
+pub struct Spent {
     ledger_ns: u64,
     all_ns: u64,
 }
 
 impl ThreadTimes {
     /// Of a process now; none where the operating system does not say.
-    pub(crate) fn of(process: u32) -> Option<Self> {
+    pub fn of(process: u32) -> Option<Self> {
         let tasks = fs::read_dir(format!("/proc/{process}/task")).ok()?.filter_map(Result::ok);
         // A thread that ends meanwhile is not counted.
         let threads = tasks.filter_map(|task| {
@@ -39,7 +39,8 @@ impl ThreadTimes {
         Some(Self(threads.collect()))
     }
 
-    pub(crate) fn since(&self, before: &Self) -> Spent {
+    /// What was spent since then.
+    pub fn since(&self, before: &Self) -> Spent {
         let mut spent = Spent { ledger_ns: 0, all_ns: 0 };
         for (id, thread) in &self.0 {
             let earlier = before.0.get(id).map_or(0, |thread| thread.cpu_ns);
@@ -52,11 +53,13 @@ impl ThreadTimes {
 }
 
 impl Spent {
-    pub(crate) fn ledger_percent(self) -> f64 {
+    /// The ledger's threads' share.
+    pub fn ledger_percent(self) -> f64 {
         100.0 * self.ledger_ns as f64 / self.all_ns.max(1) as f64
     }
 
-    pub(crate) fn all_s(self) -> f64 {
+    /// Seconds of all threads.
+    pub fn all_s(self) -> f64 {
         self.all_ns as f64 * 1e-9
     }
 }
