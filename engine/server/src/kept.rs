@@ -28,15 +28,19 @@ pub(crate) fn open(home: &Folder, data: &Path, name: Option<&str>, options: Opti
 }
 
 /// Begins a boot of this program over a base model.
-pub(crate) fn record(ledger: &Arc<Ledger>, base: Hash, program: &str) -> Result<Box<dyn Recorder>, RecordFailed> {
-    let info = BootInfo {
-        engine: ledger.engine_id(),
-        base,
-        build: digest(env!("CARGO_PKG_VERSION").as_bytes()),
-        config: digest(program.as_bytes()),
-    };
+pub(crate) fn record(ledger: &Arc<Ledger>, base: Hash, config: Hash) -> Result<Box<dyn Recorder>, RecordFailed> {
+    let build =
+        own_digest().map_err(|error| RecordFailed { reason: format!("reading the program itself: {error}") })?;
+    let info = BootInfo { engine: ledger.engine_id(), base, build, config };
     let writer = ledger.boot(info).map_err(|error| RecordFailed { reason: error.to_string() })?;
     Ok(Box::new(LedgerRecorder::new(Arc::clone(ledger), writer)))
+}
+
+/// The digest of this very program, as `sha256sum` has it.
+fn own_digest() -> std::io::Result<Hash> {
+    // What runs, and not what has taken its place meanwhile; elsewhere than on Linux, what lies where it was started from.
+    let bytes = std::fs::read("/proc/self/exe").or_else(|_| std::fs::read(std::env::current_exe()?))?;
+    Ok(digest(&bytes))
 }
 
 /// Signs what is there and closes.

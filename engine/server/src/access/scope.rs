@@ -11,9 +11,9 @@ pub(crate) enum Scope {
     AuditSelf,
     /// To read everybody's.
     AuditAll,
-    /// To write to the records log.
+    /// To write to the records log, and to erase one's own tenant's requests, which the records log announces.
     RecordsWrite,
-    /// To load, pin and unload adapters, and to see how the server stands.
+    /// To load, pin and unload adapters, to see how the server stands, and to erase what the law says.
     Admin,
 }
 

@@ -17,6 +17,7 @@ use loam_engine::recorder::Recorder;
 use loam_engine::request::{AdapterUse, ChatPrompt, Generate, Prompt};
 use loam_engine::{DType, Engine, LoadFormat, MemoryRecorder, OpenOptions};
 use loam_ledger::{Folder, Ledger, Options};
+use loam_ledger_core::hash::digest;
 
 use crate::kept;
 use crate::progress::Bar;
@@ -229,7 +230,7 @@ impl ModelArguments {
         options.digest_cache = cache_folder().map(|folder| folder.join("loam/digests.json"));
         let mut bar = Bar::new("weights");
         let record = |base| match ledger {
-            Some(ledger) => kept::record(ledger, base, "loam generate"),
+            Some(ledger) => kept::record(ledger, base, digest(format!("{options:?}").as_bytes())),
             None => Ok(Box::new(MemoryRecorder::default()) as Box<dyn Recorder>),
         };
         let engine = Engine::open_recorded(&options, record, &mut |progress| bar.show(progress));

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use loam_engine::recorder::RequestFacts;
 use loam_engine::request::Generate;
@@ -10,7 +11,6 @@ use loam_engine::{Event, Failure, Handle};
 use loam_ledger_core::Hash;
 use loam_wire::{Kind, Problem};
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
 use super::guard::Admitted;
 use super::node::Node;
@@ -23,10 +23,17 @@ const EVENTS_WAITING_MAX: usize = 8_192;
 /// The same of each answer that can run at one time, where there are many in one call: a step says something of each.
 const EVENTS_WAITING_PER_CHOICE: usize = 1_024;
 
+/// Bytes that may wait so for one call, whatever its messages hold.
+const BYTES_WAITING_MAX: usize = 8 << 20;
+
+/// How long one message may wait until its client's connection takes it.
+pub(crate) const READER_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Requests on their way. Dropping it cancels what still runs.
 pub(crate) struct Answering {
     node: Arc<Node>,
     events: mpsc::Receiver<(usize, Event)>,
+    bytes_waiting: Arc<AtomicUsize>,
     handles: Vec<Handle>,
     requests: Vec<OneRequest>,
     /// Of the key that asks; given back when the call is over.
@@ -89,19 +96,46 @@ async fn submit(
     let running = usize::try_from(choices).unwrap_or(usize::MAX).min(node.settings.answers_running_max());
     let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX.max(EVENTS_WAITING_PER_CHOICE * running));
     // Tokenising a long prompt and compiling a schema take their time.
+    let bytes_waiting = Arc::new(AtomicUsize::new(0));
+    let waiting = Arc::clone(&bytes_waiting);
     let handles = node.blocking(move |node| {
         let submit = |(number, generate): (usize, Generate)| {
-            let sender = sender.clone();
-            let sink = Box::new(move |event| match sender.try_send((number, event)) {
-                Ok(()) => true,
-                Err(TrySendError::Full(_) | TrySendError::Closed(_)) => false,
+            let (sender, waiting) = (sender.clone(), Arc::clone(&waiting));
+            let sink = Box::new(move |event: Event| {
+                let bytes = bytes_of(&event);
+                // An empty queue takes even what is too large: one message is bounded by what was asked.
+                let before = waiting.fetch_add(bytes, Ordering::AcqRel);
+                (before == 0 || before + bytes <= BYTES_WAITING_MAX) && sender.try_send((number, event)).is_ok()
             });
             Ok(Cancelling(Some(node.engine.submit_recorded(generate, facts.clone(), sink)?)))
         };
         requests.into_iter().enumerate().map(submit).collect::<Result<Vec<_>, Problem>>()
     });
     let handles = handles.await?.iter_mut().filter_map(|it| it.0.take()).collect();
-    Ok(Answering { node: Arc::clone(node), events, handles, requests: asked, _permits: (admitted, permits) })
+    Ok(Answering {
+        node: Arc::clone(node),
+        events,
+        bytes_waiting,
+        handles,
+        requests: asked,
+        _permits: (admitted, permits),
+    })
+}
+
+/// What an event holds in memory, about.
+fn bytes_of(event: &Event) -> usize {
+    let more = match event {
+        Event::Tokens(tokens) => {
+            let top: usize = tokens.tokens.iter().map(|sampled| size_of_val(&sampled.top[..])).sum();
+            size_of_val(&tokens.tokens[..]) + top + tokens.text.len()
+        }
+        Event::Prompt(scores) => {
+            size_of_val(&scores.tokens[..]) + scores.logits.as_ref().map_or(0, |logits| size_of_val(&logits[..]))
+        }
+        Event::Started(started) => size_of_val(&started.prompt[..]),
+        Event::Finished(_) | Event::Failed(_) => 0,
+    };
+    size_of::<Event>() + more
 }
 
 /// A request that is cancelled where those beside it are refused.
@@ -121,16 +155,27 @@ impl Answering {
         if self.requests.iter().all(|request| request.over) {
             return None;
         }
-        let (number, event) = match self.events.recv().await {
+        let (number, mut event) = match self.events.recv().await {
             Some(next) => next,
             // Everybody who could speak is gone: the engine broke off, or it cut a slow reader off.
             None => {
                 let open = self.requests.iter().position(|request| !request.over)?;
-                (open, Event::Failed(Failure::Lost))
+                return Some(self.lost(open));
             }
         };
+        self.bytes_waiting.fetch_sub(bytes_of(&event), Ordering::AcqRel);
+        if let (Event::Finished(finished), None) = (&mut event, &self.node.ledger) {
+            // Its number is of a record that nobody keeps.
+            finished.entry = None;
+        }
         self.count(number, &event);
         Some((number, event))
+    }
+
+    fn lost(&mut self, number: usize) -> (usize, Event) {
+        let event = Event::Failed(Failure::Lost);
+        self.count(number, &event);
+        (number, event)
     }
 
     /// The name of a request's receipts.

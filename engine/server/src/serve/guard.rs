@@ -23,6 +23,9 @@ pub(crate) const REQUEST_ID: &str = "x-request-id";
 /// Characters of a request id.
 const REQUEST_ID_MAX: usize = 128;
 
+/// Characters of a path, longer than any that is served.
+const PATH_MAX: usize = 256;
+
 /// A request's id: the client's own where it has a fit one.
 #[derive(Clone)]
 pub(crate) struct RequestId(pub(crate) Arc<str>);
@@ -35,7 +38,7 @@ pub(crate) struct Admitted(#[expect(dead_code, reason = "held, and given back")]
 pub(crate) async fn guard(State(node): State<Arc<Node>>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = request_id(request.headers());
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, path) = (request.method().clone(), shortened(request.uri().path()));
     let is_grpc = is_grpc(request.headers());
     let span = info_span!("request", id = &*id.0);
     let known = match node.keys.is_open() {
@@ -70,6 +73,14 @@ pub(crate) async fn guard(State(node): State<Arc<Node>>, mut request: Request, n
     let ms = began.elapsed().as_millis();
     info!(parent: &span, %method, path, key, status = response.status().as_u16(), ms, "answered");
     named(response, &id)
+}
+
+/// As much of a path as a log should have.
+fn shortened(path: &str) -> String {
+    match path.char_indices().nth(PATH_MAX) {
+        Some((end, _)) => format!("{}...", &path[..end]),
+        None => path.to_owned(),
+    }
 }
 
 /// A refusal in the words of its protocol.

@@ -83,7 +83,7 @@ fn open(settings: Settings, keys: Keys) -> anyhow::Result<Node> {
     let meters = Arc::new(Meters::default());
     let record = |base| -> Result<Box<dyn Recorder>, _> {
         match &ledger {
-            Some(ledger) => kept::record(ledger, base, "loam serve")
+            Some(ledger) => kept::record(ledger, base, settings.digest)
                 .map(|recorder| Box::new(Timed::new(recorder, Arc::clone(&meters))) as Box<dyn Recorder>),
             None => Ok(Box::new(MemoryRecorder::default())),
         }
@@ -135,7 +135,7 @@ async fn serve(node: &Arc<Node>, listener: TcpListener, tls: Option<tokio_rustls
     let taking = tokio::spawn(async move { net::serve(listener, tls, router, &bounds, stopping).await });
     tell_health(&health, ServingStatus::Serving).await;
     ready(node, &format!("{scheme}://{address}"))?;
-    let end = wait_for_the_end(node, &mut signals).await;
+    let end = wait_for_the_end(node, &health, &mut signals).await;
     // Routers look at health: it says so before the first refusal does.
     tell_health(&health, ServingStatus::NotServing).await;
     node.drain();
@@ -172,8 +172,10 @@ async fn signalled(signals: &mut [Signal; 2]) {
     }
 }
 
-async fn wait_for_the_end(node: &Arc<Node>, signals: &mut [Signal; 2]) -> End {
+/// Meanwhile health says whether requests are taken: not where space is short, and again when there is room.
+async fn wait_for_the_end(node: &Arc<Node>, health: &HealthReporter, signals: &mut [Signal; 2]) -> End {
     let mut look = tokio::time::interval(HEALTH_EVERY);
+    let mut takes_requests = true;
     loop {
         tokio::select! {
             () = signalled(signals) => return End::Asked,
@@ -184,6 +186,16 @@ async fn wait_for_the_end(node: &Arc<Node>, signals: &mut [Signal; 2]) -> End {
                 {
                     error!("{}", problem.message);
                     return End::Failed;
+                }
+                let outcome = node.takes_requests();
+                if outcome.is_ok() != takes_requests {
+                    takes_requests = outcome.is_ok();
+                    match outcome {
+                        Ok(()) => info!("requests are taken again"),
+                        Err(problem) => warn!("no requests are taken: {}", problem.message),
+                    }
+                    let status = if takes_requests { ServingStatus::Serving } else { ServingStatus::NotServing };
+                    tell_health(health, status).await;
                 }
             }
         }

@@ -22,6 +22,7 @@ mod moment;
 mod net;
 mod node;
 mod origin;
+mod places;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,5 +1,6 @@
 //! Sockets: accept, TLS, gRPC and HTTP on one port; and how much of each there may be.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +14,16 @@ use hyper_util::service::TowerToHyperService;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
 use tracing::{debug, warn};
 
+use super::places::{Connection, Places, hold};
 use crate::settings::Tls;
 
-/// How long a client may take over its greeting, or over a request's headers.
+/// How long a client may take over its greeting, over its first request, and over each request's headers.
 const GREETING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Bytes of a request's headers; gRPC's metadata among them.
@@ -47,30 +49,33 @@ pub(super) async fn serve(
     bounds: &Bounds,
     mut ending: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(bounds.connections));
+    let places = Places::new(bounds.connections);
     let graceful = GracefulShutdown::new();
     let protocol = Arc::new(protocol(bounds));
     loop {
         let accepted = tokio::select! {
             _ = ending.wait_for(|ending| *ending) => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener) => accepted,
         };
-        let Some((stream, peer, place)) = accepted else { continue };
+        let Some((stream, peer)) = accepted else { continue };
+        let place = tokio::select! {
+            _ = ending.wait_for(|ending| *ending) => break,
+            place = places.take() => place,
+        };
         let (tls, protocol, watcher) = (tls.clone(), Arc::clone(&protocol), graceful.watcher());
-        let service = TowerToHyperService::new(router.clone());
+        let counted = axum::middleware::from_fn_with_state(Arc::clone(&place.connection), hold);
+        let service = TowerToHyperService::new(router.clone().layer(counted));
         tokio::spawn(async move {
-            let _place = place;
-            let outcome = match tls {
-                None => watcher.watch(protocol.serve_connection(TokioIo::new(stream), service).into_owned()).await,
-                Some(tls) => match tokio::time::timeout(GREETING_PATIENCE, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => {
-                        watcher.watch(protocol.serve_connection(TokioIo::new(stream), service).into_owned()).await
+            let served = async {
+                match tls {
+                    None => watcher.watch(protocol.serve_connection(TokioIo::new(stream), service).into_owned()).await,
+                    Some(tls) => {
+                        let stream = TokioIo::new(tls.accept(stream).await?);
+                        watcher.watch(protocol.serve_connection(stream, service).into_owned()).await
                     }
-                    Ok(Err(error)) => return debug!(%peer, %error, "no TLS"),
-                    Err(_) => return debug!(%peer, "no TLS in time"),
-                },
+                }
             };
-            if let Err(error) = outcome {
+            if let Err(error) = while_it_stirs(&place.connection, served).await {
                 debug!(%peer, %error, "a connection broke off");
             }
         });
@@ -79,16 +84,28 @@ pub(super) async fn serve(
     graceful.shutdown().await;
 }
 
-type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
+/// Serves a connection until it ends, says nothing for too long, or must give way to another.
+async fn while_it_stirs<E>(
+    connection: &Connection,
+    served: impl Future<Output = Result<(), E>>,
+) -> Result<(), Box<dyn Error + Send + Sync>>
+where
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    tokio::select! {
+        outcome = served => outcome.map_err(Into::into),
+        () = connection.said_nothing_for(GREETING_PATIENCE) => Err("it asked nothing in time".into()),
+        () = connection.told_to_give_way() => Err("it rested longest, and others needed its place".into()),
+    }
+}
 
-/// The next connection, once there is a place for it.
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accepted> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+/// The next connection.
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match listener.accept().await {
         Ok((stream, peer)) => {
             // Tokens are small and must not wait for each other.
             let _ = stream.set_nodelay(true);
-            Some((stream, peer, place))
+            Some((stream, peer))
         }
         Err(error) => {
             warn!(%error, "a connection could not be taken");

@@ -1,6 +1,6 @@
 //! What all of a server's connections share: the engine, the ledger, who may do what, and whether it still takes anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,8 +23,12 @@ use crate::settings::Settings;
 /// Threads that read the ledger, sign, tokenise and read adapters at one time, each for one call.
 const BLOCKING_CALLS_MAX: usize = 32;
 
-/// Exports at one time.
+/// Exports at one time, each for another tenant.
 const EXPORTS_MAX: usize = 4;
+
+/// Erasures at one time, and how long one more waits for its turn: they wait for exports, and nobody else may wait for them.
+const ERASURES_MAX: usize = 2;
+const ERASURE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// One server.
 pub(crate) struct Node {
@@ -45,6 +49,21 @@ pub(crate) struct Node {
     pub(crate) end_within_s: Mutex<Option<u32>>,
     blocking: Semaphore,
     exports: Arc<Semaphore>,
+    exporting: Arc<Mutex<BTreeSet<Arc<str>>>>,
+    erasures: Arc<Semaphore>,
+}
+
+/// A place for an export; it is its tenant's only one.
+pub(crate) struct Exporting {
+    tenants: Arc<Mutex<BTreeSet<Arc<str>>>>,
+    tenant: Arc<str>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Exporting {
+    fn drop(&mut self) {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.tenant);
+    }
 }
 
 /// An adapter's name and how it stands.
@@ -75,6 +94,8 @@ impl Node {
             end_within_s: Mutex::default(),
             blocking: Semaphore::new(BLOCKING_CALLS_MAX),
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
+            exporting: Arc::default(),
+            erasures: Arc::new(Semaphore::new(ERASURES_MAX)),
         }
     }
 
@@ -95,9 +116,33 @@ impl Node {
     }
 
     /// A place for one more export: each reads for long, and waits for its reader.
-    pub(crate) fn exporting(self: &Arc<Self>) -> Result<OwnedSemaphorePermit, Problem> {
+    pub(crate) fn exporting(self: &Arc<Self>, caller: &Caller) -> Result<Exporting, Problem> {
         let full = |_| Problem::new(Kind::Busy, format!("{EXPORTS_MAX} exports are being made; try again later"));
-        Arc::clone(&self.exports).try_acquire_owned().map_err(full)
+        let place = Arc::clone(&self.exports).try_acquire_owned().map_err(full)?;
+        let tenant = Arc::clone(caller.tenant());
+        if !self.exporting.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(&tenant)) {
+            return Err(Problem::new(
+                Kind::Busy,
+                "an export for your tenant is being made; take that to its end first",
+            ));
+        }
+        Ok(Exporting { tenants: Arc::clone(&self.exporting), tenant, _place: place })
+    }
+
+    /// Runs what erases. It may wait for exports, and has places of its own for that.
+    pub(crate) async fn erasing<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let busy = || Problem::new(Kind::Busy, "other erasures wait for exports that are being made; try again later");
+        let place = tokio::time::timeout(ERASURE_PATIENCE, Arc::clone(&self.erasures).acquire_owned()).await;
+        let place = place.map_err(|_| busy())?.map_err(|_| self.ending())?;
+        // The place goes with the work: a caller who leaves must not free it while the work still waits.
+        self.apart(move |node| {
+            let _place = place;
+            work(node)
+        })
+        .await
     }
 
     /// Runs what has a place of its own where it holds nobody up.
@@ -119,7 +164,19 @@ impl Node {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Whether requests are taken: an error says why not.
+    /// Whether requests are taken now: an error says why not. Unlike [`Node::ready`] it knows of space that is short for
+    /// a while.
+    pub(crate) fn takes_requests(&self) -> Result<(), Problem> {
+        self.ready()?;
+        let (Some(ledger), Some(settings)) = (&self.ledger, &self.settings.ledger) else { return Ok(()) };
+        let free = ledger.free_bytes().map_err(|error| ledger_problem(&error))?;
+        match free < settings.reserve_bytes {
+            true => Err(ledger_problem(&loam_ledger::Error::LowSpace { free, reserve: settings.reserve_bytes })),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the server can go on: an error says why not.
     pub(crate) fn ready(&self) -> Result<(), Problem> {
         if self.is_draining() {
             return Err(self.ending());
@@ -203,6 +260,7 @@ impl Node {
     /// Whether tokens wait for the record.
     pub(crate) fn delivery(&self) -> &'static str {
         match self.settings.delivery() {
+            _ if self.ledger.is_none() => "unrecorded",
             DeliveryMode::Recorded => "recorded",
             DeliveryMode::Eager => "eager",
         }

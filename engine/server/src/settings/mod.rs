@@ -26,6 +26,8 @@ use clap::ArgMatches;
 use loam_engine::adapter::Source;
 use loam_engine::model::Residence;
 use loam_engine::{DType, DeliveryMode, LoadFormat, OpenOptions};
+use loam_ledger_core::Hash;
+use loam_ledger_core::hash::digest;
 
 pub(crate) use command::Given;
 pub(crate) use error::SettingsError;
@@ -55,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) log: Log,
     /// What is allowed and yet probably not meant. To be logged at the start.
     pub(crate) warnings: Vec<String>,
+    /// The SHA-256 of what `loam config show` prints for these.
+    pub(crate) digest: Hash,
 }
 
 /// Where clients find the server.
@@ -215,6 +219,7 @@ impl Settings {
                 prompts: gathered.is_on("log-prompts"),
             },
             warnings,
+            digest: digest(show(gathered).as_bytes()),
         })
     }
 

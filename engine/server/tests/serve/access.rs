@@ -33,7 +33,7 @@ pub(crate) fn tenants(folder: &Path) -> Tenants {
         stanzas += &format!("{stanza}\n");
         key.to_owned()
     };
-    let first = key("first", "acme", &["infer", "audit:self"]);
+    let first = key("first", "acme", &["infer", "audit:self", "records:write"]);
     let second = key("second", "globe", &["infer", "audit:self"]);
     let auditor = key("auditor", "house", &["audit:self", "audit:all"]);
     let admin = key("admin", "house", &["infer", "audit:self", "admin"]);

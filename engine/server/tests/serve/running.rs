@@ -35,7 +35,9 @@ impl Server {
     /// The same, or what it said instead.
     pub(crate) fn try_start(folder: &Path, more: &[&str]) -> Result<Self, String> {
         let log = folder.join(format!("log-{}", std::fs::read_dir(folder).unwrap().count()));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_loam"));
+        // A limit to its files' sizes is to be an error of writing, and not a signal that kills it.
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_loam")]);
         command.args(["serve", &golden("base"), "--served-model-name", "tiny", "--port", "0", "--threads", "2"]);
         command.args(["--kv-cache-mib", "16", "--dtype", "f32"]);
         command.arg("--lora-modules").arg(format!("clay={}", golden("adapters/qv-r8")));
@@ -80,6 +82,13 @@ impl Server {
     /// A connection for gRPC.
     pub(crate) async fn channel(&self) -> Channel {
         Channel::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+    }
+
+    /// None of its files can grow beyond this from now on, and writing fails.
+    pub(crate) fn limit_files_to(&self, bytes: u64) {
+        let pid = self.child.id().to_string();
+        let limited = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:{bytes}")]).status();
+        assert!(limited.unwrap().success());
     }
 
     /// Tells it to end.

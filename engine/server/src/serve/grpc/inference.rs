@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 use super::raw::RawMessage;
 use super::{admitted, caller, status};
 use crate::access::Scope;
-use crate::serve::answering::{self, Answering};
+use crate::serve::answering::{self, Answering, READER_PATIENCE};
 use crate::serve::node::Node;
 
 /// The service.
@@ -112,7 +112,7 @@ async fn tell(
     sender: mpsc::Sender<Result<v1::GenerateResponse, Status>>,
 ) {
     use v1::generate_response::Event as Message;
-    let say = |event: Message| sender.send(Ok(v1::GenerateResponse { event: Some(event) }));
+    let say = |event: Message| sender.send_timeout(Ok(v1::GenerateResponse { event: Some(event) }), READER_PATIENCE);
     loop {
         let next = tokio::select! {
             () = sender.closed() => return,

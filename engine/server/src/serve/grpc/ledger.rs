@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use loam_ledger::{Ledger, RowScope};
 use loam_ledger_core::Hash;
@@ -32,8 +32,9 @@ const TAIL_EVERY: Duration = Duration::from_millis(100);
 /// Bytes of a file in one message.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// How long a message of an export waits for its reader.
-const SEND_PATIENCE: Duration = Duration::from_secs(30);
+/// How long an export waits for its reader in all, and what each byte sent adds: so slow may a reader be.
+const EXPORT_PATIENCE: Duration = Duration::from_secs(30);
+const EXPORT_BYTES_A_SECOND_MIN: u32 = 256 << 10;
 
 /// Messages of a stream that wait for its reader.
 const MESSAGES_MAX: usize = 4;
@@ -174,18 +175,19 @@ impl v1::ledger_server::Ledger for Service {
 
     async fn export(&self, request: Request<v1::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
         let (permit, scope) = scoped(&request, request.get_ref().scope(), "Export")?;
-        let log = request.into_inner().log;
-        let logs = if log.is_empty() { None } else { Some(self.0.log(&log).map_err(|problem| status(&problem))?) };
+        let logs = &request.get_ref().log;
+        let logs = if logs.is_empty() { None } else { Some(self.0.log(logs).map_err(|problem| status(&problem))?) };
         let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
         let node = Arc::clone(&self.0);
-        let place = node.exporting().map_err(|problem| status(&problem))?;
+        let place = node.exporting(&caller(&request, Scope::AuditSelf)?).map_err(|problem| status(&problem))?;
         tokio::spawn(async move {
             let _held = (permit, place);
             let files = sender.clone();
             let exported = node.apart(move |node| {
                 let ledger = node.ledger()?;
                 let logs = logs.map_or_else(|| ledger.logs(), |log| vec![log]);
-                let mut send = |path: String, bytes: Vec<u8>| send_file(&files, &path, &bytes);
+                let mut patience = Patience::new();
+                let mut send = |path: String, bytes: Vec<u8>| send_file(&files, &mut patience, &path, &bytes);
                 ledger.export_to(&logs, &scope, &mut send).map_err(|error| ledger_problem(&error))
             });
             if let Err(problem) = exported.await {
@@ -196,18 +198,21 @@ impl v1::ledger_server::Ledger for Service {
     }
 
     async fn erase(&self, request: Request<v1::EraseRequest>) -> Result<Response<v1::EraseResponse>, Status> {
-        let caller = caller(&request, Scope::AuditSelf)?;
+        let admin = caller(&request, Scope::Admin).is_ok();
+        let caller = caller(&request, if admin { Scope::Admin } else { Scope::RecordsWrite })?;
         let v1::EraseRequest { receipt_id, reason } = request.into_inner();
-        let outcome = self.0.blocking(move |node| {
+        let outcome = self.0.erasing(move |node| {
             let name = self::receipt_id(&receipt_id)?;
             let code = u8::try_from(reason).ok().filter(|code| [1, 2, 3, 255].contains(code));
             let wrong = || Problem::field("reason", format!("`reason` is {reason}; it can be 1, 2, 3 or 255"));
             let code = code.ok_or_else(wrong)?;
             // Whoever runs the server erases what the law says, whoever's it is.
-            if caller.need(Scope::Admin).is_err() {
+            if !admin {
                 node.check_own(&caller, &name)?;
             }
             node.ledger()?.erase(&name, code).map_err(|error| ledger_problem(&error))?;
+            let (key, tenant) = (&**caller.name(), &**caller.tenant());
+            tracing::warn!(key, tenant, receipt_id = %name, reason, "a request was erased");
             Ok(v1::EraseResponse {})
         });
         outcome.await.map(Response::new).map_err(|problem| status(&problem))
@@ -306,8 +311,27 @@ fn row(granted: GrantedRow) -> v1::Row {
     v1::Row { row: Some(row) }
 }
 
+/// How long an export still waits for its reader. While files are made nothing is erased: nobody holds that up for ever.
+struct Patience(Duration);
+
+impl Patience {
+    fn new() -> Self {
+        Self(EXPORT_PATIENCE)
+    }
+
+    fn sent(&mut self, bytes: usize, waited: Duration) {
+        let earned = Duration::from_secs(bytes as u64) / EXPORT_BYTES_A_SECOND_MIN;
+        self.0 = self.0.saturating_sub(waited) + earned;
+    }
+}
+
 /// A file in messages, for a reader that may be slow or gone.
-fn send_file(sender: &mpsc::Sender<Result<v1::ExportResponse, Status>>, path: &str, bytes: &[u8]) -> ControlFlow<()> {
+fn send_file(
+    sender: &mpsc::Sender<Result<v1::ExportResponse, Status>>,
+    patience: &mut Patience,
+    path: &str,
+    bytes: &[u8],
+) -> ControlFlow<()> {
     let chunks = bytes.len().div_ceil(CHUNK_BYTES).max(1);
     for number in 0..chunks {
         let chunk = bytes.get(number * CHUNK_BYTES..).unwrap_or_default();
@@ -316,11 +340,11 @@ fn send_file(sender: &mpsc::Sender<Result<v1::ExportResponse, Status>>, path: &s
             bytes: chunk[..chunk.len().min(CHUNK_BYTES)].to_vec(),
             last: number + 1 == chunks,
         };
-        // While files are made nothing is erased: nobody may hold that up for long.
-        let sent = Handle::current().block_on(sender.send_timeout(Ok(message), SEND_PATIENCE));
-        if sent.is_err() {
+        let (began, size) = (Instant::now(), message.bytes.len());
+        if Handle::current().block_on(sender.send_timeout(Ok(message), patience.0)).is_err() {
             return ControlFlow::Break(());
         }
+        patience.sent(size, began.elapsed());
     }
     ControlFlow::Continue(())
 }

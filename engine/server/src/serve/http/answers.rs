@@ -19,7 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Answer, body, json, nonce};
 use crate::access::{Caller, Scope};
-use crate::serve::answering::{self, Answering};
+use crate::serve::answering::{self, Answering, READER_PATIENCE};
 use crate::serve::guard::{Admitted, RequestId};
 use crate::serve::node::Node;
 use crate::serve::now_s;
@@ -154,9 +154,10 @@ impl OneAnswer {
 
     /// Says everything. It ends at once when nobody listens any more, and what runs is cancelled.
     async fn tell(mut self, sender: mpsc::Sender<Bytes>) {
+        let say = |line: Bytes| sender.send_timeout(line, READER_PATIENCE);
         for (number, event) in std::mem::take(&mut self.first) {
             for payload in self.answer.chunks(number, &event) {
-                if sender.send(line(&payload)).await.is_err() {
+                if say(line(&payload)).await.is_err() {
                     return;
                 }
             }
@@ -168,28 +169,28 @@ impl OneAnswer {
             };
             let payloads = match next {
                 Err(_) => {
-                    let _ = sender.send(Bytes::from_static(b": still here\n\n")).await;
+                    let _ = say(Bytes::from_static(b": still here\n\n")).await;
                     continue;
                 }
                 Ok(Some((_, Event::Failed(failure)))) => {
-                    let _ = sender.send(line(&openai::error_body(&self.names.of(answering::failed(&failure))))).await;
+                    let _ = say(line(&openai::error_body(&self.names.of(answering::failed(&failure))))).await;
                     return;
                 }
                 Ok(Some((number, event))) => self.answer.chunks(number, &event),
                 Ok(None) => break,
             };
             for payload in payloads {
-                if sender.send(line(&payload)).await.is_err() {
+                if say(line(&payload)).await.is_err() {
                     return;
                 }
             }
         }
         if let Err(problem) = self.add_receipts().await {
-            let _ = sender.send(line(&openai::error_body(&problem))).await;
+            let _ = say(line(&openai::error_body(&problem))).await;
             return;
         }
         for payload in self.answer.last_chunks().into_iter().chain(["[DONE]".to_owned()]) {
-            if sender.send(line(&payload)).await.is_err() {
+            if say(line(&payload)).await.is_err() {
                 return;
             }
         }

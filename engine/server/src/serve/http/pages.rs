@@ -59,7 +59,7 @@ fn adapter(node: &Node, standing: &Standing) -> ModelCard {
 }
 
 pub(super) async fn health(State(node): State<Arc<Node>>) -> Answer {
-    node.ready()?;
+    node.takes_requests()?;
     Ok(Response::default())
 }
 
