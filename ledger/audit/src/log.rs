@@ -141,6 +141,18 @@ fn tree_lines(lines: &mut Lines, report: &LogReport) {
     if report.manifest_files > 0 {
         lines.line("manifest", format!("{} as listed", count(report.manifest_files, "file")));
     }
+    record_lines(lines, report);
+}
+
+/// What signed records came to.
+fn record_lines(lines: &mut Lines, report: &LogReport) {
+    if report.records > 0 {
+        let void = number(report.void_records.len() as u64);
+        lines.line("records", format!("{}, {void} of them void", count(report.records, "signed record")));
+    }
+    for void in &report.void_records {
+        lines.line("void", void);
+    }
 }
 
 /// What a usage log's entries and rows say. `recorded`: the records log is at hand, and says what was erased.
@@ -198,6 +210,8 @@ pub(crate) fn json_of(log: Option<LogId>, report: &LogReport) -> Value {
         "rows_erased": report.rows_erased,
         "rows_announced_erased": report.rows_announced_erased,
         "completions": report.completions,
+        "records": report.records,
+        "void_records": report.void_records,
         "shards_absent": report.shards_absent,
         "unchecked": report.unchecked,
     })

@@ -4,6 +4,7 @@ use loam_ledger_core::Hash;
 use loam_ledger_core::checkpoint::Checkpoint;
 use loam_ledger_core::entry::{Batch, Boot, Entry, Redaction, ShardHead};
 use loam_ledger_core::granted::GrantedRow;
+use loam_ledger_core::record::Record;
 use loam_ledger_core::row::{Completion, Finish, Pair, Row, Step, Tokens};
 use loam_ledger_core::text::{base64_encode, hex_encode, millionths};
 use serde_json::{Value, json};
@@ -32,6 +33,7 @@ pub(crate) fn entry_kind(entry: &Entry) -> &'static str {
         Entry::ShardStopped(_) => "shard stopped",
         Entry::ShardClosed(_) => "shard at the close of an epoch",
         Entry::Redaction(_) => "redaction",
+        Entry::Record(record) => record.body.act.words(),
     }
 }
 
@@ -48,6 +50,24 @@ pub(crate) fn entry_lines(lines: &mut Lines, entry: &Entry) {
         }
         Entry::ShardFrozen(head) | Entry::ShardStopped(head) | Entry::ShardClosed(head) => head_lines(lines, head),
         Entry::Redaction(redaction) => redaction_lines(lines, redaction),
+        Entry::Record(record) => record_lines(lines, record),
+    }
+}
+
+/// Who signed; what exactly they say is in the entry's bytes. Nothing is verified here.
+fn record_lines(lines: &mut Lines, record: &Record) {
+    for (author, signed) in record.body.authors.iter().zip(&record.signed) {
+        let share = millionths(author.share.into());
+        lines.line("author", format!("{}, share {share}, record {}", author.contributor, number(signed.sequence)));
+    }
+    if let Some(whom) = record.body.attested_for {
+        lines.line("attested for", format!("{whom}, who did not sign"));
+    }
+    for cited in &record.body.cites {
+        lines.line("cites", cited.to_hex());
+    }
+    if let Some(text) = record.body.text {
+        lines.line("text", text.to_hex());
     }
 }
 
@@ -175,6 +195,19 @@ pub(crate) fn entry_json(entry: &Entry) -> Value {
             "last_index": redaction.last_index,
             "row_count": redaction.row_count,
             "reason": redaction.reason,
+        }),
+        Entry::Record(record) => json!({
+            "code": record.body.act.code(),
+            "authors": record.body.authors.iter().zip(&record.signed).map(|(author, signed)| json!({
+                "contributor": author.contributor.to_hex(),
+                "share_millionths": author.share,
+                "key": signed.key.to_hex(),
+                "sequence": signed.sequence,
+                "previous": signed.previous.to_hex(),
+            })).collect::<Vec<_>>(),
+            "attested_for": record.body.attested_for.map(|whom| whom.to_hex()),
+            "cites": record.body.cites.iter().map(|cited| cited.to_hex()).collect::<Vec<_>>(),
+            "text": record.body.text.map(|text| text.to_hex()),
         }),
     };
     fields["type"] = entry_kind(entry).into();

@@ -3,12 +3,16 @@
 use crate::cbor::{Decoder, Encoder};
 use crate::error::Error;
 use crate::hash::Hash;
+use crate::record::Record;
 
 /// Bytes of an engine's or a boot's id.
 pub type Id16 = [u8; 16];
 
-/// The largest entry: a batch entry has under half of this, whatever its batch.
+/// The largest entry that is no record: a batch entry has under half of this, whatever its batch.
 pub const LOAM_ENTRY_BYTES_MAX: usize = 1023;
+
+/// The largest record: what an entry bundle can hold.
+pub const RECORD_ENTRY_BYTES_MAX: usize = 65_535;
 
 /// Tokens of either kind that one entry can count, so that no log's sums overflow.
 pub const STEP_TOKENS_MAX: u64 = 1 << 40;
@@ -36,6 +40,8 @@ pub enum Entry {
     ShardClosed(ShardHead),
     /// Records log: rows of a usage shard can no longer be opened.
     Redaction(Redaction),
+    /// Records log: somebody signed something.
+    Record(Box<Record>),
 }
 
 /// Where one engine's chain of entries stands: its place in a boot, and what came before.
@@ -167,6 +173,10 @@ const SHARD_FROZEN: u64 = 17;
 const SHARD_STOPPED: u64 = 18;
 const SHARD_CLOSED: u64 = 19;
 const REDACTION: u64 = 20;
+const RECORD: u64 = 32;
+
+/// How a record begins: a map of five fields, of type 32. No other entry does.
+const RECORD_HEAD: [u8; 4] = [0xa5, 0x00, 0x18, 0x20];
 
 impl Entry {
     /// The entry's bytes.
@@ -188,13 +198,18 @@ impl Entry {
                 e.uint(4).uint(redaction.first_index).uint(5).uint(redaction.last_index);
                 e.uint(6).uint(redaction.row_count).uint(7).uint(redaction.reason.into());
             }
+            Self::Record(record) => {
+                begin(&mut e, 5, RECORD);
+                record.encode(&mut e);
+            }
         }
         e.finish()
     }
 
     /// Reads an entry strictly: bytes that [`Entry::encode`] would not write are refused by name.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        if bytes.len() > LOAM_ENTRY_BYTES_MAX {
+        let is_record = bytes.starts_with(&RECORD_HEAD);
+        if bytes.len() > if is_record { RECORD_ENTRY_BYTES_MAX } else { LOAM_ENTRY_BYTES_MAX } {
             return Err(Error::EntryTooLong { bytes: bytes.len() });
         }
         let mut d = Decoder::new(bytes);
@@ -215,6 +230,7 @@ impl Entry {
             SHARD_STOPPED => of(6).and_then(|()| ShardHead::decode(&mut d)).map(Self::ShardStopped)?,
             SHARD_CLOSED => of(6).and_then(|()| ShardHead::decode(&mut d)).map(Self::ShardClosed)?,
             REDACTION => of(8).and_then(|()| Redaction::decode(&mut d)).map(Self::Redaction)?,
+            RECORD => of(5).and_then(|()| Record::decode(&mut d)).map(|record| Self::Record(Box::new(record)))?,
             kind => return Err(Error::EntryKind { kind }),
         };
         d.finish()?;
@@ -238,6 +254,7 @@ impl Entry {
             Self::ShardOpened(opened) => opened.time_ms,
             Self::ShardFrozen(head) | Self::ShardStopped(head) | Self::ShardClosed(head) => head.time_ms,
             Self::Redaction(redaction) => redaction.time_ms,
+            Self::Record(record) => record.time_ms,
         }
     }
 }

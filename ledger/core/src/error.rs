@@ -128,6 +128,32 @@ pub enum Error {
     ReceiptRow,
     #[error("{subject} is not what the record commits to")]
     NotCommitted { subject: &'static str },
+
+    // Records and sum trees.
+    #[error("a record's body of {bytes} bytes is too long")]
+    RecordTooLong { bytes: usize },
+    #[error("this program does not know records of kind {kind}")]
+    RecordKind { kind: u64 },
+    #[error("{code} is none of the codes of {what}")]
+    RecordCode { what: &'static str, code: u64 },
+    #[error("a list of {count} items is too long for a record")]
+    RecordList { count: usize },
+    #[error("a record has authors, each once and each with a signature, whose shares sum to one")]
+    RecordAuthors,
+    #[error("a record cites earlier ones in ascending order, each once, and not too many")]
+    RecordCites,
+    #[error("the fields of {what} contradict each other")]
+    RecordFields { what: &'static str },
+    #[error("the key does not have the length of the tree's keys")]
+    SumKey,
+    #[error("the path's bits do not strictly ascend towards the leaf, or lie beyond the key")]
+    SumBits,
+    #[error("the path does not lead to the root of the sum tree")]
+    SumRoot,
+    #[error("the sums along the path do not add up to the tree's")]
+    SumTotal,
+    #[error("the proof does not show the key to be absent")]
+    SumPresent,
     #[error("the origin {origin} is not that of a Loam log: NAME/records or NAME/usage/N")]
     LogOrigin { origin: String },
 }

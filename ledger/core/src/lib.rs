@@ -7,6 +7,7 @@
 //! * [`tile`]: the files that C2SP tlog-tiles makes of a tree;
 //! * [`note`], [`checkpoint`], [`cosignature`], [`policy`], [`proof`]: what is signed, by whom, and proofs in a file;
 //! * [`origin`], [`entry`], [`row`], [`commitment`], [`granted`]: what Loam's leaves say;
+//! * [`record`], [`registry`]: what people signed, and what it comes to; [`sum_tree`]: totals that nobody inflates unseen;
 //! * [`receipt`]: what one client is given; [`audit`]: what everybody can check.
 #![forbid(unsafe_code)]
 #![deny(clippy::float_arithmetic, clippy::cast_possible_truncation)]
@@ -25,7 +26,10 @@ pub mod origin;
 pub mod policy;
 pub mod proof;
 pub mod receipt;
+pub mod record;
+pub mod registry;
 pub mod row;
+pub mod sum_tree;
 pub mod text;
 pub mod tile;
 pub mod tree;

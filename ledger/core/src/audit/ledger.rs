@@ -7,6 +7,7 @@ use crate::audit::report::{Class, Failure, LedgerReport, Scope, fault};
 use crate::audit::{ERASED_ONE_IN, Options};
 use crate::note::{KeyKind, VerifierKey};
 use crate::origin::{LogId, LogName};
+use crate::registry::Registry;
 use crate::text::decimal;
 
 /// Audits an export of all logs, trusting the records log's key alone. `progress` is told of each log in its turn.
@@ -58,7 +59,8 @@ pub fn audit_ledger(
         check_redactions(id, &shard, &erased, (report.size, report.rows), report.scope != Scope::Public, options)?;
         logs.push((id, report));
     }
-    Ok(LedgerReport { logs })
+    let registry = state.records.registry.unwrap_or_else(|| Registry::new(key.name()));
+    Ok(LedgerReport { logs, registry })
 }
 
 /// A shard that lies in the export but that nobody opened would be looked at by nobody.

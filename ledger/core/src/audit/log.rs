@@ -234,7 +234,7 @@ impl<'a> Walk<'a> {
             return Err(at(Class::Malformed, &"rows are granted of it, and only batch entries have rows"));
         }
         if self.log == Some(LogId::Records) {
-            return state.records.follow(&entry).map_err(|why| at(Class::Records, &why));
+            return state.records.follow(index, &entry, &mut self.report).map_err(|why| at(Class::Records, &why));
         }
         match state.chains.follow(index, &entry, leaf)? {
             Followed::Other => Err(at(Class::Records, &"it belongs to the records log")),

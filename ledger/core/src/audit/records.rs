@@ -1,14 +1,18 @@
-//! The records log: which shards there are, by which keys, and where they stood.
+//! The records log: which shards there are, by which keys, and where they stood; and what people signed.
 
 use std::collections::BTreeMap;
 
+use crate::audit::report::LogReport;
 use crate::entry::{Entry, Redaction, ShardHead, ShardOpened};
 use crate::hash::Hash;
+use crate::registry::Registry;
 
 /// What the records log says of shards so far.
 #[derive(Default)]
 pub(super) struct Records {
     pub(super) shards: BTreeMap<u32, Shard>,
+    /// What signed records came to; there once the log was begun.
+    pub(super) registry: Option<Registry>,
     time_ms: u64,
 }
 
@@ -31,11 +35,16 @@ impl Shard {
 
 impl Records {
     /// Takes the next entry of a records log, or says what it contradicts.
-    pub(super) fn follow(&mut self, entry: &Entry) -> Result<(), String> {
+    ///
+    /// A record that breaks a rule is void: it is reported, changes nothing, and ends nothing. Whoever appended it was no
+    /// honest writer of this log, but a reader loses nothing by it.
+    pub(super) fn follow(&mut self, index: u64, entry: &Entry, report: &mut LogReport) -> Result<(), String> {
         if entry.time_ms() < self.time_ms {
             return Err("the log turns back in time".to_owned());
         }
         self.time_ms = entry.time_ms();
+        let registry = self.registry.get_or_insert_with(|| Registry::new(&report.origin));
+        let taken = registry.fold(index, entry);
         match entry {
             Entry::ShardOpened(opened) => self.open(opened),
             Entry::ShardFrozen(head) => {
@@ -45,6 +54,14 @@ impl Records {
             Entry::ShardStopped(head) => self.head(head).map(|_| ()),
             Entry::ShardClosed(head) => self.closed(head),
             Entry::Redaction(redaction) => self.redact(redaction),
+            Entry::Record(record) => {
+                report.records += 1;
+                if let Err(refusal) = taken {
+                    let what = record.body.act.words();
+                    report.void_records.push(format!("entry {index}, {what}: {refusal}"));
+                }
+                Ok(())
+            }
             Entry::Boot(_) | Entry::Batch(_) => Err("it belongs to a usage log".to_owned()),
         }
     }

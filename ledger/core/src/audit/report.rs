@@ -5,6 +5,7 @@ use core::fmt;
 use crate::audit::ReadError;
 use crate::hash::Hash;
 use crate::origin::LogId;
+use crate::registry::Registry;
 
 /// Why an audit ended early.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,6 +176,10 @@ pub struct LogReport {
     pub rows_announced_erased: u64,
     /// Completion rows whose sums were checked against usage rows.
     pub completions: u64,
+    /// Signed records of a records log, the void ones included.
+    pub records: u64,
+    /// Those that break a rule, each with its place and the rule. They change nothing.
+    pub void_records: Vec<String>,
     /// Shards that this records log opened and that are not in the export.
     pub shards_absent: u64,
     /// What this export's scope could not check.
@@ -202,6 +207,8 @@ impl LogReport {
             rows_erased: 0,
             rows_announced_erased: 0,
             completions: 0,
+            records: 0,
+            void_records: Vec::new(),
             shards_absent: 0,
             unchecked: Vec::new(),
         }
@@ -213,4 +220,6 @@ impl LogReport {
 pub struct LedgerReport {
     /// The records log first, then each usage shard.
     pub logs: Vec<(LogId, LogReport)>,
+    /// What the records log came to.
+    pub registry: Registry,
 }

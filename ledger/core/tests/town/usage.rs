@@ -1,0 +1,1 @@
+//! Usage of the town: completion rows and the epochs that settle them.
