@@ -69,6 +69,8 @@ pub fn sum_node_hash(bit: u16, left: (u128, &Hash), right: (u128, &Hash)) -> Has
 }
 
 /// Builds a tree from leaves in ascending order of their keys, holding no more than its right edge: 257 nodes at most.
+///
+/// On the way it can look for a key, so that a proof costs one pass over the leaves and no memory for them.
 pub struct Builder {
     kind: Kind,
     /// Finished subtrees from the root's left to the newest leaf.
@@ -77,12 +79,21 @@ pub struct Builder {
     bits: Vec<u16>,
     last: [u8; 32],
     count: u64,
+    sought: Option<Vec<u8>>,
+    /// Where a search for the key would end in each of the subtrees; none where no key is sought.
+    found: Vec<SumProof>,
 }
 
 impl Builder {
     /// A tree without leaves.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, subtrees: Vec::new(), bits: Vec::new(), last: [0; 32], count: 0 }
+        let (subtrees, bits, found) = (Vec::new(), Vec::new(), Vec::new());
+        Self { kind, subtrees, bits, last: [0; 32], count: 0, sought: None, found }
+    }
+
+    /// The same, looking for a key.
+    pub fn seeking(kind: Kind, key: &[u8]) -> Self {
+        Self { sought: Some(key.to_vec()), ..Self::new(kind) }
     }
 
     /// Appends a leaf, whose key must lie behind all others.
@@ -96,15 +107,24 @@ impl Builder {
             self.bits.push(bit);
         }
         self.subtrees.push((amount, sum_leaf_hash(self.kind, key, value, amount)));
+        if self.sought.is_some() {
+            self.found.push(SumProof { key: key.to_vec(), value: *value, amount, path: Vec::new() });
+        }
         self.last[..bytes].copy_from_slice(key);
         self.count += 1;
     }
 
     /// The tree over all leaves.
-    pub fn finish(mut self) -> SumRoot {
+    pub fn finish(self) -> SumRoot {
+        self.finish_with_proof().0
+    }
+
+    /// The tree, and the way to the leaf at which a search for the key ends: the key's own, or another that shows it to
+    /// be absent. There is none in an empty tree, nor where no key was sought.
+    pub fn finish_with_proof(mut self) -> (SumRoot, Option<SumProof>) {
         self.join_below(None);
         let (sum, hash) = self.subtrees.pop().unwrap_or_else(|| (0, empty_hash(self.kind)));
-        SumRoot { hash, sum, count: self.count }
+        (SumRoot { hash, sum, count: self.count }, self.found.pop())
     }
 
     /// Joins the subtrees that branch below a bit: nothing more will come into them.
@@ -117,6 +137,13 @@ impl Builder {
             let left = self.subtrees.pop().expect("a bit parts two subtrees");
             let sum = left.0.checked_add(right.0).expect("all money there is fits 128 bits");
             self.subtrees.push((sum, sum_node_hash(last, (left.0, &left.1), (right.0, &right.1))));
+            if let Some(key) = &self.sought {
+                let [in_right, in_left] = [(); 2].map(|()| self.found.pop().expect("each subtree has a leaf"));
+                let goes_right = bit_of(key, last) == Some(true);
+                let (mut proof, other) = if goes_right { (in_right, left) } else { (in_left, right) };
+                proof.path.push(SumStep { bit: last, sum: other.0, hash: other.1 });
+                self.found.push(proof);
+            }
         }
     }
 }
@@ -163,35 +190,6 @@ impl SumProof {
         let led_here = self.path.iter().all(|step| bit_of(key, step.bit) == bit_of(&self.key, step.bit));
         if key.len() == self.key.len() && key != self.key && led_here { Ok(()) } else { Err(Error::SumPresent) }
     }
-}
-
-/// A leaf, as [`prove`] takes it.
-pub type SumLeaf = (Vec<u8>, Hash, u128);
-
-/// The way to the leaf that a search for `key` ends at: the key's own, or another that shows it absent. None where the
-/// tree is empty. Leaves stand in ascending order of their keys.
-pub fn prove(kind: Kind, leaves: &[SumLeaf], key: &[u8]) -> Option<SumProof> {
-    let mut within = leaves;
-    let mut path = Vec::new();
-    while within.len() > 1 {
-        let bit = first_difference(&within[0].0, &within[within.len() - 1].0)?;
-        let middle = within.partition_point(|leaf| bit_of(&leaf.0, bit) == Some(false));
-        let (left, right) = within.split_at(middle);
-        let (own, other) = if bit_of(key, bit)? { (right, left) } else { (left, right) };
-        let SumRoot { hash, sum, .. } = root_of(kind, other);
-        path.push(SumStep { bit, sum, hash });
-        within = own;
-    }
-    path.reverse();
-    let (key, value, amount) = within.first()?.clone();
-    Some(SumProof { key, value, amount, path })
-}
-
-/// The root over leaves that stand in ascending order of their keys.
-pub fn root_of(kind: Kind, leaves: &[SumLeaf]) -> SumRoot {
-    let mut builder = Builder::new(kind);
-    leaves.iter().for_each(|(key, value, amount)| builder.push(key, value, *amount));
-    builder.finish()
 }
 
 /// The bit of a key, counted from its first byte's highest.

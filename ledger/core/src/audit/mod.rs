@@ -4,7 +4,10 @@
 //!   engine's chain, and rows as far as they are granted.
 //! * [`ledger`](audit_ledger) checks an export of all logs, whose shards' keys and heads the records log vouches for.
 //!
-//! The first thing wrong ends it, with the class of the fault and the place where it lies.
+//! * [`fold_records`] and [`Rewards`] settle every closed epoch again from records and rows, and compare.
+//! * [`trace`](trace()) follows one answer to the epoch that settled it, and to whoever was paid.
+//!
+//! In the first two the first thing wrong ends it, with the class of the fault and the place where it lies.
 
 mod chain;
 mod files;
@@ -12,12 +15,18 @@ mod ledger;
 mod log;
 mod records;
 mod report;
+mod rewards;
 mod rows;
+mod trace;
 
 pub use files::{Files, Folder, ReadError};
 pub use ledger::audit_ledger;
 pub use log::audit_log;
 pub use report::{Class, Failure, Fault, LedgerReport, LogReport, Scope};
+pub use rewards::{
+    Close, Difference, EpochReport, Recorded, Rewards, RewardsReport, compare, fold_records, lanes_follow,
+};
+pub use trace::{Answer, Trace, TraceFinding, TracedGeneration, TracedPayee, check_usage, trace};
 
 use crate::policy::Policy;
 

@@ -142,7 +142,7 @@ impl Act {
                     && sum_of(act.parents.iter().map(|parent| parent.share)) <= u64::from(MILLION)
             }
             Self::AdapterStateChanged(act) => act.from != act.to,
-            Self::EvaluationRun(act) => is_list(&act.results),
+            Self::EvaluationRun(act) => is_list(&act.results) && act.score.unsigned_abs() <= SCORE_MAX,
             Self::Gate(act) => is_set(&act.blocked_by) && (!act.passed || act.blocked_by.is_empty()),
             Self::ClaimMade(act) => act.probability <= MILLION,
             Self::AttributionComputed(act) => {
@@ -164,6 +164,9 @@ impl Act {
 fn is_owners(owners: &[crate::Hash]) -> bool {
     !owners.is_empty() && is_set(owners)
 }
+
+/// Scores beyond this, in millionths, are refused, so that sums of gains never overflow.
+const SCORE_MAX: u64 = 1_000_000_000_000_000;
 
 /// A list of nothing has the root of nothing.
 fn is_list(list: &ListRoot) -> bool {

@@ -71,7 +71,7 @@ impl People {
     }
 
     /// Whether somebody, or who stands in their place, is among these.
-    pub(super) fn is_among(&self, one: &ContributorId, these: &[ContributorId]) -> bool {
+    pub(crate) fn is_among(&self, one: &ContributorId, these: &[ContributorId]) -> bool {
         let stands = self.standing(one);
         these.iter().any(|other| self.standing(other) == stands)
     }

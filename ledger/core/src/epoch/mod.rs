@@ -1,0 +1,17 @@
+//! Epochs: fees become payouts, once, by rules that anybody can run again.
+//!
+//! [`Settlement`] takes the entries and completion rows of the covered logs in their order. At the end each account is
+//! divided: between generations by weight, up the lineage, to dataset revisions, and inside them by shares that all
+//! contributors signed. What evidence does not divide waits, visibly, in an [`Account`] of its own, and is looked at again
+//! when the next epoch is closed.
+
+mod account;
+mod distribution;
+mod pace;
+mod settled;
+mod settlement;
+
+pub use account::{Account, Accounts, Line, Reason, Statement};
+pub use pace::{Pace, UnknownStep};
+pub use settled::{ContributorStatement, FINDINGS_MAX, Finding, Findings, Settled};
+pub use settlement::{Carried, ErasedRows, RowPlace, Settlement, Simulated};

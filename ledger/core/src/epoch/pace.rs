@@ -1,0 +1,40 @@
+//! Which policy was in force at a step: entries say their time, rows say their first step.
+
+use std::collections::HashMap;
+
+use crate::entry::{Entry, Id16};
+use crate::hash::Hash;
+use crate::record::{PolicyChanged, RecordId};
+use crate::row::Step;
+
+/// For each boot, from which of its steps on which policy was in force. A few words for each boot and policy, however many
+/// entries there are; kept from epoch to epoch, for a request can begin in one and end in the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    boots: HashMap<Id16, Vec<(u64, Option<RecordId>)>>,
+}
+
+impl Pace {
+    /// Takes the next entry of a usage log, in order.
+    pub fn follow(&mut self, policies: &[(RecordId, PolicyChanged)], entry: &Entry) {
+        let Some(place) = entry.place() else { return };
+        let in_force = policies.iter().rev().find(|(_, policy)| policy.effective_ms <= entry.time_ms());
+        let in_force = in_force.map(|(id, _)| *id);
+        let changes = self.boots.entry(place.boot).or_default();
+        if changes.last().is_none_or(|(_, policy)| *policy != in_force) {
+            changes.push((place.sequence, in_force));
+        }
+    }
+
+    /// The policy in force at a step; `Err` where the step was never followed.
+    pub fn at(&self, step: &Step) -> Result<Option<Hash>, UnknownStep> {
+        let changes = self.boots.get(&step.boot).ok_or(UnknownStep)?;
+        let after = changes.partition_point(|(sequence, _)| *sequence <= step.sequence);
+        let (_, policy) = after.checked_sub(1).and_then(|last| changes.get(last)).ok_or(UnknownStep)?;
+        Ok(*policy)
+    }
+}
+
+/// The step lies before what was followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownStep;

@@ -1,0 +1,189 @@
+//! A settled epoch: its accounts, its trees, and the record that closes it.
+
+use crate::epoch::account::{Account, Accounts, Statement};
+use crate::epoch::pace::Pace;
+use crate::epoch::settlement::{Carried, RowPlace};
+use crate::hash::Hash;
+use crate::record::{ContributorId, Covered, EpochClosed, ListRoot, PerLane, RecordId, SumRoot, Totals};
+use crate::registry::{Registry, commitment};
+use crate::sum_tree::{Builder, Kind, SumProof};
+
+/// Findings that are kept one by one; the others are counted.
+pub const FINDINGS_MAX: usize = 1_000;
+
+/// Something wrong with a row's money. It never stops a settlement: what cannot be explained goes to the reserve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message is its documentation")]
+pub enum Finding {
+    #[error("{place}: the fee is {recorded} nano-units, and the policy makes it {computed:?}")]
+    FeeDiffers { place: RowPlace, recorded: u64, computed: Option<u64> },
+    #[error("{place}: the row names policy {named}, and another was in force at its first step")]
+    PolicyNotInForce { place: RowPlace, named: Hash },
+    #[error("{place}: the row's first step lies before what was read, so its policy is not known")]
+    FirstStepUnknown { place: RowPlace },
+}
+
+impl core::fmt::Display for RowPlace {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "usage/{}, entry {}, row {}", self.shard, self.index, self.row)
+    }
+}
+
+/// What was found, bounded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// The first of them.
+    pub first: Vec<Finding>,
+    /// How many there are.
+    pub count: u64,
+}
+
+impl Findings {
+    pub(super) fn add(&mut self, finding: Finding) {
+        self.count += 1;
+        if self.first.len() < FINDINGS_MAX {
+            self.first.push(finding);
+        }
+    }
+}
+
+/// An epoch whose money is divided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// Every account.
+    pub accounts: Accounts,
+    /// One leaf for each completion row.
+    pub usage: SumRoot,
+    /// Where the row is that was sought, if one was.
+    pub usage_proof: Option<SumProof>,
+    /// One leaf for each account.
+    pub payouts: SumRoot,
+    /// What erased rows came to.
+    pub erased: ListRoot,
+    /// Fees by lane.
+    pub lanes: PerLane<u128>,
+    /// The sums.
+    pub totals: Totals,
+    /// What is wrong with rows.
+    pub findings: Findings,
+    pace: Pace,
+}
+
+/// What one contributor is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContributorStatement {
+    /// Who.
+    pub contributor: ContributorId,
+    /// What they are paid, with the digest that their leaf holds.
+    pub paid: Statement,
+    /// The way from that leaf to the root of payouts; or from another, which shows that they have none.
+    pub proof: Option<SumProof>,
+    /// Accounts in which they may have a part, once evidence comes: nobody knows how large.
+    pub waiting: Vec<(Account, Statement)>,
+}
+
+impl Settled {
+    pub(super) fn new(
+        accounts: Accounts,
+        (usage, usage_proof): (SumRoot, Option<SumProof>),
+        (erased, erased_nano): (ListRoot, u128),
+        lanes: PerLane<u128>,
+        (opening, subsidies): (u128, u128),
+        findings: Findings,
+        pace: Pace,
+    ) -> Self {
+        let (payouts, _) = payouts_tree(&accounts, None);
+        let sum = |of: fn(&Account) -> bool| accounts.sum_where(of);
+        let totals = Totals {
+            opening,
+            fees: usage.sum,
+            erased: erased_nano,
+            subsidies,
+            paid: sum(|account| matches!(account, Account::Contributor(_))),
+            awaiting_revisions: sum(|account| matches!(account, Account::Revision(_))),
+            awaiting_generations: sum(|account| {
+                matches!(account, Account::LineageAdapter(_) | Account::LineageData(_) | Account::Sources(_))
+            }),
+            lanes: sum(|account| matches!(account, Account::Lane(_))),
+            subsidies_waiting: sum(|account| *account == Account::Subsidies),
+        };
+        Self { accounts, usage, usage_proof, payouts, erased, lanes, totals, findings, pace }
+    }
+
+    /// The record that closes the epoch. `seed` is what the epoch before it committed to, `next_seed` what this one does.
+    pub fn close(
+        &self,
+        epoch: u32,
+        covered: Vec<Covered>,
+        policy: RecordId,
+        seed: Hash,
+        next_seed: &Hash,
+    ) -> EpochClosed {
+        EpochClosed {
+            epoch,
+            covered,
+            policy,
+            seed,
+            next_seed: commitment(next_seed),
+            usage: self.usage,
+            payouts: self.payouts,
+            erased: self.erased,
+            lanes: self.lanes,
+            totals: self.totals,
+        }
+    }
+
+    /// What the next epoch begins with.
+    pub fn carried(&self) -> Carried {
+        Carried { waiting: self.accounts.waiting(), pace: self.pace.clone() }
+    }
+
+    /// The way from an account's leaf to the root of payouts; from another's, where it has none.
+    pub fn prove(&self, account: &Account) -> Option<SumProof> {
+        payouts_tree(&self.accounts, Some(&account.id())).1
+    }
+
+    /// What one contributor is told: what they are paid, and what waits for evidence that concerns them.
+    pub fn statement(&self, registry: &Registry, contributor: &ContributorId) -> ContributorStatement {
+        let account = Account::Contributor(*contributor);
+        let concerns = |account: &Account| {
+            let people = match account {
+                Account::Revision(revision) => registry.datasets().contributors(revision),
+                Account::LineageAdapter(generation) => registry.adapters().parties(generation),
+                Account::LineageData(generation) | Account::Sources(generation) => {
+                    let links = crate::lineage::links(registry, generation);
+                    links.iter().filter_map(|link| person(&link.to)).collect()
+                }
+                Account::Lane(_) | Account::Subsidies | Account::Contributor(_) => return false,
+            };
+            people.iter().any(|person| registry.people().standing(person) == *contributor)
+        };
+        let waiting = self.accounts.all().filter(|(account, _)| account.waits() && concerns(account));
+        ContributorStatement {
+            contributor: *contributor,
+            paid: self.accounts.of(&account).cloned().unwrap_or_default(),
+            proof: self.prove(&account),
+            waiting: waiting.map(|(account, statement)| (*account, statement.clone())).collect(),
+        }
+    }
+}
+
+fn person(node: &crate::lineage::Node) -> Option<ContributorId> {
+    match node {
+        crate::lineage::Node::Contributor(id) => Some(*id),
+        _ => None,
+    }
+}
+
+/// The payouts tree: each account's id, the digest of its statement, and its amount.
+fn payouts_tree(accounts: &Accounts, sought: Option<&Hash>) -> (SumRoot, Option<SumProof>) {
+    let mut leaves: Vec<(Hash, Hash, u128)> =
+        accounts.all().map(|(account, statement)| (account.id(), statement.digest(), statement.sum_nano())).collect();
+    leaves.sort_unstable();
+    let mut builder = match sought {
+        Some(key) => Builder::seeking(Kind::Payouts, &key.0),
+        None => Builder::new(Kind::Payouts),
+    };
+    leaves.iter().for_each(|(id, digest, amount)| builder.push(&id.0, digest, *amount));
+    builder.finish_with_proof()
+}
