@@ -1,5 +1,6 @@
 //! Honest exports pass the audit, and the report says what the world knows of itself, and what was not looked at.
 
+mod town;
 mod world;
 
 use std::collections::BTreeSet;
@@ -321,4 +322,26 @@ fn a_head_without_a_signature_passes_for_its_owner_alone() {
     assert!(
         matches!(audit(&files, true), Err(Failure::Invalid(f)) if f.class == Class::Signature || f.class == Class::Malformed)
     );
+}
+
+#[test]
+fn void_records_are_reported_and_end_nothing() {
+    let mut sealed = World::new(40).seal();
+    let mut town = town::Town::empty(&world::origin(LogId::Records));
+    town.register("gatherer", loam_ledger_core::record::ContributorKind::Person, None).unwrap();
+    let time_ms = sealed.records.last().unwrap().time_ms();
+    // The last record once more, as a writer might who hopes that nobody reads.
+    for entry in town.entries.iter().chain(town.entries.last()) {
+        let Entry::Record(record) = entry else { panic!("{entry:?} is no record") };
+        let record = loam_ledger_core::record::Record { time_ms, ..(**record).clone() };
+        sealed.records.push(Entry::Record(Box::new(record)));
+    }
+    let last = sealed.records.len() - 1;
+    let report = audit_all(&sealed.export(Grant::All), Options::default()).unwrap();
+    let records = &report.logs[0].1;
+    let id = town.id("gatherer");
+    let void = format!("entry {last}, contributor registered: {id} is registered already");
+    assert_eq!((records.records, records.void_records.as_slice()), (3, &[void][..]));
+    assert_eq!(report.registry.people().all().count(), 2);
+    assert_eq!(report.registry.size(), sealed.records.len() as u64);
 }

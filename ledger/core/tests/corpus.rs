@@ -62,6 +62,11 @@ fn receipt() {
 }
 
 #[test]
+fn record() {
+    check("record", fuzz_bodies::record);
+}
+
+#[test]
 fn export() {
     check("export", fuzz_bodies::export);
 }

@@ -3,6 +3,8 @@
 //! `LOAM_WRITE_EXAMPLES=1 cargo test --release -p loam-ledger-core --test format` writes the examples anew; a new one
 //! needs only its two fences in the file.
 
+#[path = "format/records.rs"]
+mod records;
 #[path = "format/story.rs"]
 mod story;
 
@@ -134,6 +136,7 @@ fn fresh() -> Fresh {
     fresh_commitments(&mut fresh);
     fresh_trees(&mut fresh);
     fresh_bundles(&mut fresh);
+    records::fresh_records(&mut fresh);
     fresh.fields(
         "keys",
         &[

@@ -44,7 +44,7 @@ impl Records {
         }
         self.time_ms = entry.time_ms();
         let registry = self.registry.get_or_insert_with(|| Registry::new(&report.origin));
-        let taken = registry.fold(index, entry);
+        let taken = registry.fold(entry);
         match entry {
             Entry::ShardOpened(opened) => self.open(opened),
             Entry::ShardFrozen(head) => {

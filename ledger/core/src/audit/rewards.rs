@@ -1,6 +1,6 @@
 //! Rewards: every closed epoch settled again from rows and records, and held against what its record says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::division::epoch_seed;
 use crate::entry::Entry;
@@ -10,19 +10,17 @@ use crate::record::{Act, EpochClosed, Lane, PerLane, PolicyChanged, RecordId, Su
 use crate::registry::{Refusal, Registry};
 use crate::row::Completion;
 
-/// An epoch's close, with the state of the registry just before it, by which it was divided.
+/// An epoch's close, with the state of the registry by which it was divided.
 #[derive(Clone, Debug)]
 pub struct Close {
     /// Where it lies in the records log.
     pub index: u64,
     /// The record's id.
     pub id: RecordId,
-    /// When it was appended.
-    pub time_ms: u64,
     /// What it says.
     pub act: EpochClosed,
-    /// What was recorded before it.
-    pub before: Registry,
+    /// What was recorded up to the place that it names.
+    pub by: Registry,
 }
 
 /// What a records log comes to, for whoever recomputes money.
@@ -37,26 +35,37 @@ pub struct Recorded {
 }
 
 /// Folds a records log, whole and in order.
-pub fn fold_records<'e>(origin: &str, entries: impl IntoIterator<Item = &'e Entry>) -> Recorded {
+pub fn fold_records<'e>(origin: &str, entries: impl IntoIterator<Item = &'e Entry> + Clone) -> Recorded {
+    // At which sizes the log was looked at, for epochs that follow; a void close asks for one in vain.
+    let asked: BTreeSet<u64> = entries.clone().into_iter().filter_map(closing).map(|act| act.records).collect();
+    let mut seen: BTreeMap<u64, Registry> = BTreeMap::new();
     let mut recorded = Recorded { closes: Vec::new(), void: Vec::new(), registry: Registry::new(origin) };
     for (index, entry) in (0..).zip(entries) {
-        let close = match entry {
-            Entry::Record(record) => match &record.body.act {
-                Act::EpochClosed(act) => Some((record, act, recorded.registry.clone())),
-                _ => None,
-            },
-            _ => None,
-        };
-        match (recorded.registry.fold(index, entry), close) {
-            (Err(refusal), _) => recorded.void.push((index, refusal)),
-            (Ok(()), Some((record, act, before))) => {
-                let (id, time_ms, act) = (record.id(origin), record.time_ms, act.clone());
-                recorded.closes.push(Close { index, id, time_ms, act, before });
-            }
-            (Ok(()), None) => {}
+        if asked.contains(&index) {
+            seen.insert(index, recorded.registry.clone());
+        }
+        if let Err(refusal) = recorded.registry.fold(entry) {
+            recorded.void.push((index, refusal));
+            continue;
+        }
+        if let (Some(act), Entry::Record(record)) = (closing(entry), entry) {
+            let by = seen.get(&act.records).cloned().expect("a valid close names a place that was passed");
+            // No later epoch is divided by less.
+            seen.retain(|size, _| *size > act.records);
+            recorded.closes.push(Close { index, id: record.id(origin), act: act.clone(), by });
         }
     }
     recorded
+}
+
+fn closing(entry: &Entry) -> Option<&EpochClosed> {
+    match entry {
+        Entry::Record(record) => match &record.body.act {
+            Act::EpochClosed(act) => Some(act),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// Something that an epoch's record says, and that its rows do not come to.
@@ -224,7 +233,7 @@ impl<'a> Rewards<'a> {
         let Some(close) = self.closes.get(self.at) else { return };
         let last = close.act.covered.last().map_or(Hash::EMPTY_TREE, |covered| covered.root);
         let seed = epoch_seed(&close.act.seed, &last);
-        let mut settlement = Settlement::new(&close.before, seed, self.carried.clone());
+        let mut settlement = Settlement::new(&close.by, seed, self.carried.clone());
         if let Some(policy) = self.simulated {
             settlement = settlement.simulating(Simulated(policy));
         }
@@ -237,13 +246,13 @@ impl<'a> Rewards<'a> {
     fn end(&mut self) {
         let (Some(mut settlement), Some(close)) = (self.running.take(), self.closes.get(self.at)) else { return };
         self.erased.get(&close.act.epoch).into_iter().flatten().for_each(|rows| settlement.erased(rows));
-        let settled = settlement.finish(close.time_ms);
+        let settled = settlement.finish();
         self.carried = settled.carried();
-        let in_force = close.before.money().policies().iter().map(|(_, policy)| policy);
+        let in_force = close.by.money().policies().iter().map(|(_, policy)| policy);
         self.report.epochs.push(EpochReport {
             epoch: close.act.epoch,
             differences: compare(&close.act, &settled),
-            lanes_follow: lanes_follow(&close.act, in_force.filter(|policy| policy.effective_ms <= close.time_ms)),
+            lanes_follow: lanes_follow(&close.act, in_force.filter(|policy| policy.effective_ms <= close.by.time_ms())),
             settled,
         });
         self.at += 1;

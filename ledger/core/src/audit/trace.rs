@@ -113,7 +113,7 @@ pub struct Trace {
 pub fn trace(answer: &Answer<'_>, closes: &[Close], epochs: &[EpochReport], registry: &Registry) -> Trace {
     let close = closes.iter().find(|close| covers(&close.act, &answer.place));
     let report = close.and_then(|close| epochs.iter().find(|report| report.epoch == close.act.epoch));
-    let registry = close.map_or(registry, |close| &close.before);
+    let registry = close.map_or(registry, |close| &close.by);
     let row = answer.row;
     let policies = registry.money().policies();
     let policy = policies.iter().find(|(id, _)| *id == row.price_policy).map(|(_, policy)| policy);

@@ -121,10 +121,15 @@ impl Statement {
     /// The value of the account's leaf: `H("loam/statement/v1\0" || lines)`, so that nobody can be shown another reason
     /// for the same amount.
     pub fn digest(&self) -> Hash {
+        digest_parts(&[b"loam/statement/v1\0", &self.encode()])
+    }
+
+    /// The lines' bytes.
+    pub fn encode(&self) -> Vec<u8> {
         let mut e = Encoder::with_capacity(64 * self.lines.len() + 8);
         e.array(self.lines.len());
         self.lines().for_each(|line| line.put(&mut e));
-        digest_parts(&[b"loam/statement/v1\0", &e.finish()])
+        e.finish()
     }
 
     pub(super) fn add(&mut self, reason: Reason, subject: Hash, amount_nano: u128) {

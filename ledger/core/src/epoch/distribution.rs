@@ -22,7 +22,6 @@ pub(super) struct Owed {
 pub(super) struct Distribution<'a> {
     registry: &'a Registry,
     epoch_seed: Hash,
-    time_ms: u64,
     accounts: Accounts,
 }
 
@@ -37,8 +36,8 @@ enum Way {
 }
 
 impl<'a> Distribution<'a> {
-    pub(super) fn new(registry: &'a Registry, epoch_seed: Hash, time_ms: u64) -> Self {
-        Self { registry, epoch_seed, time_ms, accounts: Accounts::default() }
+    pub(super) fn new(registry: &'a Registry, epoch_seed: Hash) -> Self {
+        Self { registry, epoch_seed, accounts: Accounts::default() }
     }
 
     pub(super) fn finish(self) -> Accounts {
@@ -158,7 +157,7 @@ impl<'a> Distribution<'a> {
         if adapter.agreed {
             return agreed_way(adapter);
         }
-        match measure(self.registry, generation, self.time_ms) {
+        match measure(self.registry, generation) {
             Some(measured) => Way::Own(measured.gains),
             None => Way::Waits(Reason::LineageOpen),
         }

@@ -4,7 +4,7 @@ use crate::epoch::account::{Account, Accounts, Statement};
 use crate::epoch::pace::Pace;
 use crate::epoch::settlement::{Carried, RowPlace};
 use crate::hash::Hash;
-use crate::record::{ContributorId, Covered, EpochClosed, ListRoot, PerLane, RecordId, SumRoot, Totals};
+use crate::record::{ContributorId, Covered, EpochClosed, ListRoot, PerLane, SumRoot, Totals};
 use crate::registry::{Registry, commitment};
 use crate::sum_tree::{Builder, Kind, SumProof};
 
@@ -110,19 +110,21 @@ impl Settled {
         Self { accounts, usage, usage_proof, payouts, erased, lanes, totals, findings, pace }
     }
 
-    /// The record that closes the epoch. `seed` is what the epoch before it committed to, `next_seed` what this one does.
+    /// The record that closes the next epoch of the registry by which it was settled; none where no policy is in force.
+    /// `seed` is what the epoch before it committed to, `next_seed` what this one does.
     pub fn close(
         &self,
-        epoch: u32,
+        registry: &Registry,
         covered: Vec<Covered>,
-        policy: RecordId,
         seed: Hash,
         next_seed: &Hash,
-    ) -> EpochClosed {
-        EpochClosed {
-            epoch,
+    ) -> Option<EpochClosed> {
+        let (policy, _) = registry.money().policy_at(registry.time_ms())?;
+        Some(EpochClosed {
+            epoch: registry.money().next_epoch(),
             covered,
-            policy,
+            records: registry.size(),
+            policy: *policy,
             seed,
             next_seed: commitment(next_seed),
             usage: self.usage,
@@ -130,7 +132,7 @@ impl Settled {
             erased: self.erased,
             lanes: self.lanes,
             totals: self.totals,
-        }
+        })
     }
 
     /// What the next epoch begins with.

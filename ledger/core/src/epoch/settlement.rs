@@ -263,9 +263,10 @@ impl<'a> Settlement<'a> {
         }
     }
 
-    /// Divides what came together. `time_ms` is that of the close: whose evaluations count is asked of its policy.
-    pub fn finish(self, time_ms: u64) -> Settled {
-        let mut distribution = Distribution::new(self.registry, self.epoch_seed, time_ms);
+    /// Divides what came together, by what was recorded up to now: whose evaluations count is asked of the policy in force
+    /// when the last record was.
+    pub fn finish(self) -> Settled {
+        let mut distribution = Distribution::new(self.registry, self.epoch_seed);
         let opening = self.carried.waiting.iter().map(|(_, amount)| amount).sum();
         distribution.release(&self.carried.waiting);
         let mut owed: Vec<(Generation, Owed)> = self

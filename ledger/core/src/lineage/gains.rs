@@ -14,12 +14,14 @@ pub struct Measured {
     pub gains: Vec<(Generation, u64)>,
 }
 
-/// Measures a lineage that is a single line down to its base model, at a time of the policy that names evaluators.
+/// Measures a lineage that is a single line down to its base model. The policy in force at the registry's last entry names
+/// whose evaluations count.
 ///
 /// Every generation on it, and the base itself, must be evaluated on one suite; among several suites, that on which the
 /// newest generation was evaluated last. None where no suite has all, or no generation added anything: then nothing is
 /// divided, and what there is waits.
-pub fn measure(registry: &Registry, generation: &Generation, time_ms: u64) -> Option<Measured> {
+pub fn measure(registry: &Registry, generation: &Generation) -> Option<Measured> {
+    let time_ms = registry.time_ms();
     let (adapters, people, money) = (registry.adapters(), registry.people(), registry.money());
     let mut line = vec![*generation];
     let mut base = adapters.adapter(generation)?.base;

@@ -158,7 +158,10 @@ fields! {
         epoch: u32,
         /// What it covers: each usage log from where the epoch before it ended, without a gap.
         covered: Vec<Covered>,
-        /// The newest policy that was in force.
+        /// How many entries of the records log it was divided by: all before that, and none after. What is recorded while
+        /// an epoch is being settled counts for the next.
+        records: u64,
+        /// The policy in force at the time of the last of these.
         policy: RecordId,
         /// The seed that the epoch before this one committed to; zeros in the first.
         seed: Hash,

@@ -27,6 +27,8 @@ use crate::record::{Act, Body, ContributorId, Method, Operation, Record, RecordI
 #[derive(Clone, Debug)]
 pub struct Registry {
     origin: String,
+    /// When each entry of the log was appended, void ones too.
+    times_ms: Vec<u64>,
     records: BTreeMap<RecordId, Noted>,
     people: People,
     datasets: Datasets,
@@ -76,6 +78,7 @@ impl Registry {
     pub fn new(origin: &str) -> Self {
         Self {
             origin: origin.to_owned(),
+            times_ms: Vec::new(),
             records: BTreeMap::new(),
             people: People::default(),
             datasets: Datasets::default(),
@@ -109,6 +112,16 @@ impl Registry {
         &self.money
     }
 
+    /// How many entries of the log were taken.
+    pub fn size(&self) -> u64 {
+        self.times_ms.len() as u64
+    }
+
+    /// When the last of them was appended.
+    pub fn time_ms(&self) -> u64 {
+        self.times_ms.last().copied().unwrap_or(0)
+    }
+
     /// A valid record.
     pub fn record(&self, id: &RecordId) -> Option<&Noted> {
         self.records.get(id)
@@ -120,21 +133,28 @@ impl Registry {
     }
 
     /// Takes the next entry of the records log; `Err` where it is a record, and void.
-    pub fn fold(&mut self, index: u64, entry: &Entry) -> Result<(), Refusal> {
+    pub fn fold(&mut self, entry: &Entry) -> Result<(), Refusal> {
+        if let Entry::Record(record) = entry {
+            let taken = self.admit(record, None);
+            if taken.is_err() {
+                self.times_ms.push(record.time_ms);
+            }
+            return taken.map(|_| ());
+        }
         match entry {
             Entry::ShardOpened(opened) => self.money.head(opened.shard, None, false),
             Entry::ShardStopped(head) | Entry::ShardClosed(head) => {
                 self.money.head(head.shard, Some((head.size, head.root)), false);
             }
             Entry::ShardFrozen(head) => self.money.head(head.shard, Some((head.size, head.root)), true),
-            Entry::Record(record) => return self.admit(index, record, None).map(|_| ()),
-            Entry::Redaction(_) | Entry::Boot(_) | Entry::Batch(_) => {}
+            Entry::Redaction(_) | Entry::Boot(_) | Entry::Batch(_) | Entry::Record(_) => {}
         }
+        self.times_ms.push(entry.time_ms());
         Ok(())
     }
 
-    /// Takes a record for this place of the log, or says which rule it breaks; then nothing is changed.
-    pub fn admit(&mut self, index: u64, record: &Record, lists: Option<Lists<'_>>) -> Result<RecordId, Refusal> {
+    /// Takes a record for the log's next place, or says which rule it breaks; then nothing is changed.
+    pub fn admit(&mut self, record: &Record, lists: Option<Lists<'_>>) -> Result<RecordId, Refusal> {
         self.people.check_authors(&self.origin, record)?;
         let body = &record.body;
         if let Some(unknown) = body.cites.iter().find(|cited| !self.records.contains_key(*cited)) {
@@ -142,16 +162,17 @@ impl Registry {
         }
         let said = Said {
             id: record.id(&self.origin),
-            index,
+            index: self.size(),
             time_ms: record.time_ms,
             body,
             authors: body.authors.iter().map(|author| author.contributor).collect(),
         };
         self.take(&said, lists)?;
         self.people.advance(&said.authors, said.id);
+        self.times_ms.push(record.time_ms);
         let has_lists = matches!(body.act, Act::ContributionProposed(_) | Act::RevisionCommitted(_));
         let noted = Noted {
-            index,
+            index: said.index,
             time_ms: record.time_ms,
             code: body.act.code(),
             words: body.act.words(),
@@ -219,9 +240,9 @@ impl Registry {
         let operator = operator.ok_or(Refusal::NotOperator)?;
         match &said.body.act {
             Act::PolicyChanged(act) => self.money.change_policy(&self.people, said, act),
-            Act::EpochClosed(act) => self.money.close(said, act),
+            Act::EpochClosed(act) => self.money.close(&self.times_ms, said, act),
             Act::PayoutSettled(act) => self.money.settle(act),
-            Act::SubsidyInjected(act) => self.money.inject(act),
+            Act::SubsidyInjected(act) => self.money.inject(said, act),
             Act::BondPosted(act) => self.money.post(operator, said, act),
             Act::BondReleased(act) => {
                 let held = self.adapters.leans_on(&act.bond) || self.money.is_disputed(&act.bond);

@@ -18,9 +18,11 @@ pub struct Money {
     /// In the order of their numbers, and so of their times.
     policies: Vec<(RecordId, PolicyChanged)>,
     epochs: Vec<(RecordId, EpochClosed)>,
+    /// Where the last of them lies in the log.
+    closed_at: Option<u64>,
     settled: BTreeSet<(u32, ContributorId)>,
-    /// Since the last epoch was closed.
-    subsidies_nano: u128,
+    /// Each with its place, from those on that no epoch has.
+    subsidies: Vec<(u64, u128)>,
     bonds: BTreeMap<RecordId, Bond>,
     disputes: BTreeMap<RecordId, Dispute>,
     shards: BTreeMap<u32, Shard>,
@@ -89,9 +91,13 @@ impl Money {
         self.epochs.last().map_or(1, |(_, last)| last.epoch.saturating_add(1))
     }
 
-    /// Subsidies since the last epoch was closed.
+    /// Subsidies that no epoch has yet.
     pub fn subsidies_nano(&self) -> u128 {
-        self.subsidies_nano
+        self.subsidies_before(u64::MAX)
+    }
+
+    fn subsidies_before(&self, records: u64) -> u128 {
+        self.subsidies.iter().filter(|(index, _)| *index < records).map(|(_, amount)| amount).sum()
     }
 
     /// Whether a payout reached its payee.
@@ -164,12 +170,15 @@ impl Money {
         Ok(())
     }
 
-    pub(super) fn close(&mut self, said: &Said<'_>, act: &EpochClosed) -> Result<(), Refusal> {
+    pub(super) fn close(&mut self, times_ms: &[u64], said: &Said<'_>, act: &EpochClosed) -> Result<(), Refusal> {
         let next = self.next_epoch();
         if act.epoch != next {
             return Err(Refusal::EpochNumber(next));
         }
-        if self.policy_at(said.time_ms).is_none_or(|(id, _)| *id != act.policy) {
+        let last = act.records.checked_sub(1).filter(|last| self.closed_at.is_none_or(|before| *last >= before));
+        let time_ms = last.and_then(|last| usize::try_from(last).ok()).and_then(|last| times_ms.get(last));
+        let time_ms = *time_ms.ok_or(Refusal::EpochRecords)?;
+        if self.policy_at(time_ms).is_none_or(|(id, _)| *id != act.policy) {
             return Err(Refusal::PolicyInForce);
         }
         let committed = self.epochs.last().map(|(_, last)| last.next_seed);
@@ -178,7 +187,8 @@ impl Money {
         }
         self.check_covered(&act.covered)?;
         self.check_totals(act)?;
-        self.subsidies_nano = 0;
+        self.subsidies.retain(|(index, _)| *index >= act.records);
+        self.closed_at = Some(said.index);
         self.epochs.push((said.id, act.clone()));
         Ok(())
     }
@@ -225,7 +235,7 @@ impl Money {
         if sum(&act.lanes.0) != totals.fees.checked_add(totals.erased) {
             return wrong("the lanes do not sum to the fees");
         }
-        if totals.subsidies != self.subsidies_nano {
+        if totals.subsidies != self.subsidies_before(act.records) {
             return wrong("other subsidies were injected");
         }
         let opening = self.epochs.last().map_or(Some(0), |(_, last)| {
@@ -247,9 +257,10 @@ impl Money {
         if once { Ok(()) } else { Err(Refusal::DoneAlready) }
     }
 
-    pub(super) fn inject(&mut self, act: &SubsidyInjected) -> Result<(), Refusal> {
-        let sum = self.subsidies_nano.checked_add(act.amount_nano);
-        self.subsidies_nano = sum.ok_or(Refusal::EpochTotals("the subsidies overflow"))?;
+    pub(super) fn inject(&mut self, said: &Said<'_>, act: &SubsidyInjected) -> Result<(), Refusal> {
+        let fits = self.subsidies_nano().checked_add(act.amount_nano);
+        fits.ok_or(Refusal::EpochTotals("the subsidies overflow"))?;
+        self.subsidies.push((said.index, act.amount_nano));
         Ok(())
     }
 

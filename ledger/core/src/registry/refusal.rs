@@ -107,6 +107,8 @@ pub enum Refusal {
     EpochNumber(u32),
     #[error("the epoch does not cover usage from where the last one ended to heads that are recorded")]
     EpochCovers,
+    #[error("the epoch is divided by all records up to a place behind the last close and before its own")]
+    EpochRecords,
     #[error("the seed is not the one that was committed to")]
     EpochSeed,
     #[error("the epoch's sums contradict each other, or what the records say: {0}")]

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "a fuzz target calls one body")]
 
 mod export;
+mod record;
 
 use std::sync::OnceLock;
 
@@ -23,6 +24,7 @@ use loam_ledger_core::tile::{Resource, push_to_bundle, split_bundle};
 use loam_ledger_core::tree::{check_consistency, inclusion_root};
 
 pub(crate) use export::export;
+pub(crate) use record::record;
 
 use crate::world::{Received, Witness, World, key};
 
@@ -229,6 +231,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     seed("proof", "path", numbers.into_iter().chain([0; 64]).chain(hashes).collect());
     seed("receipt", "file", receipt.to_bytes());
     seed("receipt", "opening", receipt.opening.encode());
+    seeds.extend(record::seeds().into_iter().map(|(name, bytes)| ("record", name, bytes)));
     seeds.extend(export::seeds().into_iter().map(|(name, bytes)| ("export", name.to_owned(), bytes)));
     seeds
 }

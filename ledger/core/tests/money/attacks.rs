@@ -180,9 +180,9 @@ fn evaluators_of_their_own_adapter_divide_nothing() {
     let g = town.publish(&["trainer"], "g", &[], &[(revision, MILLION)]);
     let h = town.publish(&["other"], "h", &[(g, 0)], &[(revision, MILLION)]);
     let policy = PolicyChanged { evaluators, ..town.policy() };
-    let time_ms = policy.effective_ms;
     let usage = used(&town, h);
     town.say(&[OPERATOR], Act::PolicyChanged(policy)).unwrap();
+    town.later_ms += 7_200_000;
     // Both are evaluators by the policy, and both have a part: one says that all gain is the child's.
     for (subject, score) in [(super::town::base(), 0), (g, 0), (h, 900_000)] {
         town.evaluate("other", subject, revision, score);
@@ -190,7 +190,7 @@ fn evaluators_of_their_own_adapter_divide_nothing() {
     let mut settlement = Settlement::new(&town.registry, named("seed"), Carried::default());
     usage.feed(&mut settlement);
     let waits = [(Reason::LineageOpen, 7 * (2_206 + 5_515))];
-    check(&town, &settlement.finish(time_ms), &[("other", 0), ("trainer", 0)], &waits);
+    check(&town, &settlement.finish(), &[("other", 0), ("trainer", 0)], &waits);
 }
 
 #[test]

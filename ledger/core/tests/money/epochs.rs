@@ -108,6 +108,26 @@ fn places_that_do_not_follow() {
 }
 
 #[test]
+fn records_that_come_while_an_epoch_is_settled() {
+    let (mut town, mut usage, revision) = season();
+    town.note_head(&usage);
+    let settled = usage.settle(&town, &Hash::ZERO, Carried::default());
+    let act = town.closing(&usage, &settled);
+    // Settling takes its time. Shares are agreed and a subsidy comes meanwhile: both are the next epoch's.
+    town.agree(&[("gatherer", 500_000), ("corrector", 500_000)], revision).unwrap();
+    town.say(&[OPERATOR], Act::SubsidyInjected(SubsidyInjected { amount_nano: 9 })).unwrap();
+    let early = EpochClosed { records: 0, ..act.clone() };
+    assert_eq!(town.try_close(early), Err(Refusal::EpochRecords));
+    let ahead = EpochClosed { records: town.entries.len() as u64 + 1, ..act.clone() };
+    assert_eq!(town.try_close(ahead), Err(Refusal::EpochRecords));
+    town.try_close(act).unwrap();
+    usage.from = usage.used.len();
+    let next = town.close(&mut usage, settled.carried());
+    assert_eq!((next.totals.subsidies, town.paid(&next, "gatherer") + town.paid(&next, "corrector")), (9, 3 * 5_515));
+    assert_eq!(recompute(&town, &usage), []);
+}
+
+#[test]
 fn seed_that_was_not_committed_to() {
     let (mut town, mut usage, _) = season();
     let first = town.close(&mut usage, Carried::default());
@@ -310,7 +330,7 @@ fn dropped_request_is_caught_by_its_receipt_holder() {
         settlement.entry(&used.entry);
         settlement.completion(place(index), &leaf(index, &used.row), &used.row);
     }
-    let settled = settlement.finish(town.now_ms());
+    let settled = settlement.finish();
     town.note_head(&usage);
     let act = town.closing(&usage, &settled);
     town.try_close(act.clone()).unwrap();

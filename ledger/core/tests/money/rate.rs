@@ -44,7 +44,7 @@ fn ten_million_rows() {
         let Ok(Row::Completion(row)) = Row::decode(&bytes[kind]) else { panic!("it is a completion row") };
         settlement.completion(place(index), &leaf, &row);
     }
-    let settled = settlement.finish(town.now_ms());
+    let settled = settlement.finish();
     let seconds = began.elapsed().as_secs_f64();
     eprintln!("{rows} completion rows in {seconds:.2} s: {:.0} a second", rows as f64 / seconds);
     assert_eq!(settled.usage.count, rows);

@@ -3,7 +3,10 @@
 use loam_ledger_core::division::{Part, divide, tie};
 use loam_ledger_core::epoch::Reason;
 use loam_ledger_core::fee::split_to_lanes;
-use loam_ledger_core::record::{Access, Act, DisputeOpened, DisputeResolved, LANES, PerLane, PolicyChanged, RecordId};
+use loam_ledger_core::record::{
+    Access, Act, Body, DisputeOpened, DisputeResolved, LANES, PerLane, PolicyChanged, RecordId,
+};
+use loam_ledger_core::registry::Refusal;
 use loam_ledger_core::row::Pair;
 use proptest::prelude::*;
 
@@ -83,6 +86,24 @@ fn shares_that_a_contributor_did_not_sign() {
 }
 
 #[test]
+fn work_that_the_operator_attested_is_asked_for() {
+    let (mut town, mut usage, first) = shop();
+    let dataset = town.registry.datasets().revision(&first).unwrap().dataset;
+    // Somebody without a key asked the operator to write their correction down.
+    let fix = [correct("a", "a", "A")];
+    let act = Act::ContributionProposed(town.proposal(dataset, Some(first), &fix));
+    let body = Body { attested_for: Some(named("somebody's key")), ..town.body(&[OPERATOR], act) };
+    let work = town.record(&body, None).unwrap();
+    town.operations.insert(work, fix.to_vec());
+    let second = town.commit(&[("gatherer", 1_000_000)], dataset, Some(first), &[work]).unwrap();
+    let agree = |town: &mut Town| town.agree(&[("gatherer", 600_000), (OPERATOR, 400_000)], second);
+    assert_eq!(agree(&mut town), Err(Refusal::SharesNotAgreed), "the operator's word is not theirs");
+    let g = town.publish(&["trainer"], "g", &[], &[(second, 1_000_000)]);
+    usage.request(&town, one(g), 1_000);
+    check(&town, &settle(&town, &usage), &[(OPERATOR, 1_103), ("gatherer", 0)], &[(Reason::SharesOpen, 5_515)]);
+}
+
+#[test]
 fn lineage_by_signed_shares() {
     let (mut town, mut usage, revision) = shop();
     let g = town.publish(&["trainer"], "g", &[], &[(revision, 1_000_000)]);
@@ -122,16 +143,13 @@ fn lineage_by_measured_gains() {
     check(&town, &settle(&town, &usage), &[], &[(Reason::LineageOpen, 2_206 + 5_515)]);
     let evaluators = vec![town.id("evaluator")];
     let policy = PolicyChanged { evaluators, ..town.policy() };
-    let effective_ms = policy.effective_ms;
     town.say(&[OPERATOR], Act::PolicyChanged(policy)).unwrap();
-    let mut settlement = loam_ledger_core::epoch::Settlement::new(
-        &town.registry,
-        named("seed"),
-        loam_ledger_core::epoch::Carried::default(),
-    );
-    usage.feed(&mut settlement);
+    // It divides nothing before it is in force.
+    check(&town, &settle(&town, &usage), &[], &[(Reason::LineageOpen, 2_206 + 5_515)]);
+    town.later_ms += 7_200_000;
+    town.dataset(&["other"], Access::Open);
     // 300,000 of 400,000 are the first one's.
-    let settled = settlement.finish(effective_ms);
+    let settled = settle(&town, &usage);
     let (trainer, other) = (town.paid(&settled, "trainer"), town.paid(&settled, "other"));
     assert_eq!(trainer + other, 2_206);
     assert!(other == 551 || other == 552);

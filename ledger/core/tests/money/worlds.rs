@@ -7,7 +7,7 @@ use loam_ledger_core::audit::{Rewards, fold_records};
 use loam_ledger_core::division::epoch_seed;
 use loam_ledger_core::entry::Entry;
 use loam_ledger_core::epoch::{Account, Carried, Settled, Settlement};
-use loam_ledger_core::record::{Access, Act, Covered, EpochClosed, MILLION, RecordId, rows_root};
+use loam_ledger_core::record::{Access, Act, Covered, MILLION, RecordId, rows_root};
 use loam_ledger_core::row::Pair;
 use loam_ledger_core::sum_tree::Kind;
 
@@ -142,10 +142,10 @@ impl World {
             settlement.entry(&used.entry);
             settlement.completion(place(index), &leaf(index, &used.row), &used.row);
         }
-        let settled = settlement.finish(self.town.now_ms());
+        let settled = settlement.finish();
         let epoch = self.town.registry.money().next_epoch();
-        let policy = self.town.registry.money().policy_at(self.town.now_ms()).expect("there is one").0;
-        let act: EpochClosed = settled.close(epoch, vec![covered], policy, seed, &seed_after(epoch));
+        let act =
+            settled.close(&self.town.registry, vec![covered], seed, &seed_after(epoch)).expect("there is a policy");
         self.town.say(&[OPERATOR], Act::EpochClosed(act)).expect("its sums are right");
         settled
     }

@@ -31,6 +31,8 @@ pub(crate) struct Town {
     pub(crate) registry: Registry,
     pub(crate) entries: Vec<Entry>,
     pub(crate) people: BTreeMap<String, AuthorKey>,
+    /// How much later than by its entries it is.
+    pub(crate) later_ms: u64,
     /// Rows of each revision, and operations of each contribution.
     pub(crate) rows: BTreeMap<RecordId, Rows>,
     pub(crate) operations: BTreeMap<RecordId, Vec<Operation>>,
@@ -49,6 +51,7 @@ impl Town {
             registry: Registry::new(origin),
             entries: Vec::new(),
             people: BTreeMap::new(),
+            later_ms: 0,
             rows: BTreeMap::new(),
             operations: BTreeMap::new(),
         };
@@ -66,7 +69,7 @@ impl Town {
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
-        BEGIN_MS + 1_000 * self.entries.len() as u64
+        BEGIN_MS + self.later_ms + 1_000 * self.entries.len() as u64
     }
 
     pub(crate) fn id(&self, role: &str) -> ContributorId {
@@ -119,7 +122,7 @@ impl Town {
 
     /// Records what was signed, and moves its authors' chains on.
     pub(crate) fn admit(&mut self, record: Record, lists: Option<Lists<'_>>) -> Result<RecordId, Refusal> {
-        let id = self.registry.admit(self.entries.len() as u64, &record, lists)?;
+        let id = self.registry.admit(&record, lists)?;
         for author in &record.body.authors {
             let key = self.people.values_mut().find(|key| key.contributor() == author.contributor);
             if let Some(key) = key {
@@ -138,7 +141,7 @@ impl Town {
 
     /// An entry of the log's own.
     pub(crate) fn note(&mut self, entry: Entry) {
-        self.registry.fold(self.entries.len() as u64, &entry).expect("the town keeps the rules");
+        self.registry.fold(&entry).expect("the town keeps the rules");
         self.entries.push(entry);
     }
 

@@ -110,7 +110,7 @@ impl Usage {
     pub(crate) fn settle(&self, town: &Town, seed: &Hash, carried: Carried) -> Settled {
         let mut settlement = Settlement::new(&town.registry, epoch_seed(seed, &self.root()), carried);
         self.feed(&mut settlement);
-        settlement.finish(town.now_ms())
+        settlement.finish()
     }
 }
 
@@ -130,9 +130,9 @@ impl Town {
 
     /// The record that would close the epoch that runs.
     pub(crate) fn closing(&self, usage: &Usage, settled: &Settled) -> EpochClosed {
-        let epoch = self.registry.money().next_epoch();
-        let policy = self.registry.money().policy_at(self.now_ms()).expect("there is a policy").0;
-        settled.close(epoch, vec![usage.covered()], policy, self.seed(), &seed_after(epoch))
+        let next_seed = seed_after(self.registry.money().next_epoch());
+        let act = settled.close(&self.registry, vec![usage.covered()], self.seed(), &next_seed);
+        act.expect("there is a policy")
     }
 
     /// The shard's head enters the records log, as it does before an epoch is closed.
