@@ -277,6 +277,14 @@ impl<'a> Walk<'a> {
         }
         if self.options.opaque {
             self.unchecked("what the entries say");
+        } else if self.log == Some(LogId::Records) {
+            let records = state.records.registry.iter().flat_map(|registry| registry.records());
+            let unseen = records.filter(|(_, noted)| !noted.lists_checked).count();
+            if unseen > 0 {
+                self.unchecked(&format!(
+                    "operations of {unseen} contributions and revisions: only their roots are here"
+                ));
+            }
         } else if matches!(self.log, Some(LogId::Usage(_))) {
             match self.report.scope {
                 Scope::Public => self.unchecked("who was served, with which adapters: no rows are granted"),

@@ -118,15 +118,19 @@ pub fn lanes_follow<'p>(act: &EpochClosed, policies: impl IntoIterator<Item = &'
     let groups: [&[Lane]; 5] =
         [&[Lane::Host], &[Lane::Base, Lane::Adapter, Lane::Data], &[Lane::Upkeep], &[Lane::Bond], &[Lane::Reserve]];
     let policies: Vec<&PerLane<u32>> = policies.into_iter().map(|policy| &policy.lanes).collect();
-    let fees: u128 = act.lanes.0.iter().sum();
+    let sum_of = |lanes: &[Lane]| lanes.iter().try_fold(0_u128, |sum, lane| sum.checked_add(act.lanes.of(*lane)));
     let rows = u128::from(act.usage.count) + u128::from(act.erased.count);
-    groups.iter().all(|lanes| {
+    let lies = |lanes: &[Lane], fees: u128| -> Option<bool> {
         let points = policies.iter().map(|of| lanes.iter().map(|lane| u128::from(of.of(*lane))).sum::<u128>());
-        let (Some(least), Some(most)) = (points.clone().min(), points.max()) else { return fees == 0 };
-        let slack = rows * lanes.len() as u128;
-        let sum: u128 = lanes.iter().map(|lane| act.lanes.of(*lane)).sum();
-        (sum + slack) * 10_000 >= fees * least && sum * 10_000 <= fees * most + slack * 10_000
-    })
+        let (Some(least), Some(most)) = (points.clone().min(), points.max()) else { return Some(fees == 0) };
+        let slack = rows.checked_mul(lanes.len() as u128)?;
+        let sum = sum_of(lanes)?;
+        let above = sum.checked_add(slack)?.checked_mul(10_000)? >= fees.checked_mul(least)?;
+        let below = sum.checked_mul(10_000)? <= fees.checked_mul(most)?.checked_add(slack.checked_mul(10_000)?)?;
+        Some(above && below)
+    };
+    // Sums that do not even fit are nowhere.
+    sum_of(Lane::ALL).is_some_and(|fees| groups.iter().all(|lanes| lies(lanes, fees).unwrap_or(false)))
 }
 
 /// One epoch, settled again.

@@ -86,24 +86,33 @@ impl<'a> Distribution<'a> {
     /// Children before parents, then sources, then revisions: each account is divided once, when all of it is there.
     fn divide_all(
         &mut self,
-        mut owed: BTreeMap<Generation, Owed>,
+        owed: BTreeMap<Generation, Owed>,
         mut sources: BTreeMap<Generation, u128>,
         mut revisions: BTreeMap<RecordId, u128>,
         later: bool,
     ) {
         let mut own: BTreeMap<Generation, Owed> = BTreeMap::new();
-        while let Some(generation) = self.youngest(&owed) {
-            let amount = owed.remove(&generation).expect("it is the youngest of them");
+        // The one that was published last comes first: nothing that it gives can come back to one that was done before.
+        let mut open: BTreeMap<(Option<u64>, Generation), Owed> =
+            owed.into_iter().map(|(generation, amount)| ((self.age(&generation), generation), amount)).collect();
+        while let Some(((_, generation), amount)) = open.pop_last() {
             match self.way(&generation) {
                 Way::Waits(reason) => self.hold(&generation, reason, amount),
-                Way::Own(shares) => self.share(amount, &shares, &mut own),
+                Way::Own(shares) => {
+                    for (to, part) in self.share(amount, &shares) {
+                        add(own.entry(to).or_default(), part);
+                    }
+                }
                 Way::Parents(kept, parents) => {
-                    let mut parts = BTreeMap::new();
                     let all: Vec<(Generation, u64)> = [(generation, kept)].into_iter().chain(parents).collect();
-                    self.share(amount, &all, &mut parts);
-                    for (to, part) in parts {
-                        let place = if to == generation { &mut own } else { &mut owed };
-                        add(place, to, part);
+                    for (to, part) in self.share(amount, &all) {
+                        let stays = to == generation;
+                        let place = if stays {
+                            own.entry(to).or_default()
+                        } else {
+                            open.entry((self.age(&to), to)).or_default()
+                        };
+                        add(place, part);
                     }
                 }
             }
@@ -124,14 +133,9 @@ impl<'a> Distribution<'a> {
         }
     }
 
-    /// The generation that was published last: nothing that it gives can come back to one that was done before. What nobody
-    /// published gives nothing to others, and may come whenever.
-    fn youngest(&self, owed: &BTreeMap<Generation, Owed>) -> Option<Generation> {
-        let age = |generation: &Generation| {
-            let record = self.registry.adapters().adapter(generation).map(|adapter| adapter.record);
-            record.and_then(|record| self.registry.record(&record)).map(|noted| noted.index)
-        };
-        owed.keys().copied().max_by_key(age)
+    /// Where a generation was published; what nobody published gives nothing to others, and may come whenever.
+    fn age(&self, generation: &Generation) -> Option<u64> {
+        self.registry.adapters().adapter(generation).map(|adapter| adapter.index)
     }
 
     fn hold(&mut self, generation: &Generation, reason: Reason, amount: Owed) {
@@ -164,16 +168,14 @@ impl<'a> Distribution<'a> {
     }
 
     /// Shares both lanes of a generation's money by the same weights, not all zero.
-    fn share(&self, amount: Owed, shares: &[(Generation, u64)], into: &mut BTreeMap<Generation, Owed>) {
-        let parts: Vec<Part> = shares
-            .iter()
-            .map(|(generation, weight)| Part { weight: *weight, tie: tie(&self.epoch_seed, generation) })
-            .collect();
+    fn share(&self, amount: Owed, shares: &[(Generation, u64)]) -> Vec<(Generation, Owed)> {
+        let part =
+            |(generation, weight): &(Generation, u64)| Part { weight: *weight, tie: tie(&self.epoch_seed, generation) };
+        let parts: Vec<Part> = shares.iter().map(part).collect();
         let adapter = divide(amount.adapter, &parts).expect("a way leads somewhere");
         let data = divide(amount.data, &parts).expect("a way leads somewhere");
-        for ((generation, _), (adapter, data)) in shares.iter().zip(adapter.into_iter().zip(data)) {
-            add(into, *generation, Owed { adapter, data });
-        }
+        let amounts = adapter.into_iter().zip(data).map(|(adapter, data)| Owed { adapter, data });
+        shares.iter().map(|(generation, _)| *generation).zip(amounts).collect()
     }
 
     fn pay_authors(&mut self, generation: &Generation, amount: u128, later: bool) {
@@ -247,8 +249,7 @@ fn agreed_way(adapter: &Adapter) -> Way {
     Way::Parents(u64::from(MILLION) - given, parents)
 }
 
-fn add(into: &mut BTreeMap<Generation, Owed>, generation: Generation, amount: Owed) {
-    let owed = into.entry(generation).or_default();
+fn add(owed: &mut Owed, amount: Owed) {
     owed.adapter += amount.adapter;
     owed.data += amount.data;
 }

@@ -150,7 +150,7 @@ impl Settled {
         let account = Account::Contributor(*contributor);
         let concerns = |account: &Account| {
             let people = match account {
-                Account::Revision(revision) => registry.datasets().contributors(revision),
+                Account::Revision(revision) => registry.datasets().contributors(revision).clone(),
                 Account::LineageAdapter(generation) => registry.adapters().parties(generation),
                 Account::LineageData(generation) | Account::Sources(generation) => {
                     let links = crate::lineage::links(registry, generation);

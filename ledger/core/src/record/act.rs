@@ -123,7 +123,7 @@ acts! {
 impl Act {
     /// What holds within the act alone, whatever was recorded before. Lists that are sets have one spelling, and numbers
     /// that state one thing twice agree.
-    fn is_well_formed(&self) -> bool {
+    pub fn is_well_formed(&self) -> bool {
         match self {
             Self::DatasetCreated(act) => is_owners(&act.owners),
             Self::OwnersChanged(act) => is_owners(&act.owners),
@@ -153,8 +153,8 @@ impl Act {
             Self::AgentActed(act) => is_set(&act.requests),
             Self::PolicyChanged(act) => policy_is_well_formed(act),
             Self::EpochClosed(act) => epoch_is_well_formed(act),
-            Self::SubsidyInjected(act) => act.amount_nano > 0,
-            Self::BondPosted(act) => act.amount_nano > 0,
+            Self::SubsidyInjected(act) => (1..=AMOUNT_MAX).contains(&act.amount_nano),
+            Self::BondPosted(act) => (1..=AMOUNT_MAX).contains(&act.amount_nano),
             Self::PayoutSettled(act) => act.amount_nano > 0 && act.path.is_sorted_by(|a, b| a.bit > b.bit),
             _ => true,
         }
@@ -167,6 +167,9 @@ fn is_owners(owners: &[crate::Hash]) -> bool {
 
 /// Scores beyond this, in millionths, are refused, so that sums of gains never overflow.
 const SCORE_MAX: u64 = 1_000_000_000_000_000;
+
+/// Nano-units that one record can bring: far more than there are, and so few that sums of them fit 128 bits.
+const AMOUNT_MAX: u128 = 1 << 100;
 
 /// A list of nothing has the root of nothing.
 fn is_list(list: &ListRoot) -> bool {

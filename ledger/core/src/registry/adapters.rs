@@ -21,6 +21,8 @@ pub struct Adapters {
     made: BTreeMap<Generation, Vec<RecordId>>,
     adapters: BTreeMap<Generation, Adapter>,
     evaluations: BTreeMap<RecordId, Evaluation>,
+    /// The evaluations of each subject, in the order of the log.
+    evaluated: BTreeMap<Generation, Vec<RecordId>>,
     claims: BTreeMap<RecordId, Claim>,
 }
 
@@ -48,6 +50,8 @@ pub struct TrainRun {
 pub struct Adapter {
     /// The record that published it.
     pub record: RecordId,
+    /// Where that lies in the log: behind those of its parents.
+    pub index: u64,
     /// The base model.
     pub base: Hash,
     /// The training that made it.
@@ -122,9 +126,10 @@ impl Adapters {
         self.evaluations.get(id)
     }
 
-    /// All evaluations of one subject, in the order of their ids.
+    /// All evaluations of one subject, in the order of the log.
     pub fn evaluations_of(&self, subject: &Generation) -> impl Iterator<Item = &Evaluation> {
-        self.evaluations.values().filter(move |evaluation| evaluation.subject == *subject)
+        let ids = self.evaluated.get(subject).into_iter().flatten();
+        ids.filter_map(|id| self.evaluations.get(id))
     }
 
     /// One claim.
@@ -253,6 +258,7 @@ impl Adapters {
         }
         let adapter = Adapter {
             record: said.id,
+            index: said.index,
             base: act.base,
             train_run: act.train_run,
             parents: act.parents.clone(),
@@ -320,6 +326,7 @@ impl Adapters {
             authors: said.authors.clone(),
             index: said.index,
         };
+        self.evaluated.entry(act.subject).or_default().push(said.id);
         self.evaluations.insert(said.id, evaluation);
         Ok(())
     }

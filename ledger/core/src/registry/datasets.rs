@@ -1,6 +1,7 @@
 //! Datasets: owners, contributions, revisions, grants, redacted rows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::hash::Hash;
 use crate::record::{
@@ -17,6 +18,8 @@ use crate::registry::{Lists, Said};
 pub struct Datasets {
     datasets: BTreeMap<RecordId, Dataset>,
     contributions: BTreeMap<RecordId, Contribution>,
+    /// Those that are in some revision.
+    committed: BTreeSet<RecordId>,
     revisions: BTreeMap<RecordId, Revision>,
     grants: BTreeMap<RecordId, Grant>,
 }
@@ -64,7 +67,14 @@ pub struct Revision {
     pub authors: Vec<Author>,
     /// Shares that all contributors signed, in this record or a later one.
     pub agreed: Option<Vec<Author>>,
+    /// The revision whose rows these are: this one, or an earlier one that nothing was changed since.
+    pub stands_for: RecordId,
+    /// Everybody whose work is in it; most revisions share the set of the one before.
+    contributors: Arc<BTreeSet<ContributorId>>,
 }
+
+/// The contributors of what is no revision.
+static NOBODY: BTreeSet<ContributorId> = BTreeSet::new();
 
 /// Leave to use a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,14 +113,7 @@ impl Datasets {
     /// The revision whose rows these are: one that changed nothing stands for the one before it, so that an edit without
     /// effect changes nobody's part.
     pub fn effective(&self, revision: &RecordId) -> RecordId {
-        let mut at = *revision;
-        while let Some(now) = self.revisions.get(&at)
-            && let Some(before) = now.parents.first().and_then(|parent| self.revisions.get(parent))
-            && before.rows == now.rows
-        {
-            at = now.parents[0];
-        }
-        at
+        self.revisions.get(revision).map_or(*revision, |revision| revision.stands_for)
     }
 
     /// Revisions from this one back to the first, along first parents.
@@ -119,24 +122,24 @@ impl Datasets {
         core::iter::successors(found(*revision), move |(_, now)| now.parents.first().and_then(|id| found(*id)))
     }
 
-    /// Everybody whose work is in a revision: authors of the contributions from the first revision to this one. Whom the
-    /// operator attested for is among them, and so waits to be asked.
-    pub fn contributors(&self, revision: &RecordId) -> BTreeSet<ContributorId> {
-        let effective = self.effective(revision);
-        let mut people = BTreeSet::new();
-        for (id, now) in self.chain(&effective) {
-            // What came in without effect is nobody's.
-            if self.effective(&id) != id {
-                continue;
-            }
-            for contribution in now.contributions.iter().filter_map(|id| self.contributions.get(id)) {
-                match contribution.attested_for {
-                    Some(whom) => people.insert(whom),
-                    None => {
-                        people.extend(contribution.authors.iter().map(|author| author.contributor));
-                        false
-                    }
-                };
+    /// Everybody whose work is in a revision: authors of the contributions from the first revision to it, but for those that
+    /// changed no row. Whom the operator attested for is among them, and so waits to be asked.
+    pub fn contributors(&self, revision: &RecordId) -> &BTreeSet<ContributorId> {
+        self.revisions.get(revision).map_or(&NOBODY, |revision| &*revision.contributors)
+    }
+
+    /// Those of the revision before, and of the contributions that come in now.
+    fn contributors_after(&self, act: &RevisionCommitted, changes: bool) -> Arc<BTreeSet<ContributorId>> {
+        let parent = act.parents.first().and_then(|parent| self.revisions.get(parent));
+        let mut people = parent.map(|parent| Arc::clone(&parent.contributors)).unwrap_or_default();
+        let new = act.contributions.iter().filter(|_| changes).filter_map(|id| self.contributions.get(id));
+        for contribution in new {
+            let authors = contribution.authors.iter().map(|author| author.contributor);
+            let signed = authors.filter(|_| contribution.attested_for.is_none());
+            for person in signed.chain(contribution.attested_for) {
+                if !people.contains(&person) {
+                    Arc::make_mut(&mut people).insert(person);
+                }
             }
         }
         people
@@ -235,7 +238,11 @@ impl Datasets {
                 return Err(OperationFault::RowsRoot.into());
             }
         }
+        // Nothing at all was there before the first revision, so even one without rows is a beginning.
+        let same = act.parents.first().filter(|_| act.rows == before);
         let revision = Revision {
+            stands_for: same.map_or(said.id, |parent| self.effective(parent)),
+            contributors: self.contributors_after(act, same.is_none()),
             dataset: act.dataset,
             parents: act.parents.clone(),
             contributions: act.contributions.clone(),
@@ -243,6 +250,7 @@ impl Datasets {
             authors: said.body.authors.clone(),
             agreed: None,
         };
+        self.committed.extend(&act.contributions);
         self.revisions.insert(said.id, revision);
         // Whoever commits alone what they alone made has agreed with themselves.
         let _ = self.agree(people, said, &said.id);
@@ -252,7 +260,9 @@ impl Datasets {
     /// The operations of a revision's contributions, none of which was in before.
     fn parts(&self, act: &RevisionCommitted) -> Result<Vec<ListRoot>, Refusal> {
         let mut before = BTreeSet::new();
-        if let Some(parent) = act.parents.first() {
+        // Walking back is for what was committed before, perhaps on another branch.
+        let again = act.contributions.iter().any(|id| self.committed.contains(id));
+        if let Some(parent) = act.parents.first().filter(|_| again) {
             before.extend(self.chain(parent).flat_map(|(_, revision)| revision.contributions.iter().copied()));
         }
         let part = |id: &RecordId| {
@@ -270,7 +280,7 @@ impl Datasets {
         if !self.revisions.contains_key(revision) {
             return Err(Refusal::UnknownRecord(*revision));
         }
-        if !people.all_among(&self.contributors(revision), &said.authors) {
+        if !people.all_among(self.contributors(revision), &said.authors) {
             return Err(Refusal::SharesNotAgreed);
         }
         let effective = self.effective(revision);

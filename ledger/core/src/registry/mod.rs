@@ -287,7 +287,7 @@ impl Registry {
         let noted = self.records.get(id);
         let mut parties: Vec<ContributorId> = noted.into_iter().flat_map(|noted| noted.authors.clone()).collect();
         parties.extend(noted.and_then(|noted| noted.attested_for));
-        parties.extend(self.datasets.contributors(id));
+        parties.extend(self.datasets.contributors(id).iter().copied());
         let adapter = self.adapters.all().find(|(_, adapter)| adapter.record == *id);
         parties.extend(adapter.into_iter().flat_map(|(generation, _)| self.adapters.parties(generation)));
         parties

@@ -51,3 +51,15 @@ fn ten_million_rows() {
     assert_eq!(settled.findings.count, 0);
     check_sums(&settled);
 }
+
+#[test]
+fn a_hundred_thousand_rows_in_one_commit() {
+    let rows = if tier::times(1) == 1 { 2_000 } else { 100_000 };
+    let mut town = Town::of(&["gatherer"]);
+    let dataset = town.dataset(&["gatherer"], Access::Open);
+    let operations: Vec<_> = (0..rows).map(|n| add(&format!("row {n}"))).collect();
+    let began = Instant::now();
+    let work = town.propose(&["gatherer"], dataset, None, &operations).unwrap();
+    town.commit(&[("gatherer", MILLION)], dataset, None, &[work]).unwrap();
+    eprintln!("{rows} rows proposed and committed in {:.2} s", began.elapsed().as_secs_f64());
+}
