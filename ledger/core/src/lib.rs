@@ -7,7 +7,8 @@
 //! * [`tile`]: the files that C2SP tlog-tiles makes of a tree;
 //! * [`note`], [`checkpoint`], [`cosignature`], [`policy`], [`proof`]: what is signed, by whom, and proofs in a file;
 //! * [`origin`], [`entry`], [`row`], [`commitment`], [`granted`]: what Loam's leaves say;
-//! * [`record`], [`registry`]: what people signed, and what it comes to; [`sum_tree`]: totals that nobody inflates unseen;
+//! * [`record`], [`registry`]: what people signed, and what it comes to; [`lineage`]: who stands behind what;
+//! * [`fee`], [`division`], [`sum_tree`], [`epoch`]: what was paid, and to whom it goes;
 //! * [`receipt`]: what one client is given; [`audit`]: what everybody can check.
 #![forbid(unsafe_code)]
 #![deny(clippy::float_arithmetic, clippy::cast_possible_truncation)]

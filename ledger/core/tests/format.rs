@@ -14,9 +14,11 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use loam_ledger_core::Hash;
+use loam_ledger_core::audit::Answer;
 use loam_ledger_core::checkpoint::Checkpoint;
 use loam_ledger_core::commitment::{What, commit};
 use loam_ledger_core::entry::Entry;
+use loam_ledger_core::epoch::RowPlace;
 use loam_ledger_core::granted::{GrantedRow, decode_granted, encode_granted, split_row_bundle};
 use loam_ledger_core::hash::{digest, leaf_hash, row_leaf_hash};
 use loam_ledger_core::note::{Note, VerifierKey};
@@ -394,4 +396,7 @@ fn the_receipt_verifies() {
     let checked = receipt.check(&key, &held);
     assert_eq!(checked.refused(), None);
     assert!(checked.bound());
+    let found = checked.found.unwrap();
+    let answer = Answer::of(&receipt, &found).unwrap();
+    assert_eq!((answer.place, answer.leaf), (RowPlace { shard: 1, index: 2, row: 1 }, story::row_leaves()[1]));
 }

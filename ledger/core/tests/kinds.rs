@@ -8,6 +8,7 @@ use loam_ledger_core::record::{AUTHORS_MAX, Act, Author, BODY_BYTES_MAX, Body, L
 use loam_ledger_core::registry::Registry;
 
 mod every_act;
+mod tier;
 
 use every_act::{STORY_ORIGIN, Story};
 
@@ -23,6 +24,33 @@ fn each_kind_is_read_back_and_taken() {
     let kinds: BTreeSet<u64> = story.records().iter().map(|(_, record)| record.body.act.code()).collect();
     let all: BTreeSet<u64> = (1..=3).chain(16..=23).chain(32..=40).chain(48..=56).collect();
     assert_eq!(kinds, all);
+}
+
+/// At its very place in the log, where everything else about it fits, a record with another bit is not taken.
+#[test]
+fn no_bit_of_a_record_is_free() {
+    let story = Story::new();
+    let mut registry = Registry::new(STORY_ORIGIN);
+    let every = if tier::times(1) == 1 { 5 } else { 1 };
+    let mut looked_at = BTreeSet::new();
+    for entry in &story.town.entries {
+        if let Entry::Record(record) = entry
+            && looked_at.insert(record.body.act.code())
+        {
+            let bytes = entry.encode();
+            for bit in (record.body.act.code() as usize % every..bytes.len() * 8).step_by(every) {
+                let mut changed = bytes.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                let Ok(read) = Entry::decode(&changed) else { continue };
+                assert_eq!(read.encode(), changed, "{}: bit {bit} makes another spelling", record.body.act.words());
+                let Entry::Record(read) = read else { continue };
+                // The time is the log's own word.
+                let timed = (&read.body, &read.signed) == (&record.body, &record.signed);
+                assert!(timed || registry.clone().admit(&read, None).is_err(), "{}: bit {bit}", read.body.act.words());
+            }
+        }
+        registry.fold(entry).unwrap();
+    }
 }
 
 /// The first record of a kind, changed: its bytes are refused so.

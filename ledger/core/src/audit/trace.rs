@@ -3,8 +3,10 @@
 use crate::audit::rewards::{Close, EpochReport, covers};
 use crate::epoch::{Account, Finding, RowPlace, Statement};
 use crate::fee::split_to_lanes;
-use crate::hash::Hash;
+use crate::hash::{Hash, row_leaf_hash};
 use crate::lineage::{Link, Node, links};
+use crate::origin::{LogId, LogName};
+use crate::receipt::{Found, Receipt};
 use crate::record::{ContributorId, EpochClosed, PerLane, RecordId};
 use crate::registry::Registry;
 use crate::row::{Completion, Pair};
@@ -19,6 +21,18 @@ pub struct Answer<'a> {
     pub leaf: Hash,
     /// The row.
     pub row: &'a Completion,
+}
+
+impl<'a> Answer<'a> {
+    /// What a receipt shows, once it was checked; none where it is of no usage log.
+    pub fn of(receipt: &Receipt, found: &'a Found) -> Option<Self> {
+        let LogName { log: LogId::Usage(shard), .. } = LogName::parse(&found.checkpoint.origin).ok()? else {
+            return None;
+        };
+        let place = RowPlace { shard, index: receipt.proof.index, row: receipt.opening.row_index };
+        let leaf = row_leaf_hash(&receipt.opening.salt, &receipt.opening.row);
+        Some(Self { place, leaf, row: &found.row })
+    }
 }
 
 /// Something wrong on the way from an answer to its payees.

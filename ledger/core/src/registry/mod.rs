@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 pub use adapters::{Adapter, Adapters, Claim, Evaluation, TrainRun};
 pub use datasets::{Contribution, Dataset, Datasets, Grant, Revision};
-pub use money::{Bond, BondState, Dispute, Money, commitment};
+pub use money::{Bond, BondState, Dispute, Money, POLICY_AHEAD_MS_MAX, commitment};
 pub use people::{Contributor, People};
 pub use refusal::Refusal;
 

@@ -12,6 +12,10 @@ use crate::registry::people::People;
 use crate::registry::refusal::Refusal;
 use crate::sum_tree::{Kind, SumProof};
 
+/// How far ahead a policy can take effect: one that never came into force would let no other follow. A notice is no longer,
+/// or none could give it.
+pub const POLICY_AHEAD_MS_MAX: u64 = 366 * 24 * 3_600_000;
+
 /// What is known of money.
 #[derive(Clone, Debug, Default)]
 pub struct Money {
@@ -159,6 +163,9 @@ impl Money {
         let after = self.policies.last().is_none_or(|(_, last)| act.effective_ms > last.effective_ms);
         if !after || act.effective_ms < said.time_ms {
             return Err(Refusal::PolicyBackwards);
+        }
+        if (act.effective_ms - said.time_ms).max(act.notice_ms) > POLICY_AHEAD_MS_MAX {
+            return Err(Refusal::PolicyFar);
         }
         // What was promised holds, in force already or not: else a policy that waits could shorten it for the next one.
         let in_force = self.policies.iter().rposition(|(_, policy)| policy.effective_ms <= said.time_ms).unwrap_or(0);

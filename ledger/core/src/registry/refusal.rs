@@ -101,6 +101,8 @@ pub enum Refusal {
     PolicyBackwards,
     #[error("a policy takes effect no sooner than {0} ms after its entry: the notice that the one before it promised")]
     PolicyNotice(u64),
+    #[error("a policy takes effect, and asks for notice, at most 366 days ahead")]
+    PolicyFar,
     #[error("no policy is in force, or this is not the one")]
     PolicyInForce,
     #[error("epochs are numbered one by one; the next is {0}")]

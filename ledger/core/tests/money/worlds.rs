@@ -7,7 +7,9 @@ use loam_ledger_core::audit::{Rewards, fold_records};
 use loam_ledger_core::division::epoch_seed;
 use loam_ledger_core::entry::Entry;
 use loam_ledger_core::epoch::{Account, Carried, Settled, Settlement};
-use loam_ledger_core::record::{Access, Act, Covered, MILLION, RecordId, rows_root};
+use loam_ledger_core::record::{
+    Access, Act, Covered, DisputeOpened, DisputeResolved, MILLION, PolicyChanged, RecordId, SubsidyInjected, rows_root,
+};
 use loam_ledger_core::row::Pair;
 use loam_ledger_core::sum_tree::Kind;
 
@@ -42,7 +44,9 @@ impl World {
         for person in &people {
             town.register(person, loam_ledger_core::record::ContributorKind::Person, None).expect("a new name");
         }
-        town.set_policy();
+        town.register("evaluator", loam_ledger_core::record::ContributorKind::Organisation, None).expect("a new name");
+        let policy = PolicyChanged { evaluators: vec![town.id("evaluator")], ..town.policy() };
+        town.say(&[OPERATOR], Act::PolicyChanged(policy)).expect("it is the first");
         Self { town, chance: Chance(seed), people, revisions: Vec::new(), generations: Vec::new() }
     }
 
@@ -102,8 +106,58 @@ impl World {
             known if self.chance.below(3) == 0 => vec![(self.generations[self.chance.below(known)], 300_000)],
             _ => Vec::new(),
         };
-        let generation = self.town.publish(&[&author], &format!("adapter {number}"), &parents, &sources);
+        let name = format!("adapter {number}");
+        let generation = match parents.first() {
+            // Some parents' authors sign what they are given, or are measured instead.
+            Some((parent, _)) if self.chance.below(2) == 0 => {
+                let theirs =
+                    self.town.registry.adapters().adapter(parent).expect("it is published").authors[0].contributor;
+                let role =
+                    self.people.iter().find(|role| self.town.id(role) == theirs).expect("they live here").clone();
+                self.publish_together(&author, &role, &name, *parent, &sources)
+            }
+            _ => self.town.publish(&[&author], &name, &parents, &sources),
+        };
         self.generations.push(generation);
+        if self.chance.below(2) == 0 {
+            let score = i64::try_from(self.chance.below(1_000_000)).expect("small");
+            self.town.evaluate("evaluator", generation, self.revisions[0], score);
+        }
+    }
+
+    /// An author publishes, and the parent's author signs that a part is theirs.
+    fn publish_together(
+        &mut self,
+        author: &str,
+        parents_author: &str,
+        name: &str,
+        parent: Hash,
+        sources: &[(RecordId, u32)],
+    ) -> Hash {
+        let signers: &[(&str, u32)] = match author == parents_author {
+            true => &[(author, MILLION)],
+            false => &[(author, MILLION), (parents_author, 0)],
+        };
+        let training = self.town.training(named(name), &[parent], sources);
+        let body = self.town.shared(signers, Act::TrainRunFinished(training));
+        let run = self.town.record(&body, None).expect("all sources are open");
+        let publication = self.town.publication(named(name), Some(run), &[(parent, 300_000)]);
+        let body = self.town.shared(signers, Act::AdapterPublished(publication));
+        self.town.record(&body, None).expect("the parent is published");
+        named(name)
+    }
+
+    /// Things that happen between epochs: somebody contests an adapter, somebody gives money.
+    fn events(&mut self) {
+        let at = self.chance.below(self.generations.len());
+        let target = self.town.registry.adapters().adapter(&self.generations[at]).expect("it is published").record;
+        let opener = self.anybody();
+        let dispute = self.town.say(&[&opener], Act::DisputeOpened(DisputeOpened { target })).expect("it is there");
+        let upheld = self.chance.below(2) == 0;
+        let resolved = DisputeResolved { dispute, upheld };
+        self.town.say(&[OPERATOR], Act::DisputeResolved(resolved)).expect("the operator has no part");
+        let given = SubsidyInjected { amount_nano: 1 + self.chance.below(1_000_000) as u128 };
+        self.town.say(&[OPERATOR], Act::SubsidyInjected(given)).expect("the operator holds it");
     }
 
     /// Request number `index`, the same each time it is asked for.
@@ -155,6 +209,7 @@ impl World {
 fn check(seed: u64, people: usize, requests: u64) {
     let mut world = World::new(seed, people);
     (0..people).for_each(|number| world.dataset(number));
+    world.town.evaluate("evaluator", super::town::base(), world.revisions[0], 1);
     (0..people / 2 + 1).for_each(|number| world.adapter(number));
     // What requests say of time and policy is settled before the first of them.
     let frozen: Vec<Used> =
@@ -188,11 +243,14 @@ fn check(seed: u64, people: usize, requests: u64) {
         all.push(settled);
         // Some agree only now, and some work more.
         (0..people / 4 + 1).for_each(|number| world.dataset(1_000_000 * (epoch + 1) + number));
+        world.events();
     }
     let fees: u128 = all.iter().map(|settled| settled.totals.fees).sum();
     let paid: u128 = all.iter().map(|settled| settled.totals.paid).sum();
     let waits: u128 = carried.waiting.iter().map(|(_, amount)| amount).sum();
-    assert_eq!(fees, paid + waits, "what came in over all epochs was paid, or waits");
+    let given: u128 = all.iter().map(|settled| settled.totals.subsidies).sum();
+    assert!(given > 0);
+    assert_eq!(fees + given, paid + waits, "what came in over all epochs was paid, or waits");
     // Somebody else, with the bytes alone, comes to the same.
     let reread: Vec<Entry> =
         world.town.entries.iter().map(|entry| Entry::decode(&entry.encode()).expect("it was written so")).collect();

@@ -5,7 +5,7 @@ use loam_ledger_core::record::{
     RedactionReason, Review, RevisionCommitted, RowRedacted, Verdict, rows_root,
 };
 use loam_ledger_core::registry::{Lists, Refusal};
-use loam_ledger_core::sum_tree::{Kind, empty_hash};
+use loam_ledger_core::sum_tree::{Builder, Kind, empty_hash};
 
 use super::check;
 use super::town::{OPERATOR, Town, add, correct, named, row};
@@ -181,6 +181,19 @@ fn row_redacted_by_a_stranger_or_twice() {
     assert_eq!(town.say(&["corrector"], act()), Err(Refusal::NotOwner));
     town.say(&["gatherer"], act()).unwrap();
     check(town, |town| town.say(&[OPERATOR], act()), &Refusal::DoneAlready);
+}
+
+#[test]
+fn proofs_hold_after_a_redaction() {
+    let (mut town, [dataset, _, revision]) = village();
+    let mut builder = Builder::seeking(Kind::Rows, &named("a").0);
+    town.rows[&revision].iter().for_each(|(row, content)| builder.push(&row.0, content, 1));
+    let (root, proof) = builder.finish_with_proof();
+    let act = RowRedacted { dataset, row: named("a"), reason: RedactionReason::Asked };
+    town.say(&["gatherer"], Act::RowRedacted(act)).unwrap();
+    assert_eq!(town.registry.datasets().revision(&revision).unwrap().rows.root, root.hash);
+    proof.unwrap().check_member(Kind::Rows, &root).unwrap();
+    assert!(town.registry.datasets().dataset(&dataset).unwrap().redacted.contains(&named("a")));
 }
 
 #[test]

@@ -171,6 +171,10 @@ fn backdated_policy() {
     assert_eq!(say(&mut town, policy), Err(Refusal::PolicyBackwards));
     let hasty = PolicyChanged { effective_ms: town.now_ms() + 3_599_999, ..town.policy() };
     assert_eq!(say(&mut town, hasty), Err(Refusal::PolicyNotice(3_600_000)));
+    let never = PolicyChanged { effective_ms: u64::MAX, ..town.policy() };
+    assert_eq!(say(&mut town, never), Err(Refusal::PolicyFar), "no other could follow it");
+    let locked = PolicyChanged { notice_ms: u64::MAX, ..town.policy() };
+    assert_eq!(say(&mut town, locked), Err(Refusal::PolicyFar), "nor this one");
     let skipped = PolicyChanged { number: 3, ..town.policy() };
     assert_eq!(say(&mut town, skipped), Err(Refusal::PolicyNumber(2)));
     // One that promises no notice does not shorten the notice of the next, before it is in force itself.
