@@ -3,7 +3,6 @@
 //! * [`log`](audit_log) checks one log: signatures, every tile and root, consistency along all checkpoints, every
 //!   engine's chain, and rows as far as they are granted.
 //! * [`ledger`](audit_ledger) checks an export of all logs, whose shards' keys and heads the records log vouches for.
-//!
 //! * [`fold_records`] and [`Rewards`] settle every closed epoch again from records and rows, and compare.
 //! * [`trace`](trace()) follows one answer to the epoch that settled it, and to whoever was paid.
 //!

@@ -1,6 +1,7 @@
 //! A record's body, which its authors sign; and the record, which is the body with their signatures.
 
 use crate::cbor::{Decoder, Encoder};
+use crate::entry::{Entry, RECORD_ENTRY_BYTES_MAX};
 use crate::error::Error;
 use crate::hash::{Hash, digest, digest_parts};
 use crate::record::act::Act;
@@ -135,6 +136,16 @@ impl Record {
             &self.signed[0].previous,
             &self.body.encode(),
         ))
+    }
+
+    /// Whether the record can be an entry at all: its fields are as a decoder asks for them, each author signed, and it is
+    /// not too long. What was decoded is.
+    pub fn check_form(&self) -> Result<(), Error> {
+        let bytes = Entry::Record(Box::new(self.clone())).encode();
+        if bytes.len() > RECORD_ENTRY_BYTES_MAX {
+            return Err(Error::EntryTooLong { bytes: bytes.len() });
+        }
+        Entry::decode(&bytes).map(|_| ())
     }
 
     pub(crate) fn encode(&self, e: &mut Encoder) {

@@ -155,6 +155,7 @@ impl Registry {
 
     /// Takes a record for the log's next place, or says which rule it breaks; then nothing is changed.
     pub fn admit(&mut self, record: &Record, lists: Option<Lists<'_>>) -> Result<RecordId, Refusal> {
+        record.check_form()?;
         self.people.check_authors(&self.origin, record)?;
         let body = &record.body;
         if let Some(unknown) = body.cites.iter().find(|cited| !self.records.contains_key(*cited)) {

@@ -2,6 +2,7 @@
 
 use thiserror::Error as ThisError;
 
+use crate::error::Error;
 use crate::hash::Hash;
 use crate::record::OperationFault;
 
@@ -10,6 +11,10 @@ use crate::record::OperationFault;
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each variant's message is its documentation")]
 pub enum Refusal {
+    // What cannot be an entry.
+    #[error(transparent)]
+    Form(#[from] Error),
+
     // Who signs.
     #[error("no operator is registered: the first record registers one")]
     NoOperator,

@@ -1,10 +1,10 @@
 //! Who signs: keys, chains of records, signatures used again, heirs, and what the operator says for others.
 
-use loam_ledger_core::Hash;
 use loam_ledger_core::record::{
     Act, AuthorKey, Body, ContributorKind, ContributorRegistered, KeyRotated, Succession, key_id, sign_record,
 };
 use loam_ledger_core::registry::Refusal;
+use loam_ledger_core::{Error, Hash};
 
 use super::check;
 use super::town::{NOTHING, OPERATOR, Town, licence, named};
@@ -140,6 +140,26 @@ fn one_of_two_authors_did_not_sign() {
     let mut record = town.signed(&body);
     record.signed[1].signature = record.signed[0].signature;
     check(town, |town| town.admit(record, None), &Refusal::Signature(named_id("corrector")));
+}
+
+#[test]
+fn an_author_without_a_signature() {
+    let town = Town::of(&["gatherer", "corrector"]);
+    let body = town.body(&["gatherer", "corrector"], a_dataset(&town, "gatherer").act);
+    let mut record = town.signed(&body);
+    record.signed.pop();
+    check(town, |town| town.admit(record, None), &Refusal::Form(Error::RecordAuthors));
+}
+
+#[test]
+fn shares_that_do_not_sum() {
+    let town = Town::of(&["gatherer", "corrector"]);
+    let act = a_dataset(&town, "gatherer").act;
+    for shares in [(500_000, 500_001), (1_000_000, 1_000_000), (0, 0), (u32::MAX, 1_000_001)] {
+        let body = town.shared(&[("gatherer", shares.0), ("corrector", shares.1)], act.clone());
+        let town = Town::of(&["gatherer", "corrector"]);
+        check(town, |town| town.record(&body, None), &Refusal::Form(Error::RecordAuthors));
+    }
 }
 
 #[test]
