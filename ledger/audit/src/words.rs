@@ -54,11 +54,14 @@ pub(crate) fn entry_lines(lines: &mut Lines, entry: &Entry) {
     }
 }
 
-/// Who signed; what exactly they say is in the entry's bytes. Nothing is verified here.
+/// Who signed, and what they say. Nothing is verified here.
 fn record_lines(lines: &mut Lines, record: &Record) {
     for (author, signed) in record.body.authors.iter().zip(&record.signed) {
         let share = millionths(author.share.into());
         lines.line("author", format!("{}, share {share}, record {}", author.contributor, number(signed.sequence)));
+    }
+    for (name, value) in record.body.act.fields() {
+        lines.line(&name.replace('_', " "), value);
     }
     if let Some(whom) = record.body.attested_for {
         lines.line("attested for", format!("{whom}, who did not sign"));
@@ -205,6 +208,8 @@ pub(crate) fn entry_json(entry: &Entry) -> Value {
                 "sequence": signed.sequence,
                 "previous": signed.previous.to_hex(),
             })).collect::<Vec<_>>(),
+            "act": record.body.act.fields().into_iter().map(|(name, value)| (name.to_owned(), value.into()))
+                .collect::<serde_json::Map<_, _>>(),
             "attested_for": record.body.attested_for.map(|whom| whom.to_hex()),
             "cites": record.body.cites.iter().map(|cited| cited.to_hex()).collect::<Vec<_>>(),
             "text": record.body.text.map(|text| text.to_hex()),

@@ -1,5 +1,9 @@
 //! `loam-audit consistency`, `show` and `trust`.
 
+use loam_ledger_core::Hash;
+use loam_ledger_core::entry::Entry;
+use loam_ledger_core::record::{Act, Author, AuthorKey, Body, BondPosted, sign_record};
+
 use crate::story::{Lie, ledger};
 use crate::world::World;
 
@@ -93,6 +97,22 @@ fn files_are_shown() {
     world.check("show-receipt-json", &["show", "receipt", "--json"]);
     world.check("show-unknown", &["show", "output"]);
     world.check("show-missing", &["show", "nowhere"]);
+}
+
+#[test]
+fn records_are_shown() {
+    let world = World::new();
+    let origin = "example.org/loam/records";
+    let [mut person, mut operator] = [[0x0a; 32], [0x0b; 32]].map(|seed| AuthorKey::from_seed(&seed));
+    let authors = [(&person, 1_000_000), (&operator, 0)];
+    let authors = authors.map(|(key, share)| Author { contributor: key.contributor(), share }).to_vec();
+    let act = Act::BondPosted(BondPosted { amount_nano: 5, backs: Hash([0x61; 32]) });
+    let body =
+        Body { authors, cites: vec![Hash([0x62; 32])], text: Some(Hash([0x63; 32])), ..Body::by(Hash::ZERO, act) };
+    let record = sign_record(origin, 1_767_571_200_000, body, &mut [&mut person, &mut operator]);
+    world.write("record", &Entry::Record(Box::new(record)).encode());
+    world.check("show-record", &["show", "record"]);
+    world.check("show-record-json", &["show", "record", "--json"]);
 }
 
 #[test]

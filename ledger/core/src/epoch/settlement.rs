@@ -52,6 +52,10 @@ impl Field for Pair {
         d.array_of(2)?;
         Ok(Self { generation: Hash::take(d)?, weight_millionths: i64::take(d)? })
     }
+
+    fn words(&self) -> String {
+        format!("{} {}", self.generation, self.weight_millionths)
+    }
 }
 
 fields! {

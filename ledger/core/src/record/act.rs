@@ -42,6 +42,13 @@ macro_rules! acts {
                 }
             }
 
+            /// Each field's name, and its value for a person to read.
+            pub fn fields(&self) -> Vec<(&'static str, String)> {
+                match self {
+                    $(Self::$name(act) => act.fields(),)*
+                }
+            }
+
             pub(super) fn put(&self, e: &mut Encoder) {
                 match self {
                     $(Self::$name(act) => act.put(e),)*

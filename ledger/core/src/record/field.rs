@@ -3,6 +3,7 @@
 use crate::cbor::{Decoder, Encoder};
 use crate::error::Error;
 use crate::hash::Hash;
+use crate::text::hex_encode;
 
 /// Items that one list of a record can have; the entry's own limit comes before it for large ones.
 pub const LIST_MAX: usize = 1_024;
@@ -14,6 +15,21 @@ pub(crate) trait Field: Sized {
 
     /// Reads it strictly.
     fn take(d: &mut Decoder<'_>) -> Result<Self, Error>;
+
+    /// Shows it to a person.
+    fn words(&self) -> String;
+}
+
+/// `RemoveHarmful` as a person reads it: `remove-harmful`.
+pub(crate) fn kebab(name: &str) -> String {
+    let mut words = String::with_capacity(name.len() + 4);
+    for (place, letter) in name.char_indices() {
+        if place > 0 && letter.is_ascii_uppercase() {
+            words.push('-');
+        }
+        words.push(letter.to_ascii_lowercase());
+    }
+    words
 }
 
 macro_rules! unsigned {
@@ -25,6 +41,10 @@ macro_rules! unsigned {
 
             fn take(d: &mut Decoder<'_>) -> Result<Self, Error> {
                 Self::try_from(d.uint()?).map_err(|_| Error::CborRange)
+            }
+
+            fn words(&self) -> String {
+                self.to_string()
             }
         }
     )*};
@@ -40,6 +60,10 @@ impl Field for i64 {
     fn take(d: &mut Decoder<'_>) -> Result<Self, Error> {
         d.int()
     }
+
+    fn words(&self) -> String {
+        self.to_string()
+    }
 }
 
 /// Sums of money can pass 64 bits, where CBOR's integers end: 16 bytes, big-endian.
@@ -51,6 +75,10 @@ impl Field for u128 {
     fn take(d: &mut Decoder<'_>) -> Result<Self, Error> {
         Ok(Self::from_be_bytes(d.bytes_of()?))
     }
+
+    fn words(&self) -> String {
+        self.to_string()
+    }
 }
 
 impl Field for bool {
@@ -60,6 +88,10 @@ impl Field for bool {
 
     fn take(d: &mut Decoder<'_>) -> Result<Self, Error> {
         d.bool()
+    }
+
+    fn words(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -71,6 +103,10 @@ impl Field for Hash {
     fn take(d: &mut Decoder<'_>) -> Result<Self, Error> {
         Ok(Self(d.bytes_of()?))
     }
+
+    fn words(&self) -> String {
+        self.to_hex()
+    }
 }
 
 impl<const N: usize> Field for [u8; N] {
@@ -80,6 +116,10 @@ impl<const N: usize> Field for [u8; N] {
 
     fn take(d: &mut Decoder<'_>) -> Result<Self, Error> {
         d.bytes_of()
+    }
+
+    fn words(&self) -> String {
+        hex_encode(self)
     }
 }
 
@@ -95,6 +135,10 @@ impl<T: Field> Field for Option<T> {
 
     fn take(d: &mut Decoder<'_>) -> Result<Self, Error> {
         if d.null() { Ok(None) } else { T::take(d).map(Some) }
+    }
+
+    fn words(&self) -> String {
+        self.as_ref().map_or_else(|| "none".to_owned(), T::words)
     }
 }
 
@@ -112,6 +156,10 @@ impl<T: Field> Field for Vec<T> {
             return Err(Error::RecordList { count });
         }
         (0..count).map(|_| T::take(d)).collect()
+    }
+
+    fn words(&self) -> String {
+        self.iter().map(T::words).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -145,6 +193,18 @@ macro_rules! fields {
                 $(let $field = $crate::record::field::Field::take(d.key(key.next().expect("keys do not end"))?)?;)*
                 Ok(Self { $($field),* })
             }
+
+            fn words(&self) -> String {
+                let fields = self.fields();
+                fields.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
+            }
+        }
+
+        impl $name {
+            /// Each field's name, and its value for a person to read.
+            pub fn fields(&self) -> Vec<(&'static str, String)> {
+                vec![$((stringify!($field), $crate::record::field::Field::words(&self.$field))),*]
+            }
         }
     )*};
 }
@@ -168,6 +228,10 @@ macro_rules! items {
                 d.array_of([$(stringify!($field)),*].len() as u64)?;
                 $(let $field = $crate::record::field::Field::take(d)?;)*
                 Ok(Self { $($field),* })
+            }
+
+            fn words(&self) -> String {
+                [$($crate::record::field::Field::words(&self.$field)),*].join(" ")
             }
         }
     )*};
@@ -201,6 +265,12 @@ macro_rules! codes {
                 match d.uint()? {
                     $($code => Ok(Self::$variant),)*
                     code => Err($crate::error::Error::RecordCode { what: stringify!($name), code }),
+                }
+            }
+
+            fn words(&self) -> String {
+                match self {
+                    $(Self::$variant => $crate::record::field::kebab(stringify!($variant)),)*
                 }
             }
         }

@@ -59,6 +59,10 @@ impl<T: Field + Copy + Default> Field for PerLane<T> {
         }
         Ok(Self(lanes))
     }
+
+    fn words(&self) -> String {
+        self.0.iter().map(T::words).collect::<Vec<_>>().join(" ")
+    }
 }
 
 items! {
