@@ -7,8 +7,10 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::cbor::{Decoder, Encoder};
 use crate::error::Error;
 use crate::hash::Hash;
+use crate::record::field::Field;
 use crate::record::{SumRoot, SumStep};
 
 /// Which tree: leaves of one kind are none of another's.
@@ -162,6 +164,28 @@ pub struct SumProof {
 }
 
 impl SumProof {
+    /// The proof's bytes, as it is handed to whoever asks.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut e = Encoder::with_capacity(128 + 56 * self.path.len());
+        e.map(4).uint(0).bytes(&self.key);
+        self.value.put(e.uint(1));
+        self.amount.put(e.uint(2));
+        self.path.put(e.uint(3));
+        e.finish()
+    }
+
+    /// Reads a proof strictly. Nothing is shown by it before it was checked.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let mut d = Decoder::new(bytes);
+        d.map_of(4)?;
+        let key = d.key(0)?.bytes()?.to_vec();
+        let value = Hash::take(d.key(1)?)?;
+        let amount = u128::take(d.key(2)?)?;
+        let path = Vec::take(d.key(3)?)?;
+        d.finish()?;
+        Ok(Self { key, value, amount, path })
+    }
+
     /// Checks that the leaf is in the tree, and that every sum on the way adds up to the root's.
     pub fn check_member(&self, kind: Kind, root: &SumRoot) -> Result<(), Error> {
         if self.key.len() != kind.key_bytes() {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::cbor::Encoder;
+use crate::cbor::{Decoder, Encoder};
+use crate::error::Error;
 use crate::hash::{Hash, digest_parts};
 use crate::record::field::{Field, codes, items};
 use crate::record::{ContributorId, Generation, Lane, RecordId};
@@ -130,6 +131,23 @@ impl Statement {
         e.array(self.lines.len());
         self.lines().for_each(|line| line.put(&mut e));
         e.finish()
+    }
+
+    /// Reads a statement strictly. It is the payee's if the digest is their leaf's value.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let mut d = Decoder::new(bytes);
+        let (mut statement, mut sum) = (Self::default(), 0_u128);
+        for _ in 0..d.array()? {
+            let Line { reason, subject, amount_nano } = Line::take(&mut d)?;
+            let last = statement.lines.last_key_value().map(|(key, _)| *key);
+            if amount_nano == 0 || last.is_some_and(|last| last >= (reason, subject)) {
+                return Err(Error::RecordFields { what: "a statement" });
+            }
+            sum = sum.checked_add(amount_nano).ok_or(Error::CborRange)?;
+            statement.lines.insert((reason, subject), amount_nano);
+        }
+        d.finish()?;
+        Ok(statement)
     }
 
     pub(super) fn add(&mut self, reason: Reason, subject: Hash, amount_nano: u128) {

@@ -3,19 +3,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::cbor::Encoder;
+use crate::cbor::{Decoder, Encoder};
 use crate::division::{Part, divide, tie};
 use crate::entry::Entry;
 use crate::epoch::account::Account;
 use crate::epoch::distribution::{Distribution, Owed};
 use crate::epoch::pace::Pace;
 use crate::epoch::settled::{Finding, Findings, Settled};
+use crate::error::Error;
 use crate::fee::{fee_nano, split_to_lanes};
 use crate::hash::{Hash, leaf_hash};
 use crate::record::field::{Field, fields};
 use crate::record::{Generation, Lane, ListRoot, PerLane, PolicyChanged, RecordId};
 use crate::registry::Registry;
-use crate::row::{Completion, Pair};
+use crate::row::{Completion, PAIRS_MAX, Pair};
 use crate::sum_tree::{Builder, Kind};
 use crate::tree::Edge;
 
@@ -48,7 +49,7 @@ impl Field for Pair {
         self.weight_millionths.put(e);
     }
 
-    fn take(d: &mut crate::cbor::Decoder<'_>) -> Result<Self, crate::error::Error> {
+    fn take(d: &mut Decoder<'_>) -> Result<Self, Error> {
         d.array_of(2)?;
         Ok(Self { generation: Hash::take(d)?, weight_millionths: i64::take(d)? })
     }
@@ -80,6 +81,15 @@ impl ErasedRows {
         let mut e = Encoder::with_capacity(128);
         self.put(&mut e);
         e.finish()
+    }
+
+    /// Reads them strictly.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let mut d = Decoder::new(bytes);
+        let rows = Self::take(&mut d)?;
+        d.finish()?;
+        let ascending = rows.pairs.is_sorted_by(|a, b| a.generation < b.generation);
+        if ascending && rows.pairs.len() <= PAIRS_MAX { Ok(rows) } else { Err(Error::RowFields) }
     }
 }
 

@@ -8,7 +8,7 @@ use every_act::{STORY_ORIGIN, Story};
 use loam_ledger_core::Hash;
 use loam_ledger_core::division::{Part, divide, epoch_seed, tie};
 use loam_ledger_core::entry::Entry;
-use loam_ledger_core::epoch::{Account, ErasedRows, RowPlace};
+use loam_ledger_core::epoch::{Account, ErasedRows, RowPlace, Statement};
 use loam_ledger_core::fee::split_to_lanes;
 use loam_ledger_core::hash::leaf_hash;
 use loam_ledger_core::record::{
@@ -95,6 +95,7 @@ fn fresh_operations(fresh: &mut Fresh, story: &Story) {
 
 fn proof_fields(proof: &SumProof) -> Vec<(&'static str, String)> {
     vec![
+        ("bytes", hex_encode(&proof.encode())),
         ("key", hex_encode(&proof.key)),
         ("value", proof.value.to_hex()),
         ("amount", proof.amount.to_string()),
@@ -215,12 +216,19 @@ fn sums_are_proven() {
         let path = steps.map(|((bit, sum), hash)| SumStep { bit: u16::try_from(bit).unwrap(), sum, hash }).collect();
         let (key, value) = (bytes(&of, "key"), hash(&of, "value"));
         let proof = SumProof { key, value, amount: numbers("amount")[0], path };
+        assert_eq!(SumProof::decode(&bytes(&of, "bytes")).as_ref(), Ok(&proof));
         let root = loam_ledger_core::record::SumRoot { hash: hash(&of, "root"), sum: numbers("sum")[0], count: 0 };
         proof.check_member(kind, &root).unwrap();
         if name == "usage-absent" {
             proof.check_absent(kind, &root, &bytes(&of, "sought")).unwrap();
         }
     }
+    let statement = bytes(&fields(&examples, "statement"), "bytes");
+    let digest = hash(&fields(&examples, "statement"), "digest");
+    assert_eq!(Statement::decode(&statement).unwrap().digest(), digest);
+    assert_eq!(digest, hash(&fields(&examples, "payout-member"), "value"));
+    let erased = bytes(&fields(&examples, "erased-rows"), "bytes");
+    assert_eq!(ErasedRows::decode(&erased).unwrap().encode(), erased);
     let operation = hex_decode(&fields(&examples, "operation")["bytes"]).unwrap();
     assert_eq!(Operation::decode(&operation).unwrap().encode(), operation);
 }

@@ -3,9 +3,12 @@
 use std::sync::OnceLock;
 
 use loam_ledger_core::entry::Entry;
+use loam_ledger_core::epoch::{Account, ErasedRows, Statement};
 use loam_ledger_core::hash::leaf_hash;
 use loam_ledger_core::record::{Body, Operation, operations_root};
 use loam_ledger_core::registry::Registry;
+use loam_ledger_core::row::Pair;
+use loam_ledger_core::sum_tree::{Kind, SumProof};
 
 use super::canonical;
 
@@ -26,6 +29,19 @@ fn story() -> &'static (Story, Registry) {
 /// Bodies, operations, and records as entries.
 pub(crate) fn record(data: &[u8]) {
     canonical(data, Body::decode, Body::encode);
+    canonical(data, ErasedRows::decode, ErasedRows::encode);
+    if let Some(statement) = canonical(data, Statement::decode, Statement::encode) {
+        assert!(statement.lines().all(|line| line.amount_nano <= statement.sum_nano()));
+    }
+    if let Some(proof) = canonical(data, SumProof::decode, SumProof::encode) {
+        // Whatever is proven of the story's payouts, some account has; nothing is both there and not.
+        let payouts = &story().0.settled.payouts;
+        if proof.check_member(Kind::Payouts, payouts).is_ok() {
+            let mut accounts = story().0.settled.accounts.all();
+            assert!(accounts.any(|(account, of)| account.id().0[..] == proof.key && of.sum_nano() == proof.amount));
+            assert!(proof.check_absent(Kind::Payouts, payouts, &proof.key).is_err());
+        }
+    }
     if let Some(operation) = canonical(data, Operation::decode, Operation::encode) {
         assert_eq!(operations_root(&[operation]).root, leaf_hash(data));
     }
@@ -52,5 +68,18 @@ pub(crate) fn seeds() -> Vec<(String, Vec<u8>)> {
     seeds.push(("body".to_owned(), story().0.records()[0].1.body.encode()));
     let operation = every_act::town::correct("a", "a", "A");
     seeds.push(("operation".to_owned(), operation.encode()));
+    let account = Account::Contributor(story().0.town.id("corrector"));
+    let settled = &story().0.settled;
+    seeds.push(("statement".to_owned(), settled.accounts.of(&account).expect("it was paid").encode()));
+    seeds.push(("sum-proof".to_owned(), settled.prove(&account).expect("there are accounts").encode()));
+    let generation = loam_ledger_core::Hash([0x61; 32]);
+    let erased = ErasedRows {
+        pairs: vec![Pair { generation, weight_millionths: -1 }],
+        policy: generation,
+        emitted_tokens: 7,
+        delivered_tokens: 6,
+        fee_nano: 96,
+    };
+    seeds.push(("erased-rows".to_owned(), erased.encode()));
     seeds
 }
