@@ -13,8 +13,8 @@ const STATUS: &str = "Exit status: 0 all holds; 1 something is wrong, the first 
 const LOG_KEYS: &str = "With --json, one object: command, verdict (valid, invalid, unreadable), reason (unless valid), \
     fault {class, place, why} (where an audit found it), \
     logs [{log, origin, size, root, checkpoints, recorded_heads, tiles, manifest_files, engines, boots, crashes, \
-    prefilled_tokens, emitted_tokens, scope, rows, rows_open, rows_erased, rows_announced_erased, completions, records, void_records, \
-    shards_absent, unchecked}].";
+    prefilled_tokens, emitted_tokens, scope, rows, rows_open, rows_erased, rows_announced_erased, completions, \
+    records, records_void, void_records, shards_absent, unchecked}].";
 
 const RECEIPT_KEYS: &str = "With --json, one object: command, verdict (valid, invalid, unreadable), reason (unless valid), \
     bound (whether anything of yours was compared), lines [{subject, verdict (holds, refused, not held), text}], \

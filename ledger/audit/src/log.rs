@@ -147,7 +147,7 @@ fn tree_lines(lines: &mut Lines, report: &LogReport) {
 /// What signed records came to.
 fn record_lines(lines: &mut Lines, report: &LogReport) {
     if report.records > 0 {
-        let void = number(report.void_records.len() as u64);
+        let void = number(report.records_void);
         lines.line("records", format!("{}, {void} of them void", count(report.records, "signed record")));
     }
     for void in &report.void_records {
@@ -211,6 +211,7 @@ pub(crate) fn json_of(log: Option<LogId>, report: &LogReport) -> Value {
         "rows_announced_erased": report.rows_announced_erased,
         "completions": report.completions,
         "records": report.records,
+        "records_void": report.records_void,
         "void_records": report.void_records,
         "shards_absent": report.shards_absent,
         "unchecked": report.unchecked,

@@ -341,7 +341,7 @@ fn void_records_are_reported_and_end_nothing() {
     let records = &report.logs[0].1;
     let id = town.id("gatherer");
     let void = format!("entry {last}, contributor registered: {id} is registered already");
-    assert_eq!((records.records, records.void_records.as_slice()), (3, &[void][..]));
+    assert_eq!((records.records, records.records_void, records.void_records.as_slice()), (3, 1, &[void][..]));
     assert_eq!(report.registry.people().all().count(), 2);
     assert_eq!(report.registry.size(), sealed.records.len() as u64);
 }

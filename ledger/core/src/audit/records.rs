@@ -7,6 +7,9 @@ use crate::entry::{Entry, Redaction, ShardHead, ShardOpened};
 use crate::hash::Hash;
 use crate::registry::Registry;
 
+/// Void records that a report names one by one.
+const VOID_SHOWN_MAX: usize = 1_000;
+
 /// What the records log says of shards so far.
 #[derive(Default)]
 pub(super) struct Records {
@@ -56,7 +59,10 @@ impl Records {
             Entry::Redaction(redaction) => self.redact(redaction),
             Entry::Record(record) => {
                 report.records += 1;
-                if let Err(refusal) = taken {
+                report.records_void += u64::from(taken.is_err());
+                if let Err(refusal) = taken
+                    && report.void_records.len() < VOID_SHOWN_MAX
+                {
                     let what = record.body.act.words();
                     report.void_records.push(format!("entry {index}, {what}: {refusal}"));
                 }

@@ -178,7 +178,9 @@ pub struct LogReport {
     pub completions: u64,
     /// Signed records of a records log, the void ones included.
     pub records: u64,
-    /// Those that break a rule, each with its place and the rule. They change nothing.
+    /// Those that break a rule, and so change nothing.
+    pub records_void: u64,
+    /// The first of these, each with its place and the rule.
     pub void_records: Vec<String>,
     /// Shards that this records log opened and that are not in the export.
     pub shards_absent: u64,
@@ -208,6 +210,7 @@ impl LogReport {
             rows_announced_erased: 0,
             completions: 0,
             records: 0,
+            records_void: 0,
             void_records: Vec::new(),
             shards_absent: 0,
             unchecked: Vec::new(),

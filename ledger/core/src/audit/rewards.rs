@@ -1,6 +1,6 @@
 //! Rewards: every closed epoch settled again from rows and records, and held against what its record says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::division::epoch_seed;
 use crate::entry::Entry;
@@ -35,25 +35,30 @@ pub struct Recorded {
 }
 
 /// Folds a records log, whole and in order.
+///
+/// It goes through the log twice: which closes are valid is known at their own place, and by which place they were divided
+/// only then. So nobody makes an auditor keep a state for a close that is void.
 pub fn fold_records<'e>(origin: &str, entries: impl IntoIterator<Item = &'e Entry> + Clone) -> Recorded {
-    // At which sizes the log was looked at, for epochs that follow; a void close asks for one in vain.
-    let asked: BTreeSet<u64> = entries.clone().into_iter().filter_map(closing).map(|act| act.records).collect();
-    let mut seen: BTreeMap<u64, Registry> = BTreeMap::new();
     let mut recorded = Recorded { closes: Vec::new(), void: Vec::new(), registry: Registry::new(origin) };
-    for (index, entry) in (0..).zip(entries) {
-        if asked.contains(&index) {
-            seen.insert(index, recorded.registry.clone());
+    let mut valid = Vec::new();
+    for (index, entry) in (0..).zip(entries.clone()) {
+        match (recorded.registry.fold(entry), entry) {
+            (Err(refusal), _) => recorded.void.push((index, refusal)),
+            (Ok(()), Entry::Record(record)) => valid.extend(closing(entry).map(|act| (index, record.id(origin), act))),
+            (Ok(()), _) => {}
         }
-        if let Err(refusal) = recorded.registry.fold(entry) {
-            recorded.void.push((index, refusal));
-            continue;
+    }
+    let mut registry = Registry::new(origin);
+    let mut entries = entries.into_iter();
+    // Each was divided by more than the one before it.
+    for (index, id, act) in valid {
+        while registry.size() < act.records
+            && let Some(entry) = entries.next()
+        {
+            // What is void was named above.
+            let _ = registry.fold(entry);
         }
-        if let (Some(act), Entry::Record(record)) = (closing(entry), entry) {
-            let by = seen.get(&act.records).cloned().expect("a valid close names a place that was passed");
-            // No later epoch is divided by less.
-            seen.retain(|size, _| *size > act.records);
-            recorded.closes.push(Close { index, id: record.id(origin), act: act.clone(), by });
-        }
+        recorded.closes.push(Close { index, id, act: act.clone(), by: registry.clone() });
     }
     recorded
 }
