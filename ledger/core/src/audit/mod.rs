@@ -23,7 +23,7 @@ pub use ledger::audit_ledger;
 pub use log::audit_log;
 pub use report::{Class, Failure, Fault, LedgerReport, LogReport, Scope};
 pub use rewards::{
-    Close, Difference, EpochReport, Recorded, Rewards, RewardsReport, compare, fold_records, lanes_follow,
+    Close, Difference, EpochReport, Left, Recorded, Rewards, RewardsReport, compare, fold_records, lanes_follow,
 };
 pub use trace::{Answer, Trace, TraceFinding, TracedGeneration, TracedPayee, check_usage, trace};
 

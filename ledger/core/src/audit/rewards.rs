@@ -162,10 +162,19 @@ pub struct RewardsReport {
     pub unsettled_nano: u128,
 }
 
+/// What is left of rows that nobody can open any more, for one epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Of those that were erased before the epoch was closed: the list that its record commits to.
+    pub erased: Vec<ErasedRows>,
+    /// Of those that were erased after it was.
+    pub forgotten: Vec<ErasedRows>,
+}
+
 /// Settles all epochs again while usage logs go by, in the order of shards and entries.
 pub struct Rewards<'a> {
     closes: &'a [Close],
-    erased: &'a BTreeMap<u32, Vec<ErasedRows>>,
+    left: &'a BTreeMap<u32, Left>,
     simulated: Option<&'a PolicyChanged>,
     sought: Option<RowPlace>,
     at: usize,
@@ -175,11 +184,11 @@ pub struct Rewards<'a> {
 }
 
 impl<'a> Rewards<'a> {
-    /// Of these closes; `erased` is what their lists of erased rows hold, by epoch.
-    pub fn new(closes: &'a [Close], erased: &'a BTreeMap<u32, Vec<ErasedRows>>) -> Self {
+    /// Of these closes; `left` is what their erased rows left, by epoch.
+    pub fn new(closes: &'a [Close], left: &'a BTreeMap<u32, Left>) -> Self {
         let mut rewards = Self {
             closes,
-            erased,
+            left,
             simulated: None,
             sought: None,
             at: 0,
@@ -230,6 +239,13 @@ impl<'a> Rewards<'a> {
         }
     }
 
+    /// Takes a row of the last entry that was settled and erased since: its leaf is kept, its fee is told.
+    pub fn forgotten(&mut self, place: RowPlace, leaf: &Hash, fee_nano: u64) {
+        if let Some(running) = &mut self.running {
+            running.forgotten(place, leaf, fee_nano);
+        }
+    }
+
     /// Settles what is left.
     pub fn finish(mut self) -> RewardsReport {
         while self.running.is_some() {
@@ -254,7 +270,10 @@ impl<'a> Rewards<'a> {
 
     fn end(&mut self) {
         let (Some(mut settlement), Some(close)) = (self.running.take(), self.closes.get(self.at)) else { return };
-        self.erased.get(&close.act.epoch).into_iter().flatten().for_each(|rows| settlement.erased(rows));
+        if let Some(left) = self.left.get(&close.act.epoch) {
+            left.erased.iter().for_each(|rows| settlement.erased(rows));
+            left.forgotten.iter().for_each(|rows| settlement.forgotten_mix(rows));
+        }
         let settled = settlement.finish();
         self.carried = settled.carried();
         let in_force = close.by.money().policies().iter().map(|(_, policy)| policy);

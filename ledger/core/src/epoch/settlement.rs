@@ -201,10 +201,26 @@ impl<'a> Settlement<'a> {
     pub fn erased(&mut self, rows: &ErasedRows) {
         self.erased.0.append(leaf_hash(&rows.encode()), |_, _, _| {});
         self.erased.1 += u128::from(rows.fee_nano);
+        self.spread_mix(rows);
+    }
+
+    fn spread_mix(&mut self, rows: &ErasedRows) {
         let policies = self.registry.money().policies();
         let found = policies.iter().find(|(id, _)| *id == rows.policy).map(|(id, policy)| (*id, policy));
         let priced = self.simulated.map(|policy| (Hash::ZERO, policy)).or(found);
         self.spread(rows.fee_nano, &rows.pairs, priced);
+    }
+
+    /// Takes a row that was settled in this epoch and erased since: its leaf is kept, its fee is told. An auditor needs no
+    /// more to come to the epoch's usage; what the fee went to is in [`Self::forgotten_mix`].
+    pub fn forgotten(&mut self, place: RowPlace, leaf: &Hash, fee_nano: u64) {
+        self.usage.push(&place.key(), leaf, fee_nano.into());
+    }
+
+    /// Takes what is left of rows that were settled and then erased. No record commits to it, and none need: with another
+    /// mix the accounts would be others than those that were closed.
+    pub fn forgotten_mix(&mut self, rows: &ErasedRows) {
+        self.spread_mix(rows);
     }
 
     /// The policy by which a row's fee is split: the one that was in force at its first step, if the row names it.

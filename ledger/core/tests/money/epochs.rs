@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use loam_ledger_core::Hash;
-use loam_ledger_core::audit::{Answer, Difference, Rewards, TraceFinding, check_usage, fold_records, trace};
+use loam_ledger_core::audit::{Answer, Difference, Left, Rewards, TraceFinding, check_usage, fold_records, trace};
 use loam_ledger_core::entry::Entry;
 use loam_ledger_core::epoch::{Carried, ErasedRows, Finding, Reason, Simulated};
 use loam_ledger_core::record::{
@@ -266,6 +266,36 @@ fn audit_settles_again() {
     fewer.used.remove(4);
     let found = recompute(&town, &fewer);
     assert!(matches!(found[..], [Difference::Usage { epoch: 2, .. }, ..]), "{found:?}");
+}
+
+#[test]
+fn audit_settles_again_what_was_erased_since() {
+    let (mut town, mut usage, _) = season();
+    town.close(&mut usage, Carried::default());
+    let recorded = fold_records(ORIGIN, &town.entries);
+    let gone = &usage.used[1].row;
+    let left = |fee_nano| ErasedRows {
+        pairs: gone.pairs.clone(),
+        policy: gone.price_policy,
+        emitted_tokens: 1_000,
+        delivered_tokens: 1_000,
+        fee_nano,
+    };
+    let differences = |told: u64| {
+        let left = BTreeMap::from([(1, Left { erased: Vec::new(), forgotten: vec![left(told)] })]);
+        let mut rewards = Rewards::new(&recorded.closes, &left);
+        for (index, used) in (0..).zip(&usage.used) {
+            rewards.entry(1, index, &used.entry);
+            let (place, leaf) = (place(index), leaf(index, &used.row));
+            match index {
+                1 => rewards.forgotten(place, &leaf, told),
+                _ => rewards.completion(place, &leaf, &used.row),
+            }
+        }
+        rewards.finish().epochs.swap_remove(0).differences
+    };
+    assert_eq!(differences(gone.fee_nano), []);
+    assert!(!differences(gone.fee_nano - 1).is_empty(), "a fee that is told otherwise gives another root");
 }
 
 #[test]
