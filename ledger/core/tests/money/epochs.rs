@@ -7,7 +7,8 @@ use loam_ledger_core::audit::{Answer, Difference, Left, Rewards, TraceFinding, c
 use loam_ledger_core::entry::Entry;
 use loam_ledger_core::epoch::{Carried, ErasedRows, Finding, Reason, Simulated};
 use loam_ledger_core::record::{
-    Access, Act, EpochClosed, PayoutSettled, PerLane, PolicyChanged, RecordId, SubsidyInjected, SumRoot, Totals,
+    Access, Act, Covered, EpochClosed, PayoutSettled, PerLane, PolicyChanged, RecordId, SubsidyInjected, SumRoot,
+    Totals,
 };
 use loam_ledger_core::registry::Refusal;
 use loam_ledger_core::sum_tree::Kind;
@@ -147,8 +148,37 @@ fn next_shard_only_when_the_last_is_frozen_and_covered() {
     town.close(&mut usage, Carried::default());
     let settled = Usage { from: usage.used.len(), ..usage.clone() }.settle(&town, &seed_after(1), Carried::default());
     let mut act = town.closing(&usage, &settled);
-    act.covered[0] = loam_ledger_core::record::Covered { shard: 2, from: 0, to: 0, root: Hash::EMPTY_TREE };
+    act.covered[0] = Covered { shard: 2, from: 0, to: 0, root: Hash::EMPTY_TREE };
     assert_eq!(town.try_close(act), Err(Refusal::EpochCovers), "shard 1 may still grow");
+}
+
+#[test]
+fn an_epoch_may_end_in_a_later_shard() {
+    let (mut town, usage, _) = season();
+    town.shard_opened(1);
+    let frozen = town.head(1, 3, usage.root());
+    town.note(Entry::ShardFrozen(frozen));
+    town.shard_opened(2);
+    let settled = usage.settle(&town, &Hash::ZERO, Carried::default());
+    let closing = town.closing(&usage, &settled);
+    let second = |from, to, root| Covered { shard: 2, from, to, root };
+    let none = second(0, 0, Hash::EMPTY_TREE);
+    let with = |covered: &[Covered]| EpochClosed { covered: covered.to_vec(), ..closing.clone() };
+    assert_eq!(town.try_close(with(&[none])), Err(Refusal::EpochCovers), "shard 1 is left out");
+    let part = Covered { to: 0, root: Hash::EMPTY_TREE, ..closing.covered[0] };
+    assert_eq!(town.try_close(with(&[part, none])), Err(Refusal::EpochCovers), "shard 1 is left before its end");
+    town.try_close(with(&[closing.covered[0], none])).unwrap();
+    // The next one goes on in shard 2, and nowhere else.
+    let head = town.head(2, 5, named("shard 2 at 5"));
+    town.note(Entry::ShardClosed(head));
+    let later = Usage { from: 3, ..usage.clone() };
+    let settled = later.settle(&town, &seed_after(1), settled.carried());
+    let closing = town.closing(&later, &settled);
+    let with = |covered: Covered| EpochClosed { covered: vec![covered], ..closing.clone() };
+    let five = second(0, 5, named("shard 2 at 5"));
+    assert_eq!(town.try_close(with(closing.covered[0])), Err(Refusal::EpochCovers));
+    assert_eq!(town.try_close(with(Covered { from: 1, ..five })), Err(Refusal::EpochCovers));
+    town.try_close(with(five)).unwrap();
 }
 
 #[test]
