@@ -12,8 +12,8 @@ use super::{AdapterId, Generation, HostAdapter};
 use crate::error::Error;
 use crate::model::Sites;
 
-/// Bytes of a name.
-pub const NAME_BYTES_MAX: usize = 256;
+/// Bytes of a name: what can be loaded can be asked for.
+pub use crate::request::NAME_BYTES_MAX;
 
 /// What a catalog is made with.
 pub struct CatalogOptions {
@@ -352,13 +352,16 @@ fn check_name(name: &str) -> Result<(), Error> {
         && name.len() <= NAME_BYTES_MAX
         && !name.contains("..")
         && !name.chars().any(char::is_control)
+        // Metrics list names between commas.
+        && !name.contains(',')
         && name.trim() == name;
     if fine {
         return Ok(());
     }
     let shown: String = name.chars().take(64).collect();
-    let allowed =
-        format!("1 to {NAME_BYTES_MAX} bytes without control characters, spaces at an end, or two dots in a row");
+    let allowed = format!(
+        "1 to {NAME_BYTES_MAX} bytes without commas, control characters, spaces at an end, or two dots in a row"
+    );
     Err(Error::Request { field: "name", found: format!("{shown:?}"), allowed })
 }
 

@@ -346,7 +346,7 @@ fn names_are_checked() {
     let world = World::new();
     let source = world.write("one", 1);
     let long = "x".repeat(NAME_BYTES_MAX + 1);
-    for name in ["", " a", "a ", "..", "../a", "a/../b", "a\0", "a\nb", "\u{85}", &long] {
+    for name in ["", " a", "a ", "..", "../a", "a/../b", "a\0", "a\nb", "\u{85}", "a,b", &long] {
         for refused in [
             refusal(world.catalog.register(name, &source)),
             refusal(world.catalog.load(name, &source, Expected::Anything)),

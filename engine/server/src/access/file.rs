@@ -2,14 +2,12 @@
 
 use std::ops::Range;
 
+use loam_engine::request::NAME_BYTES_MAX;
 use loam_ledger_core::Hash;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::KeysError;
 use super::scope::{Scope, Scopes};
-
-/// Bytes of a key's or a tenant's name.
-pub(crate) const NAME_BYTES_MAX: usize = 256;
 
 const FIELDS: &str = "name, tenant, sha256, scopes, max_requests";
 

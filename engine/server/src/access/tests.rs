@@ -149,7 +149,7 @@ fn a_digest_has_64_digits() {
 
 #[test]
 fn names_are_texts_of_some_length() {
-    refused(&stanza("", "k", "scopes = ['infer']"), &["1 to 256 bytes"]);
+    refused(&stanza("", "k", "scopes = ['infer']"), &["1 to 255 bytes"]);
     refused("[[key]]\nname = 1", &["name is missing, or no text"]);
     refused("[[key]]\nname = 'a'", &["key \"a\"", "tenant is missing"]);
 }
