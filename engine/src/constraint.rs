@@ -215,7 +215,10 @@ impl fmt::Debug for ConstraintState {
 }
 
 fn failed(error: impl fmt::Display) -> Error {
-    Error::Constraint { reason: first_line(&error.to_string()) }
+    let said = first_line(&error.to_string());
+    // Some of the library's errors are bare names of its own.
+    let reason = if said.contains(' ') { said } else { format!("the form cannot be worked out ({said}); simplify it") };
+    Error::Constraint { reason }
 }
 
 fn first_line(text: &str) -> String {

@@ -170,7 +170,10 @@ impl Reader {
 
     /// The consistency proof between two sizes of a log.
     pub(crate) fn consistency(&self, log: LogId, old: u64, new: u64) -> Result<Vec<Hash>, Error> {
-        if old == 0 || old > new {
+        if old == 0 {
+            return Err(loam_ledger_core::Error::ConsistencyFromEmpty.into());
+        }
+        if old > new {
             return Err(loam_ledger_core::Error::SizesReversed { old, new }.into());
         }
         self.with_nodes(log, new, |nodes| prove_consistency(nodes, old, new))
