@@ -90,10 +90,17 @@ fn main() -> ExitCode {
 }
 
 fn serve(given: &settings::Given) -> anyhow::Result<ExitCode> {
-    serve::run(Settings::resolve(&given.matches, &variable, &read_file)?)
+    let mut warnings = settings::check_environment(std::env::vars_os())?;
+    warnings.extend(settings::ignored(&given.matches));
+    let mut settings = Settings::resolve(&given.matches, &variable, &read_file)?;
+    settings.warnings.append(&mut warnings);
+    serve::run(settings)
 }
 
 fn show(given: &settings::Given) -> anyhow::Result<ExitCode> {
+    for warning in settings::check_environment(std::env::vars_os())? {
+        eprintln!("loam: {warning}");
+    }
     print!("{}", settings::show(&Gathered::gather(&given.matches, &variable, &read_file)?));
     Ok(ExitCode::SUCCESS)
 }

@@ -34,12 +34,22 @@ impl clap::FromArgMatches for Given {
 
 impl clap::Args for Given {
     fn augment_args(command: Command) -> Command {
-        command.args(SETTINGS.iter().map(argument)).after_help(ELSEWHERE)
+        let ignored = Arg::new(ENABLE_LORA).long(ENABLE_LORA).hide(true).action(ArgAction::SetTrue);
+        command.args(SETTINGS.iter().map(argument)).arg(ignored).after_help(ELSEWHERE)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
         Self::augment_args(command)
     }
+}
+
+/// A flag of vLLM's, without which it serves no adapters.
+const ENABLE_LORA: &str = "enable-lora";
+
+/// What was said and changes nothing, as warnings.
+pub(crate) fn ignored(matches: &ArgMatches) -> Option<String> {
+    let said = matches.get_flag(ENABLE_LORA);
+    said.then(|| format!("--{ENABLE_LORA} is not needed here: adapters are always served"))
 }
 
 /// The values of a setting on the command line. Defaults are no business of clap's: it could not say whose they are.

@@ -6,6 +6,7 @@
 //! ```
 
 mod command;
+mod environment;
 mod error;
 mod file;
 mod gathered;
@@ -29,7 +30,8 @@ use loam_engine::{DType, DeliveryMode, LoadFormat, OpenOptions};
 use loam_ledger_core::Hash;
 use loam_ledger_core::hash::digest;
 
-pub(crate) use command::Given;
+pub(crate) use command::{Given, ignored};
+pub(crate) use environment::check_environment;
 pub(crate) use error::SettingsError;
 pub(crate) use gathered::{Environment, Gathered, ReadFile};
 pub(crate) use show::show;

@@ -25,7 +25,10 @@ const DIGESTS: &str = "loam/digests.json";
 
 pub(super) fn model(gathered: &Gathered) -> Result<(PathBuf, Vec<String>), SettingsError> {
     let Some(model) = path(gathered, MODEL_NAME) else {
-        return Err(rule("there is no model: say `loam serve MODEL`, LOAM_MODEL, or model = in the file of --config"));
+        return Err(rule(
+            "there is no model: say `loam serve MODEL`, before options that take several values; or LOAM_MODEL, \
+             or model = in the file of --config",
+        ));
     };
     let served = texts(gathered, "served-model-name")?;
     if served.is_empty() {

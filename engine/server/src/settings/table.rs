@@ -87,7 +87,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Many("NAME"),
         default: Means("the folder's own name"),
         heading: MODEL,
-        help: "Names that requests may call the base model by; the first is the one that answers carry",
+        help: "Names that requests may call the base model by; answers carry the one that was asked, or the first",
     },
     Setting {
         name: CONFIG,
