@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// A model's folder as Hugging Face has them [default: the bundled one]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// An adapter of that model: a name and a PEFT folder; may be repeated [default: three of random weights]
+    /// An adapter of that model: a name and a PEFT folder; may be repeated [default: the bundled model's own; of any other model, three of random weights]
     #[arg(long = "adapter", value_name = "NAME=DIR", requires = "model")]
     adapters: Vec<String>,
     /// What all are asked

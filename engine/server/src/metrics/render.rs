@@ -123,7 +123,11 @@ fn lora(page: &mut Page, labels: Labels<'_>, moment: &Moment) {
 
 fn loads(page: &mut Page, engine: &Metrics) {
     let (loads, adapters) = (&engine.loads, &engine.adapters);
-    page.counter("loam_adapter_loads_total", "Adapters read from disk.").sample(&[], loads.count);
+    page.counter(
+        "loam_adapter_loads_total",
+        "Adapters read from disk for requests that waited; those loaded by name are read before.",
+    )
+    .sample(&[], loads.count);
     let help = "Adapters that could not be read.";
     page.counter("loam_adapter_load_failures_total", help).sample(&[], loads.failed);
     #[expect(clippy::cast_precision_loss, reason = "microseconds of less than 285 years")]
