@@ -8,7 +8,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -52,16 +52,32 @@ impl Interceptor for Key {
 
 impl Place {
     async fn connect(&self) -> anyhow::Result<Keyed> {
+        if !self.url.starts_with("http://") && !self.url.starts_with("https://") {
+            bail!("--url {}: begin it with http:// or https://", self.url);
+        }
         let mut endpoint = Channel::from_shared(self.url.clone()).with_context(|| format!("--url {}", self.url))?;
         if let Some(path) = &self.ca {
             let pem = std::fs::read(path).with_context(|| path.display().to_string())?;
             endpoint = endpoint.tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))?;
         }
         let channel = endpoint.connect().await;
-        let channel =
-            channel.with_context(|| format!("no server answers at {}: start one with `loam serve MODEL`", self.url))?;
+        let channel = channel.map_err(|error| self.unanswered(error))?;
         let key = self.key.as_ref().map(|key| format!("Bearer {key}").parse()).transpose();
         Ok(InterceptedService::new(channel, Key(key.map_err(|_| anyhow!("the key is no plain text"))?)))
+    }
+}
+
+impl Place {
+    /// Why there is no connection: where a server refused to speak, starting one is no help.
+    fn unanswered(&self, error: tonic::transport::Error) -> anyhow::Error {
+        let error = anyhow::Error::new(error);
+        let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+        let nobody = io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused);
+        error.context(if nobody {
+            format!("no server answers at {}: start one with `loam serve MODEL`", self.url)
+        } else {
+            format!("no connection to {}", self.url)
+        })
     }
 }
 
@@ -72,7 +88,11 @@ fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
 
 /// A refusal as a person reads it: the sentence, without the protocol around it.
 fn told(status: Status) -> anyhow::Error {
-    anyhow!("{}", status.message())
+    match status.message() {
+        // That is all the transport says where the other side speaks something else.
+        "transport error" => anyhow!("the connection broke off: does the server speak TLS (https://), or none?"),
+        message => anyhow!("{message}"),
+    }
 }
 
 /// Runs `loam adapter`.

@@ -59,6 +59,13 @@ fn a_command_says_where_no_server_answers() {
 }
 
 #[test]
+fn a_command_says_what_a_url_begins_with() {
+    let output = Command::new(env!("CARGO_BIN_EXE_loam")).args(["ls", "--url", "127.0.0.1:1"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("http://") && !said.contains("loam serve"), "{said}");
+}
+
+#[test]
 fn a_model_is_asked_without_a_server() {
     let model = golden("base");
     let output = Command::new(env!("CARGO_BIN_EXE_loam"))
