@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -59,8 +60,9 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let (host, port) = (settings.network.host.clone(), settings.network.port);
     let listener = runtime.block_on(TcpListener::bind((host.as_str(), port)));
     let listener = listener.with_context(|| format!("listening on {host}, port {port}"))?;
+    let early = Early::listen(&runtime)?;
     let node = Arc::new(open(settings, keys)?);
-    let end = runtime.block_on(serve(&node, listener, tls))?;
+    let end = runtime.block_on(serve(&node, listener, tls, early))?;
     runtime.shutdown_timeout(CLOSING_PATIENCE);
     close(node)?;
     Ok(if end == End::Asked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -78,6 +80,13 @@ fn keys(settings: &Settings) -> anyhow::Result<Keys> {
 
 /// The ledger, then the engine that records in it.
 fn open(settings: Settings, keys: Keys) -> anyhow::Result<Node> {
+    // Before a ledger is made for what is not there.
+    if !settings.model.join("config.json").is_file() {
+        bail!(
+            "{} is no model's folder: there is no config.json in it (a name at Hugging Face is not downloaded)",
+            settings.model.display()
+        );
+    }
     let ledger = settings.ledger.as_ref().map(open_ledger).transpose()?;
     let mut bar = Bar::new("reading the model");
     let meters = Arc::new(Meters::default());
@@ -120,8 +129,14 @@ fn open_ledger(settings: &settings::Ledger) -> anyhow::Result<Arc<Ledger>> {
 }
 
 /// Everything between the port's first answer and its last.
-async fn serve(node: &Arc<Node>, listener: TcpListener, tls: Option<tokio_rustls::TlsAcceptor>) -> anyhow::Result<End> {
-    let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+async fn serve(
+    node: &Arc<Node>,
+    listener: TcpListener,
+    tls: Option<tokio_rustls::TlsAcceptor>,
+    early: Early,
+) -> anyhow::Result<End> {
+    let mut signals = self::signals()?;
+    let was_told = early.stop();
     let (services, health) = grpc::router(node)?;
     let guarded = axum::middleware::from_fn_with_state(Arc::clone(node), guard::guard);
     let router = http::router(node).merge(services.reset_fallback()).layer(guarded);
@@ -135,14 +150,21 @@ async fn serve(node: &Arc<Node>, listener: TcpListener, tls: Option<tokio_rustls
     let taking = tokio::spawn(async move { net::serve(listener, tls, router, &bounds, stopping).await });
     tell_health(&health, ServingStatus::Serving).await;
     ready(node, &format!("{scheme}://{address}"))?;
-    let end = wait_for_the_end(node, &health, &mut signals).await;
+    let end = if was_told { End::Asked } else { wait_for_the_end(node, &health, &mut signals).await };
     // Routers look at health: it says so before the first refusal does.
     tell_health(&health, ServingStatus::NotServing).await;
     node.drain();
     finish(node, &mut signals, end).await;
     let _ = stop_taking.send(true);
-    if tokio::time::timeout(CLOSING_PATIENCE, taking).await.is_err() {
-        warn!("some connections were cut off: they did not end in time");
+    // Whoever watches health would otherwise hold its connection to the last.
+    for service in grpc::SERVICES {
+        health.clone().clear_service_status(service).await;
+    }
+    tokio::select! {
+        closed = tokio::time::timeout(CLOSING_PATIENCE, taking) => if closed.is_err() {
+            warn!("some connections were cut off: they did not end in time");
+        },
+        () = signalled(&mut signals) => warn!("a second signal: connections are cut off"),
     }
     Ok(end)
 }
@@ -162,6 +184,39 @@ async fn tell_health(health: &HealthReporter, status: ServingStatus) {
     for service in grpc::SERVICES {
         health.set_service_status(service, status).await;
     }
+}
+
+/// Signals that come while the model is read. The first is remembered, so that the ledger is closed in order; a second
+/// ends the process, as any would without this.
+struct Early {
+    listening: tokio::task::JoinHandle<()>,
+    told: Arc<AtomicBool>,
+}
+
+impl Early {
+    fn listen(runtime: &tokio::runtime::Runtime) -> anyhow::Result<Self> {
+        let told = Arc::new(AtomicBool::new(false));
+        let mut signals = runtime.block_on(async { signals() })?;
+        let told_here = Arc::clone(&told);
+        let listening = runtime.spawn(async move {
+            signalled(&mut signals).await;
+            told_here.store(true, Ordering::Release);
+            warn!("told to end: as soon as the model is read; a second signal ends it at once");
+            signalled(&mut signals).await;
+            std::process::exit(1);
+        });
+        Ok(Self { listening, told })
+    }
+
+    /// From here on others listen; whether a signal came before.
+    fn stop(self) -> bool {
+        self.listening.abort();
+        self.told.load(Ordering::Acquire)
+    }
+}
+
+fn signals() -> std::io::Result<[Signal; 2]> {
+    Ok([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?])
 }
 
 async fn signalled(signals: &mut [Signal; 2]) {
@@ -184,7 +239,11 @@ async fn wait_for_the_end(node: &Arc<Node>, health: &HealthReporter, signals: &m
                 if let Err(problem) = node.ready()
                     && !node.is_draining()
                 {
-                    error!("{}", problem.message);
+                    // Clients are told less.
+                    match node.engine.health() {
+                        Err(why) => error!("{why}"),
+                        Ok(()) => error!("{}", problem.message),
+                    }
                     return End::Failed;
                 }
                 let outcome = node.takes_requests();

@@ -96,6 +96,32 @@ async fn without_a_ledger_there_are_no_receipts_and_it_is_said() {
     server.stop();
 }
 
+/// Whoever only watches does not hold a server up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_of_health_does_not_delay_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &[]);
+    let mut health = tonic_health::pb::health_client::HealthClient::new(server.channel().await);
+    let watched = health.watch(tonic_health::pb::HealthCheckRequest { service: String::new() }).await;
+    let mut watched = watched.unwrap().into_inner();
+    watched.message().await.unwrap().unwrap();
+    server.terminate();
+    while let Ok(Some(_)) = watched.message().await {}
+    assert!(server.ended(Duration::from_secs(5)).success());
+}
+
+#[test]
+fn a_model_that_is_not_there_leaves_no_ledger() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = folder.path().join("ledger");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_loam"))
+        .args(["serve", "nowhere/at-all", "--enable-lora", "--port", "0", "--ledger", ledger.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("config.json") && !ledger.exists(), "{said}");
+}
+
 #[test]
 fn a_folder_that_is_no_ledger_is_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
