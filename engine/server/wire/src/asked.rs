@@ -13,7 +13,7 @@ pub struct Asked {
     pub receipt: bool,
 }
 
-/// Reads a nonce as headers and JSON have it.
+/// Reads a nonce as headers and JSON have it, in digits of either case.
 pub fn nonce_from_hex(text: &str) -> Option<[u8; 32]> {
-    loam_ledger_core::Hash::from_hex(text).ok().map(|hash| hash.0)
+    loam_ledger_core::Hash::from_hex(&text.to_ascii_lowercase()).ok().map(|hash| hash.0)
 }

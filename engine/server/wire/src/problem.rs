@@ -47,6 +47,9 @@ const BUSY_RETRY_MS: u64 = 1_000;
 /// How long a client waits where the process ends, or takes nothing for now.
 const UNAVAILABLE_RETRY_MS: u64 = 5_000;
 
+/// What a client is told where the record failed. Why is the log's to say: it may name the server's own files.
+const LEDGER_FAILED: &str = "LEDGER_FAILED: nothing can be recorded here any more; ask another server";
+
 impl Problem {
     /// A problem that is no field's.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
@@ -68,6 +71,19 @@ impl Problem {
         let Some(ours) = self.field else { return self };
         let message = self.message.replace(&format!("`{ours}`"), &format!("`{theirs}`"));
         Self { message, field: Some(theirs.to_owned()), ..self }
+    }
+}
+
+impl Problem {
+    /// The same where the client's `model` named an adapter: it need not know that there are any.
+    #[must_use]
+    pub fn of_model(self) -> Self {
+        let problem = self.called("model");
+        if problem.kind != Kind::NotFound {
+            return problem;
+        }
+        let message = problem.message.replacen("no adapter is called", "no model or adapter is called", 1);
+        Self { message: format!("{message}; GET /v1/models lists those that there are"), ..problem }
     }
 }
 
@@ -94,7 +110,8 @@ impl From<&Error> for Problem {
             | Error::TensorType { .. } => (Kind::Invalid, None),
             Error::Full { .. } => (Kind::Busy, None),
             Error::Refused(refused) => (refused_kind(refused), None),
-            Error::Record(_) | Error::Stopped { .. } => (Kind::Unavailable, None),
+            Error::Record(_) => return Self::new(Kind::Unavailable, LEDGER_FAILED),
+            Error::Stopped { .. } => (Kind::Unavailable, None),
             _ => (Kind::Internal, None),
         };
         Self { field, ..Self::new(kind, message) }
@@ -122,7 +139,8 @@ impl From<&Failure> for Problem {
             Failure::AdaptersTooLarge => Self::new(Kind::Busy, failure.to_string()),
             Failure::Deadline => Self::new(Kind::Deadline, failure.to_string()),
             Failure::Step(_) => Self::new(Kind::Internal, failure.to_string()),
-            Failure::Cancelled | Failure::Ledger(_) | Failure::Refused { .. } | Failure::Lost | Failure::Stopping => {
+            Failure::Ledger(_) => Self::new(Kind::Unavailable, LEDGER_FAILED),
+            Failure::Cancelled | Failure::Refused { .. } | Failure::Lost | Failure::Stopping => {
                 Self::new(Kind::Unavailable, failure.to_string())
             }
         }

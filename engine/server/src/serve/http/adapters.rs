@@ -15,7 +15,7 @@ use crate::serve::node::Node;
 pub(super) async fn load(State(node): State<Arc<Node>>, caller: Option<Extension<Caller>>, request: Request) -> Answer {
     allowed(caller.as_deref(), Scope::Admin)?;
     let asked = openai::read_load_adapter(&body(&node, request).await?)?;
-    let said = format!("Success: LoRA adapter '{}' added successfully.", asked.name);
+    let said = openai::loaded_text(&asked.name);
     let loaded = node.blocking(move |node| {
         let expected = if asked.in_place { Expected::Anything } else { Expected::Nothing };
         node.load_adapter(&asked.name, &asked.path, expected).map_err(|problem| match problem.kind {
@@ -38,7 +38,7 @@ pub(super) async fn unload(
     allowed(caller.as_deref(), Scope::Admin)?;
     let asked = openai::read_unload_adapter(&body(&node, request).await?)?;
     node.unload_adapter(&asked.name, Expected::Anything).map_err(in_vllms_words)?;
-    Ok(format!("Success: LoRA adapter '{}' removed successfully.", asked.name).into_response())
+    Ok(openai::unloaded_text(&asked.name).into_response())
 }
 
 /// vLLM's fields have names of their own.

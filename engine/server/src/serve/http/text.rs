@@ -19,6 +19,7 @@ pub(super) async fn tokenize(
     let body = body(&node, request).await?;
     let answer = node.blocking(move |node| {
         let asked = openai::read_tokenize(&body, &node.names)?;
+        check_model(node, asked.adapter.as_deref())?;
         let text = node.engine.text();
         let tokenizer = text.tokenizer().ok_or_else(no_tokenizer)?;
         let tokens = asked.tokens(text)?;
@@ -36,6 +37,7 @@ pub(super) async fn detokenize(
     let body = body(&node, request).await?;
     let answer = node.blocking(move |node| {
         let asked = openai::read_detokenize(&body, &node.names)?;
+        check_model(node, asked.adapter.as_deref())?;
         let tokenizer = node.engine.text().tokenizer().ok_or_else(no_tokenizer)?;
         let vocabulary = node.engine.limits().step.vocabulary;
         if let Some(token) = asked.tokens.iter().find(|token| **token as usize >= vocabulary) {
@@ -44,6 +46,11 @@ pub(super) async fn detokenize(
         Ok(openai::detokenize_body(&tokenizer.decode(&asked.tokens, false)))
     });
     Ok(json(answer.await?))
+}
+
+/// Adapters have the base's tokenizer; one that is not there has none.
+fn check_model(node: &Node, adapter: Option<&str>) -> Result<(), Problem> {
+    adapter.map_or(Ok(()), |name| node.adapter(name).map(drop).map_err(Problem::of_model))
 }
 
 fn no_tokenizer() -> Problem {

@@ -25,7 +25,6 @@ pub(super) struct Form {
     pub(super) id: String,
     pub(super) created_s: u64,
     pub(super) model: String,
-    pub(super) fingerprint: Option<String>,
     pub(super) spelling: Spelling,
     pub(super) echo: bool,
     pub(super) prompt_logprobs: bool,
@@ -52,7 +51,6 @@ impl Answer {
                 id,
                 created_s,
                 model: call.model.clone(),
-                fingerprint: None,
                 spelling: Spelling { tokenizer, as_ids: call.tokens_as_ids },
                 echo: call.echo,
                 prompt_logprobs: call.prompt_logprobs,
@@ -63,13 +61,6 @@ impl Answer {
             },
             failure: None,
         }
-    }
-
-    /// With a name of all that answers depend on beside the request: `system_fingerprint`, else `null`.
-    #[must_use]
-    pub fn with_fingerprint(mut self, fingerprint: String) -> Self {
-        self.form.fingerprint = Some(fingerprint);
-        self
     }
 
     /// Takes an event of the request in this place of the call, for the body.
@@ -156,7 +147,7 @@ impl Form {
             object,
             created: self.created_s,
             model: &self.model,
-            system_fingerprint: self.fingerprint.as_deref(),
+            system_fingerprint: None,
             choices,
             usage: None,
             prompt_token_ids: None,

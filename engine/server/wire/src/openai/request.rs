@@ -231,9 +231,10 @@ fn extension(value: Json) -> Result<Extension, Problem> {
     let receipt = receipt.map(|value| flag("loam.receipt", value)).transpose()?.unwrap_or(false);
     let nonce = match nonce.map(|value| text("loam.nonce", value)).transpose()? {
         None => None,
-        Some(digits) => Some(nonce_from_hex(&digits).ok_or_else(|| {
-            wrong("loam.nonce", &json::Json::String(digits).shown(), "64 hexadecimal digits in lower case")
-        })?),
+        Some(digits) => Some(
+            nonce_from_hex(&digits)
+                .ok_or_else(|| wrong("loam.nonce", &json::Json::String(digits).shown(), "64 hexadecimal digits"))?,
+        ),
     };
     Ok(Extension { receipt, nonce })
 }
@@ -269,6 +270,7 @@ impl Names {
             "prompt_tokens" => "prompt",
             "max_tokens" => self.max_tokens,
             "logprobs" => self.logprobs,
+            "adapters.name" if self.adapter == "model" => return problem.of_model(),
             "adapters.name" => self.adapter,
             "json_schema" | "regex" | "grammar" | "choice" | "response_format" | "form" => self.form.unwrap_or("form"),
             _ => return problem,

@@ -105,6 +105,21 @@ fn all_paths_are_there() {
     assert_eq!(document["openapi"], "3.1.0");
 }
 
+/// What needs a key says how it is refused without one, and what takes a key's place, how it is refused for now.
+#[test]
+fn refusals_for_keys_are_stated() {
+    let document = document();
+    let light = ["/health", "/ping", "/metrics", "/version", "/load", "/openapi.json", "/v1/models"];
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for operation in operations.as_object().unwrap().values().filter(|it| it["responses"].is_object()) {
+            let (open, responses) = (operation["security"].is_array(), &operation["responses"]);
+            assert_eq!(open, ["/health", "/ping"].contains(&path.as_str()), "{path}");
+            assert_eq!(responses["401"].is_object(), !open, "{path}");
+            assert_eq!(responses["429"].is_object(), !light.contains(&path.as_str()), "{path}");
+        }
+    }
+}
+
 #[test]
 fn each_operation_has_a_name_of_its_own() {
     let document = document();
