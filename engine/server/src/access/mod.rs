@@ -184,6 +184,11 @@ impl Caller {
         Err(Problem::new(Kind::Forbidden, message))
     }
 
+    /// Refuses whoever may neither ask nor administer: how the server stands is both's to see.
+    pub(crate) fn need_to_see(&self) -> Result<(), Problem> {
+        self.need(Scope::Admin).or_else(|_| self.need(Scope::Infer))
+    }
+
     /// Takes one more request of this key's, or refuses it for now.
     pub(crate) fn admit(&self) -> Result<Permit, Problem> {
         let holder = &self.holder;

@@ -146,7 +146,7 @@ fn place(kind: Kind) -> usize {
 }
 
 /// A kind as a label. Whoever adds one here adds it to the list as well.
-fn word(kind: Kind) -> &'static str {
+pub(crate) fn word(kind: Kind) -> &'static str {
     match kind {
         Kind::Invalid => "invalid",
         Kind::Unauthenticated => "unauthenticated",
@@ -162,7 +162,8 @@ fn word(kind: Kind) -> &'static str {
     }
 }
 
-fn finished_reason(finish: Finish) -> &'static str {
+/// vLLM's word for why an answer ended.
+pub(crate) fn finished_reason(finish: Finish) -> &'static str {
     match finish {
         Finish::STOP | Finish::STOP_SEQUENCE => "stop",
         Finish::LENGTH => "length",

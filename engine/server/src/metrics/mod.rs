@@ -13,7 +13,7 @@ mod tests;
 mod text;
 mod timed;
 
-pub(crate) use meters::Meters;
+pub(crate) use meters::{Meters, finished_reason, word};
 pub(crate) use moment::{AdapterNow, LedgerNow, Level, Moment};
 pub(crate) use render::render;
 pub(crate) use text::CONTENT_TYPE;

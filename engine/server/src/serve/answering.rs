@@ -9,12 +9,14 @@ use loam_engine::recorder::RequestFacts;
 use loam_engine::request::Generate;
 use loam_engine::{Event, Failure, Handle};
 use loam_ledger_core::Hash;
+use loam_ledger_core::row::Finish;
 use loam_wire::{Kind, Problem};
 use tokio::sync::mpsc;
 
 use super::guard::Admitted;
 use super::node::Node;
 use crate::access::{Caller, Permit};
+use crate::metrics::finished_reason;
 
 /// Messages that may wait for a client that reads slowly. Whoever is further behind is cut off: an engine that many share
 /// waits for nobody, and memory has an end.
@@ -36,6 +38,10 @@ pub(crate) struct Answering {
     bytes_waiting: Arc<AtomicUsize>,
     handles: Vec<Handle>,
     requests: Vec<OneRequest>,
+    /// Whether the answer's first words have left: what fails then has no status that would tell.
+    pub(crate) is_streaming: bool,
+    /// Where the log says how it ended.
+    span: tracing::Span,
     /// Of the key that asks; given back when the call is over.
     _permits: (Admitted, Vec<Permit>),
 }
@@ -43,8 +49,13 @@ pub(crate) struct Answering {
 /// What is known of one request.
 struct OneRequest {
     began: Instant,
-    /// Of each choice, its last token's time; of those that have one.
-    last_tokens: BTreeMap<u32, Instant>,
+    /// Of each choice, its last token's time and how many there were; of those that have one.
+    last_tokens: BTreeMap<u32, (Instant, u64)>,
+    /// Why its choices ended, as far as they have.
+    ends: Vec<&'static str>,
+    tokens: u64,
+    /// The last token of those choices that ended.
+    last_token: Option<Instant>,
     /// The name by which its receipts are asked for.
     name: Option<Hash>,
     prompt_tokens: u64,
@@ -57,19 +68,6 @@ struct OneRequest {
 pub(crate) async fn begin(
     node: &Arc<Node>,
     (caller, admitted): (&Caller, Admitted),
-    requests: Vec<Generate>,
-    facts: RequestFacts,
-) -> Result<Answering, Problem> {
-    let outcome = submit(node, (caller, admitted), requests, facts).await;
-    if let Err(problem) = &outcome {
-        node.meters.refused(problem.kind);
-    }
-    outcome
-}
-
-async fn submit(
-    node: &Arc<Node>,
-    (caller, admitted): (&Caller, Admitted),
     mut requests: Vec<Generate>,
     facts: RequestFacts,
 ) -> Result<Answering, Problem> {
@@ -79,6 +77,9 @@ async fn submit(
     let one = |generate: &Generate| OneRequest {
         began: Instant::now(),
         last_tokens: BTreeMap::new(),
+        ends: Vec::new(),
+        tokens: 0,
+        last_token: None,
         name: None,
         prompt_tokens: 0,
         choices_open: generate.n,
@@ -86,12 +87,12 @@ async fn submit(
     };
     let asked: Vec<OneRequest> = requests.iter().map(one).collect();
     for generate in &mut requests {
-        node.meters.began(generate.n, generate.max_tokens);
         generate.tenant = caller.tenant().to_string();
         if node.settings.log.prompts {
             tracing::info!(prompt = ?generate.prompt, "asked");
         }
     }
+    let sizes: Vec<_> = requests.iter().map(|generate| (generate.n, generate.max_tokens)).collect();
     let choices: u32 = requests.iter().map(|generate| generate.n).sum();
     let running = usize::try_from(choices).unwrap_or(usize::MAX).min(node.settings.answers_running_max());
     let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX.max(EVENTS_WAITING_PER_CHOICE * running));
@@ -112,12 +113,15 @@ async fn submit(
         requests.into_iter().enumerate().map(submit).collect::<Result<Vec<_>, Problem>>()
     });
     let handles = handles.await?.iter_mut().filter_map(|it| it.0.take()).collect();
+    sizes.into_iter().for_each(|(choices, max_tokens)| node.meters.began(choices, max_tokens));
     Ok(Answering {
         node: Arc::clone(node),
         events,
         bytes_waiting,
         handles,
         requests: asked,
+        is_streaming: false,
+        span: tracing::Span::current(),
         _permits: (admitted, permits),
     })
 }
@@ -185,8 +189,7 @@ impl Answering {
 
     /// A receipt is there: counts how long it took since the last token.
     pub(crate) fn receipt_made(&self, number: usize) {
-        let last = self.requests.get(number).and_then(|request| request.last_tokens.values().max());
-        if let Some(last) = last {
+        if let Some(last) = self.requests.get(number).and_then(|request| request.last_token) {
             self.node.meters.receipt(last.elapsed().as_secs_f64());
         }
     }
@@ -204,20 +207,31 @@ impl Answering {
                 if self.node.settings.log.prompts {
                     tracing::info!(request = number, choice = tokens.choice, text = tokens.text, "answered so far");
                 }
-                match request.last_tokens.insert(tokens.choice, now) {
+                let count = tokens.tokens.len() as u64;
+                let before = request.last_tokens.get(&tokens.choice).copied();
+                let all = before.map_or(0, |(_, count)| count) + count;
+                request.last_tokens.insert(tokens.choice, (now, all));
+                request.tokens += count;
+                match before {
                     None => meters.first_token((now - request.began).as_secs_f64()),
-                    Some(last) => meters.tokens(tokens.tokens.len() as u64, (now - last).as_secs_f64()),
+                    Some((last, _)) => meters.tokens(count, (now - last).as_secs_f64()),
                 }
             }
             Event::Finished(finished) => {
                 request.choices_open = request.choices_open.saturating_sub(1);
                 request.over = finished.last;
+                request.last_token =
+                    request.last_tokens.remove(&finished.choice).map(|(at, _)| at).max(request.last_token);
+                request.ends.push(finished_reason(finished.finish));
                 let took = request.began.elapsed().as_secs_f64();
                 meters.finished(finished.finish, request.prompt_tokens, finished.tokens.emitted, took);
             }
             Event::Failed(failure) => {
                 request.over = true;
-                meters.refused(Problem::from(failure).kind);
+                request.ends.push("error");
+                if self.is_streaming {
+                    meters.refused(Problem::from(failure).kind);
+                }
             }
         }
     }
@@ -228,6 +242,30 @@ impl Drop for Answering {
         for (handle, _) in self.handles.iter().zip(&self.requests).filter(|(_, request)| !request.over) {
             handle.cancel();
         }
+        for request in &mut self.requests {
+            request.end(&self.node, &self.span);
+        }
+    }
+}
+
+impl OneRequest {
+    /// Counts what nobody waits for any more, and logs how it all ended: with the name of its receipts, and without a
+    /// word of what was said.
+    fn end(&mut self, node: &Node, span: &tracing::Span) {
+        let took = self.began.elapsed();
+        if !self.over {
+            let begun = self.last_tokens.values().map(|(_, tokens)| *tokens);
+            let open = begun.chain(std::iter::repeat(0)).take(self.choices_open as usize);
+            for tokens in open {
+                node.meters.finished(Finish::CANCELLED, self.prompt_tokens, tokens, took.as_secs_f64());
+                self.ends.push(finished_reason(Finish::CANCELLED));
+            }
+        }
+        self.ends.dedup();
+        let (ends, tokens, prompt_tokens) = (self.ends.join(","), self.tokens, self.prompt_tokens);
+        let (receipt_id, ms) =
+            (self.name.map(|name| name.to_hex()), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        tracing::info!(parent: span, ends, prompt_tokens, tokens, receipt_id, ms, "ended");
     }
 }
 

@@ -7,18 +7,22 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use loam_ledger_core::text::hex_encode;
-use loam_wire::Problem;
+use loam_wire::{Kind, Problem};
 use tracing::{Instrument as _, info, info_span};
 
 use super::node::Node;
 use super::{grpc, http as pages, origin};
 use crate::access::{Permit, bearer};
+use crate::metrics::word;
 
 /// The header that names a request, both ways.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
+
+/// How a call over gRPC ended, where that is said before anything else.
+const GRPC_STATUS: &str = "grpc-status";
 
 /// Characters of a request id.
 const REQUEST_ID_MAX: usize = 128;
@@ -28,7 +32,11 @@ const PATH_MAX: usize = 256;
 
 /// A request's id: the client's own where it has a fit one.
 #[derive(Clone)]
-pub(crate) struct RequestId(pub(crate) Arc<str>);
+pub(crate) struct RequestId {
+    pub(crate) id: Arc<str>,
+    /// Whether the client gave it.
+    pub(crate) is_given: bool,
+}
 
 /// A key's place for one request. Whoever answers on after its first words keeps a copy.
 #[derive(Clone)]
@@ -40,7 +48,7 @@ pub(crate) async fn guard(State(node): State<Arc<Node>>, mut request: Request, n
     let id = request_id(request.headers());
     let (method, path) = (request.method().clone(), shortened(request.uri().path()));
     let is_grpc = is_grpc(request.headers());
-    let span = info_span!("request", id = &*id.0);
+    let span = info_span!("request", id = &*id.id, named = tracing::field::Empty);
     let known = match node.keys.is_open() {
         true => origin::check(request.headers(), request.uri()),
         false => Ok(()),
@@ -51,7 +59,7 @@ pub(crate) async fn guard(State(node): State<Arc<Node>>, mut request: Request, n
         Err(problem) => {
             node.meters.refused(problem.kind);
             info!(parent: &span, %method, path, problem = problem.message, "refused");
-            return named(refusal(&problem, is_grpc), &id);
+            return named(early(&problem, is_grpc, request).await, &id);
         }
     };
     let key = caller.as_ref().map(|caller| caller.name().to_string());
@@ -62,7 +70,7 @@ pub(crate) async fn guard(State(node): State<Arc<Node>>, mut request: Request, n
                 Err(problem) => {
                     node.meters.refused(problem.kind);
                     info!(parent: &span, %method, path, key, problem = problem.message, "refused");
-                    return named(refusal(&problem, is_grpc), &id);
+                    return named(early(&problem, is_grpc, request).await, &id);
                 }
             };
         }
@@ -70,8 +78,15 @@ pub(crate) async fn guard(State(node): State<Arc<Node>>, mut request: Request, n
     }
     request.extensions_mut().insert(id.clone());
     let response = next.run(request).instrument(span.clone()).await;
-    let ms = began.elapsed().as_millis();
-    info!(parent: &span, %method, path, key, status = response.status().as_u16(), ms, "answered");
+    let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let refused = refused(&response);
+    if let Some(kind) = refused {
+        node.meters.refused(kind);
+    }
+    let (status, grpc_status) = (response.status().as_u16(), response.headers().get(GRPC_STATUS));
+    let grpc_status = grpc_status.and_then(|code| code.to_str().ok());
+    info!(parent: &span, %method, path, key, status, grpc_status, refused = refused.map(word), ms, "answered");
+    let id = response.extensions().get::<RequestId>().cloned().unwrap_or(id);
     named(response, &id)
 }
 
@@ -81,6 +96,24 @@ fn shortened(path: &str) -> String {
         Some((end, _)) => format!("{}...", &path[..end]),
         None => path.to_owned(),
     }
+}
+
+/// A refusal before the body was looked at. Where the rest of it is too long to wait for, the connection ends, and says
+/// so.
+async fn early(problem: &Problem, is_grpc: bool, request: Request) -> Response {
+    let mut response = refusal(problem, is_grpc);
+    if !pages::let_go(request).await {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The kind of what an answer refuses, by either protocol. A stream that fails later says so itself.
+fn refused(response: &Response) -> Option<Kind> {
+    if let Some(said) = response.extensions().get::<pages::Said>() {
+        return Some(said.0);
+    }
+    grpc::kind(response.headers().get(GRPC_STATUS)?.to_str().ok()?.parse().ok()?)
 }
 
 /// A refusal in the words of its protocol.
@@ -116,18 +149,18 @@ fn request_id(headers: &HeaderMap) -> RequestId {
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let fit = given.filter(|id| (1..=REQUEST_ID_MAX).contains(&id.len()) && id.bytes().all(|it| it.is_ascii_graphic()));
     match fit {
-        Some(id) => RequestId(id.into()),
+        Some(id) => RequestId { id: id.into(), is_given: true },
         None => {
             let mut random = [0; 16];
             // Without randomness no ledger begins a request either; a name that is not unique harms only logs.
             let _ = getrandom::fill(&mut random);
-            RequestId(hex_encode(&random).into())
+            RequestId { id: hex_encode(&random).into(), is_given: false }
         }
     }
 }
 
 fn named(mut response: Response, id: &RequestId) -> Response {
-    if let Ok(value) = HeaderValue::from_str(&id.0) {
+    if let Ok(value) = HeaderValue::from_str(&id.id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response

@@ -15,6 +15,8 @@ pub(crate) struct Tenants {
     pub(crate) file: String,
     pub(crate) first: String,
     pub(crate) second: String,
+    /// Of the second's tenant; it may not erase.
+    pub(crate) reader: String,
     pub(crate) auditor: String,
     pub(crate) admin: String,
 }
@@ -34,12 +36,13 @@ pub(crate) fn tenants(folder: &Path) -> Tenants {
         key.to_owned()
     };
     let first = key("first", "acme", &["infer", "audit:self", "records:write"]);
-    let second = key("second", "globe", &["infer", "audit:self"]);
+    let second = key("second", "globe", &["infer", "audit:self", "records:write"]);
+    let reader = key("reader", "globe", &["infer", "audit:self"]);
     let auditor = key("auditor", "house", &["audit:self", "audit:all"]);
     let admin = key("admin", "house", &["infer", "audit:self", "admin"]);
     let file = folder.join("keys.toml");
     std::fs::write(&file, stanzas).unwrap();
-    Tenants { file: file.to_str().unwrap().to_owned(), first, second, auditor, admin }
+    Tenants { file: file.to_str().unwrap().to_owned(), first, second, reader, auditor, admin }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,6 +71,82 @@ async fn each_method_asks_for_its_scope() {
     for (path, status) in [("/health", 200), ("/metrics", 401), ("/v1/models", 401), ("/records/checkpoint", 401)] {
         assert_eq!(server.http(&format!("GET {path}"), &[], "").0, status, "{path}");
     }
+    server.stop();
+}
+
+/// Whoever runs a server sees how it stands, and asks it nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admin_sees_how_the_server_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loam"));
+    command.args(["key", "new", "--name", "root", "--tenant", "house", "--scope", "admin"]);
+    let printed = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let (key, stanza) = printed.split_once("\n\n").unwrap();
+    let file = folder.path().join("keys.toml");
+    std::fs::write(&file, stanza).unwrap();
+    let server = Server::start(folder.path(), &["--api-keys", file.to_str().unwrap()]);
+    let mut root = Client::new(&server, Some(key)).await;
+    root.server.info(v1::InfoRequest {}).await.unwrap();
+    root.server.load(v1::LoadRequest {}).await.unwrap();
+    let listed = root.adapters.list(v1::ListAdaptersRequest::default()).await.unwrap().into_inner();
+    assert_eq!(listed.adapters.len(), 2);
+    root.adapters.get(v1::GetAdapterRequest { name: "clay".to_owned() }).await.unwrap();
+    let key = [&*format!("authorization: Bearer {key}")];
+    for path in ["/load", "/version", "/v1/models", "/v1/models/clay", "/metrics"] {
+        assert_eq!(server.http(&format!("GET {path}"), &key, "").0, 200, "{path}");
+    }
+    assert_eq!(root.ask(question("x", None, 1)).await.unwrap_err().code(), Code::PermissionDenied);
+    let (status, head, _) = server.http("GET /records/checkpoint", &key, "");
+    assert_eq!(status, 403, "{head}");
+    server.stop();
+}
+
+/// What is refused behind the guard is seen where people look, by either protocol.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_are_logged_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let Tenants { file, first, admin, .. } = tenants(folder.path());
+    let server = Server::start(folder.path(), &["--api-keys", &file]);
+    let mut client = Client::new(&server, Some(&first)).await;
+    client.server.drain(v1::DrainRequest { timeout_s: None }).await.unwrap_err();
+    let key = [&*format!("authorization: Bearer {first}")];
+    assert_eq!(server.http("POST /v1/unload_lora_adapter", &key, "{\"lora_name\":\"clay\"}").0, 403);
+    assert_eq!(server.http("POST /v1/completions", &key, "{\"prompt\":1}").0, 400);
+    let metrics = server.http("GET /metrics", &[&format!("authorization: Bearer {admin}")], "").2;
+    for line in ["loam_requests_refused_total{kind=\"forbidden\"} 2", "loam_requests_refused_total{kind=\"invalid\"} 1"]
+    {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    let log = server.log();
+    let drain = log.lines().find(|line| line.contains("/loam.v1.Server/Drain")).unwrap();
+    assert!(drain.contains("forbidden") && drain.contains("grpc_status=\"7\""), "{drain}");
+    server.stop();
+}
+
+/// A refusal that looked at no body leaves the connection usable, or says that it ends.
+#[test]
+fn a_connection_outlives_an_early_refusal() {
+    use std::io::{Read as _, Write as _};
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--api-key", "a-key-of-some-length"]);
+    let mut stream = std::net::TcpStream::connect(&server.address).unwrap();
+    let mut ask = |length: usize| {
+        let head = format!("POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        if length < 1 << 16 {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            stream.write_all(&vec![b' '; length]).unwrap();
+        }
+        let mut answer = vec![0; 4096];
+        let read = stream.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..read]).into_owned()
+    };
+    for _ in 0..2 {
+        let answer = ask(100);
+        assert!(answer.starts_with("HTTP/1.1 401") && !answer.contains("connection: close"), "{answer}");
+    }
+    let answer = ask(2 << 20);
+    assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("connection: close"), "{answer}");
     server.stop();
 }
 

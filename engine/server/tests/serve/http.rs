@@ -71,6 +71,72 @@ fn a_request_keeps_its_id_from_end_to_end() {
 }
 
 #[test]
+fn two_ids_that_differ_are_refused_and_one_in_the_body_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let body = "{\"prompt\":\"x\",\"max_tokens\":2,\"request_id\":\"in-the-body\"}";
+    let (status, _, said) = server.http("POST /v1/completions", &["x-request-id: in-the-header"], body);
+    assert_eq!((status, json(&said)["error"]["param"].as_str()), (400, Some("request_id")), "{said}");
+    let (status, head, answer) = server.http("POST /v1/completions", &[], body);
+    assert_eq!((status, json(&answer)["id"].as_str()), (200, Some("cmpl-in-the-body")), "{answer}");
+    assert!(head.contains("x-request-id: in-the-body"), "{head}");
+    assert!(server.log().contains("in-the-body"), "{}", server.log());
+    assert_eq!(server.http("POST /v1/completions", &["x-request-id: in-the-body"], body).0, 200);
+    server.stop();
+}
+
+/// How an answer ended is logged with the name of its receipt, and counted, also where its client left.
+#[test]
+fn an_answer_whose_client_left_is_logged_and_counted() {
+    use std::io::{Read as _, Write as _};
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let (_, head, _) = server.http("POST /v1/completions", &[], "{\"prompt\":\"x\",\"max_tokens\":2}");
+    let receipt_id = head.lines().find_map(|line| line.strip_prefix("x-loam-receipt-id: ")).unwrap().to_owned();
+    let log = server.log();
+    assert!(log.lines().any(|line| line.contains("ended") && line.contains(&receipt_id)), "{log}");
+    let body = "{\"prompt\":\"x\",\"max_tokens\":400,\"n\":4,\"ignore_eos\":true,\"stream\":true}";
+    let mut stream = std::net::TcpStream::connect(&server.address).unwrap();
+    let length = body.len();
+    let address = &server.address;
+    let head = format!("POST /v1/completions HTTP/1.1\r\nhost: {address}\r\ncontent-length: {length}\r\n\r\n{body}");
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.read_exact(&mut [0; 64]).unwrap();
+    drop(stream);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !server.log().contains("ends=\"abort\"") {
+        assert!(std::time::Instant::now() < until, "{}", server.log());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let metrics = server.http("GET /metrics", &[], "").2;
+    let aborted = metrics.lines().find(|line| line.contains("finished_reason=\"abort\"")).unwrap();
+    assert!(aborted.ends_with(" 4"), "{aborted}");
+    server.stop();
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_in_the_same_shape() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    for (head, headers, body, status, field) in [
+        ("GET /v1/models/%FF", &[][..], "", 400, None),
+        ("GET /records/%FF", &[], "", 400, None),
+        ("POST /tokenize", &[], "{\"model\":\"nope\",\"prompt\":\"x\"}", 404, Some("model")),
+        ("POST /detokenize", &[], "{\"model\":\"nope\",\"tokens\":[1]}", 404, Some("model")),
+        ("POST /v1/completions", &["content-encoding: gzip"], "{}", 415, Some("content-encoding")),
+    ] {
+        let (found, _, answer) = server.http(head, headers, body);
+        assert_eq!((found, json(&answer)["error"]["param"].as_str()), (status, field), "{head}: {answer}");
+    }
+    let (_, _, answer) = server.http("POST /v1/completions", &[], "{\"model\":\"gpt-4o\",\"prompt\":\"x\"}");
+    assert!(answer.contains("no model or adapter") && answer.contains("GET /v1/models"), "{answer}");
+    assert!(server.http("GET /records/policy.txt", &[], "").1.contains("cache-control: no-store"));
+    let nonce = format!("x-loam-nonce: {}", "AB".repeat(32));
+    assert_eq!(server.http("POST /v1/completions", &[&nonce], "{\"prompt\":\"x\",\"max_tokens\":1}").0, 200);
+    server.stop();
+}
+
+#[test]
 fn texts_are_logged_where_that_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &["--log-prompts"]);

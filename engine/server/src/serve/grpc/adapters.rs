@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{admitted, caller, status};
+use super::{admitted, caller, onlooker, status};
 use crate::access::Scope;
 use crate::serve::node::{Node, Standing};
 
@@ -59,7 +59,7 @@ impl v1::adapters_server::Adapters for Service {
         &self,
         request: Request<v1::ListAdaptersRequest>,
     ) -> Result<Response<v1::ListAdaptersResponse>, Status> {
-        caller(&request, Scope::Infer)?;
+        onlooker(&request)?;
         let v1::ListAdaptersRequest { page_size, after } = request.into_inner();
         let page = match page_size as usize {
             0 => PAGE_MAX,
@@ -72,7 +72,7 @@ impl v1::adapters_server::Adapters for Service {
     }
 
     async fn get(&self, request: Request<v1::GetAdapterRequest>) -> Result<Response<v1::Adapter>, Status> {
-        caller(&request, Scope::Infer)?;
+        onlooker(&request)?;
         let found = self.0.adapter(&request.into_inner().name).map_err(|problem| status(&problem))?;
         Ok(Response::new(adapter(&found)))
     }
@@ -88,7 +88,7 @@ impl v1::adapters_server::Adapters for Service {
     }
 
     async fn watch(&self, request: Request<v1::WatchAdaptersRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        caller(&request, Scope::Infer)?;
+        onlooker(&request)?;
         let permit = admitted(&request)?;
         let (sender, receiver) = mpsc::channel(1);
         let node = Arc::clone(&self.0);

@@ -48,7 +48,8 @@ impl v1::inference_server::Inference for Service {
             receipts: if asked.receipt { asked.generate.n } else { 0 },
         };
         let answering = answering::begin(&self.0, (&caller, admitted), vec![asked.generate], facts).await;
-        let answering = answering.map_err(|problem| status(&wire::called(problem)))?;
+        let mut answering = answering.map_err(|problem| status(&wire::called(problem)))?;
+        answering.is_streaming = true;
         let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
         tokio::spawn(tell(Arc::clone(&self.0), answering, told, sender));
         Ok(Response::new(ReceiverStream::new(receiver)))

@@ -19,7 +19,7 @@ use super::guard::Admitted;
 use super::node::Node;
 use crate::access::{Caller, Scope};
 
-pub(crate) use status::status;
+pub(crate) use status::{kind, status};
 
 /// Names of the services whose health is told.
 pub(crate) const SERVICES: [&str; 5] =
@@ -57,6 +57,12 @@ fn caller<T>(request: &Request<T>, scope: Scope) -> Result<Caller, Status> {
     let caller = request.extensions().get::<Caller>().cloned().ok_or_else(unknown)?;
     caller.need(scope).map_err(|problem| status(&problem))?;
     Ok(caller)
+}
+
+/// Who looks how the server stands, if the key allows it.
+fn onlooker<T>(request: &Request<T>) -> Result<(), Status> {
+    let caller = request.extensions().get::<Caller>().ok_or_else(unknown)?;
+    caller.need_to_see().map_err(|problem| status(&problem))
 }
 
 /// The key's place that a call has, to be kept as long as it is answered.

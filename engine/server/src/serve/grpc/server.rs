@@ -5,7 +5,7 @@ use std::sync::Arc;
 use loam_proto::v1;
 use tonic::{Request, Response, Status};
 
-use super::{caller, status};
+use super::{caller, onlooker, status};
 use crate::access::Scope;
 use crate::serve::node::Node;
 
@@ -15,7 +15,7 @@ pub(super) struct Service(pub(super) Arc<Node>);
 #[tonic::async_trait]
 impl v1::server_server::Server for Service {
     async fn info(&self, request: Request<v1::InfoRequest>) -> Result<Response<v1::InfoResponse>, Status> {
-        caller(&request, Scope::Infer)?;
+        onlooker(&request)?;
         let node = &*self.0;
         let limits = node.engine.limits();
         let counted = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -34,7 +34,7 @@ impl v1::server_server::Server for Service {
     }
 
     async fn load(&self, request: Request<v1::LoadRequest>) -> Result<Response<v1::LoadResponse>, Status> {
-        caller(&request, Scope::Infer)?;
+        onlooker(&request)?;
         let load = self.0.blocking(|node| node.load());
         load.await.map(Response::new).map_err(|problem| status(&problem))
     }

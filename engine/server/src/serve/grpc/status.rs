@@ -21,6 +21,23 @@ pub(crate) fn status(problem: &Problem) -> Status {
     Status::with_error_details(code(problem.kind), &problem.message, details)
 }
 
+/// The kind that a status tells of, for whoever counts; none where all went well, or the client itself ended it.
+pub(crate) const fn kind(code: i32) -> Option<Kind> {
+    Some(match Code::from_i32(code) {
+        Code::Ok | Code::Cancelled => return None,
+        Code::InvalidArgument | Code::OutOfRange => Kind::Invalid,
+        Code::Unauthenticated => Kind::Unauthenticated,
+        Code::PermissionDenied => Kind::Forbidden,
+        Code::NotFound => Kind::NotFound,
+        Code::FailedPrecondition | Code::AlreadyExists | Code::Aborted => Kind::Conflict,
+        Code::ResourceExhausted => Kind::Busy,
+        Code::Unavailable => Kind::Unavailable,
+        Code::DeadlineExceeded => Kind::Deadline,
+        Code::Unimplemented => Kind::Unsupported,
+        Code::Internal | Code::Unknown | Code::DataLoss => Kind::Internal,
+    })
+}
+
 const fn code(kind: Kind) -> Code {
     match kind {
         Kind::Invalid => Code::InvalidArgument,

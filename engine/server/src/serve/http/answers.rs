@@ -52,7 +52,7 @@ async fn answer(node: Arc<Node>, endpoint: Endpoint, request: Request) -> Answer
         // Long bodies take their time.
         node.blocking(move |node| openai::read(endpoint, &bytes, &node.names)).await
     };
-    let mut call = read.inspect_err(|problem| node.meters.refused(problem.kind))?;
+    let mut call = read?;
     call.nonce = merged(&headers, call.nonce)?;
     call.receipt |= call.nonce.is_some();
     if call.receipt {
@@ -60,10 +60,10 @@ async fn answer(node: Arc<Node>, endpoint: Endpoint, request: Request) -> Answer
     }
     let facts =
         RequestFacts { client_nonce: call.nonce, request_bytes: body.as_ref().into(), ..RequestFacts::default() };
-    let id = call.request_id.clone().or_else(|| id.map(|id| id.0.to_string())).unwrap_or_default();
+    let id = one_id(id, call.request_id.as_deref())?;
     let prefix = if endpoint == Endpoint::Chat { "chatcmpl" } else { "cmpl" };
     let tokenizer = node.engine.text().tokenizer().cloned();
-    let answer = openai::Answer::new(&call, format!("{prefix}-{id}"), now_s(), tokenizer);
+    let answer = openai::Answer::new(&call, format!("{prefix}-{}", id.id), now_s(), tokenizer);
     let names = call.names;
     let choices: Vec<u32> = call.requests.iter().map(|generate| generate.n).collect();
     let answering = answering::begin(&node, (&caller, admitted), call.requests, facts).await;
@@ -73,6 +73,7 @@ async fn answer(node: Arc<Node>, endpoint: Endpoint, request: Request) -> Answer
     let name = answering.name(0);
     let one = OneAnswer { node, answering, first, answer, choices, receipts: call.receipt, names };
     let mut response = if call.stream { one.streamed() } else { one.whole().await? };
+    response.extensions_mut().insert(id);
     if let Some(name) = name {
         let value = HeaderValue::from_str(&name.to_hex()).expect("hexadecimal digits");
         response.headers_mut().insert(RECEIPT_ID, value);
@@ -87,6 +88,21 @@ fn merged(headers: &HeaderMap, given: Option<[u8; 32]>) -> Result<Option<[u8; 32
             Err(Problem::field("loam.nonce", "`loam.nonce` differs from the header `x-loam-nonce`; give one of them"))
         }
         (one, other) => Ok(one.or(other)),
+    }
+}
+
+/// The id from the header or the body; both must be one. What the body says is logged beside what the request began as.
+fn one_id(header: Option<RequestId>, body: Option<&str>) -> Result<RequestId, Problem> {
+    match (header, body) {
+        (Some(header), Some(body)) if header.is_given && &*header.id != body => {
+            let message = "`request_id` differs from the header `x-request-id`; give one of them";
+            Err(Problem::field("request_id", message))
+        }
+        (_, Some(body)) => {
+            tracing::Span::current().record("named", body);
+            Ok(RequestId { id: body.into(), is_given: true })
+        }
+        (header, None) => header.ok_or_else(|| Problem::new(Kind::Internal, "the request has no id")),
     }
 }
 
@@ -141,7 +157,8 @@ impl OneAnswer {
         Ok(json(self.answer.whole()?))
     }
 
-    fn streamed(self) -> Response {
+    fn streamed(mut self) -> Response {
+        self.answering.is_streaming = true;
         let (sender, receiver) = mpsc::channel(PAYLOADS_MAX);
         tokio::spawn(self.tell(sender));
         let body = Body::from_stream(ReceiverStream::new(receiver).map(Ok::<Bytes, Infallible>));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use http::header::{CONTENT_LENGTH, EXPECT};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, Version};
 use loam_wire::{Kind, Problem};
 use tokio_stream::StreamExt as _;
@@ -18,15 +18,22 @@ const DISCARDED_BYTES_MAX: usize = 64 << 20;
 /// How long that may take.
 const DISCARD_PATIENCE: Duration = Duration::from_secs(5);
 
+/// What a refusal for its encoding names.
+pub(super) const ENCODING: &str = "content-encoding";
+
+/// Bytes that are taken in after a refusal that looked at no body: as much as a usual request has.
+const REFUSED_BYTES_MAX: usize = 64 << 10;
+
 /// The whole body, where it is not too long.
 pub(super) async fn body(node: &Node, request: Request) -> Result<Bytes, Problem> {
     let bytes_max = node.settings.limits.body_bytes;
     let (parts, body) = request.into_parts();
+    check_encoding(&parts.headers)?;
     let announced = announced(&parts.headers);
     if announced.is_some_and(|bytes| bytes > bytes_max as u64) {
         // Whoever asks first is told before it sends.
         if parts.version < Version::HTTP_2 && !parts.headers.contains_key(EXPECT) {
-            discard(body).await;
+            discard(body, DISCARDED_BYTES_MAX).await;
         }
         return Err(too_large(bytes_max));
     }
@@ -38,7 +45,7 @@ pub(super) async fn body(node: &Node, request: Request) -> Result<Bytes, Problem
         let piece = piece.map_err(broke)?;
         if whole.len() + piece.len() > bytes_max {
             if parts.version < Version::HTTP_2 {
-                discard(Body::from_stream(pieces)).await;
+                discard(Body::from_stream(pieces), DISCARDED_BYTES_MAX).await;
             }
             return Err(too_large(bytes_max));
         }
@@ -51,20 +58,44 @@ fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Takes the rest in, as far as that is worth it.
-async fn discard(body: Body) {
+fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let plain = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    match headers.get(CONTENT_ENCODING).filter(|value| !plain(value)) {
+        Some(value) => {
+            let message = format!("`{ENCODING}` is {value:?}; send the body as it is, without one");
+            Err(Problem::field(ENCODING, message))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Takes in the body of a request that was refused before anybody looked at it, so that its sender reads the refusal and
+/// can ask again on the same connection. False where it is too long for that: the connection must end.
+pub(crate) async fn let_go(request: Request) -> bool {
+    let (parts, body) = request.into_parts();
+    if parts.version >= Version::HTTP_2 {
+        return true;
+    }
+    let waits = parts.headers.contains_key(EXPECT);
+    let long = announced(&parts.headers).is_some_and(|bytes| bytes > REFUSED_BYTES_MAX as u64);
+    !waits && !long && discard(body, REFUSED_BYTES_MAX).await
+}
+
+/// Takes the rest in, as far as that is worth it; whether that was all.
+async fn discard(body: Body, bytes_max: usize) -> bool {
     let mut pieces = body.into_data_stream();
-    let mut left = DISCARDED_BYTES_MAX;
+    let mut left = bytes_max;
     let reading = async {
-        while let Some(Ok(piece)) = pieces.next().await {
-            left = left.saturating_sub(piece.len());
-            if left == 0 {
-                return;
+        while let Some(piece) = pieces.next().await {
+            match piece.ok().and_then(|piece| left.checked_sub(piece.len())) {
+                Some(rest) => left = rest,
+                None => return false,
             }
         }
+        true
     };
     // Whoever takes longer has had its chance.
-    let _ = tokio::time::timeout(DISCARD_PATIENCE, reading).await;
+    tokio::time::timeout(DISCARD_PATIENCE, reading).await.unwrap_or(false)
 }
 
 fn too_large(bytes_max: usize) -> Problem {

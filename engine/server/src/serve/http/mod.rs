@@ -11,6 +11,8 @@ mod text;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::Path;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -20,6 +22,7 @@ use loam_wire::{Kind, Problem, openai};
 use super::node::Node;
 use crate::access::{Caller, Scope};
 use body::body;
+pub(crate) use body::let_go;
 
 /// All pages as routes.
 pub(crate) fn router(node: &Arc<Node>) -> Router {
@@ -46,10 +49,19 @@ pub(crate) fn router(node: &Arc<Node>) -> Router {
         .with_state(Arc::clone(node))
 }
 
+/// What kind of problem an answer tells of, for whoever counts it.
+#[derive(Clone, Copy)]
+pub(crate) struct Said(pub(crate) Kind);
+
 /// A problem as OpenAI's clients read it.
 pub(crate) fn refusal(problem: &Problem) -> Response {
-    let status = StatusCode::from_u16(openai::http_status(problem.kind)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = match problem.field.as_deref() {
+        // Of all fields, this one has a status of its own.
+        Some(body::ENCODING) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        _ => StatusCode::from_u16(openai::http_status(problem.kind)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+    };
     let mut response = (status, json(openai::error_body(problem))).into_response();
+    response.extensions_mut().insert(Said(problem.kind));
     if let Some(ms) = problem.retry_ms {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
     }
@@ -73,6 +85,22 @@ impl From<Problem> for Refused {
     }
 }
 
+/// A path's parts, or why they cannot be read.
+type PathOf<T> = Result<Path<T>, PathRejection>;
+
+/// The framework's own words for what it cannot read are refusals like ours.
+impl From<PathRejection> for Refused {
+    fn from(rejection: PathRejection) -> Self {
+        Self(Problem::new(Kind::Invalid, format!("the path cannot be read: {}", rejection.body_text())))
+    }
+}
+
+impl From<QueryRejection> for Refused {
+    fn from(rejection: QueryRejection) -> Self {
+        Self(Problem::new(Kind::Invalid, format!("the query cannot be read: {}", rejection.body_text())))
+    }
+}
+
 impl axum::response::IntoResponse for Refused {
     fn into_response(self) -> Response {
         refusal(&self.0)
@@ -87,6 +115,11 @@ fn allowed(caller: Option<&Caller>, scope: Scope) -> Result<(), Refused> {
         Some(caller) => Ok(caller.need(scope)?),
         None => Ok(()),
     }
+}
+
+/// Lets through whoever may see how the server stands.
+fn may_see(caller: Option<&Caller>) -> Result<(), Refused> {
+    Ok(caller.map_or(Ok(()), Caller::need_to_see)?)
 }
 
 /// 32 bytes that the client chose, from its header.

@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use loam_wire::openai::{self, ModelCard};
 use loam_wire::{Kind, Problem};
 
-use super::{Answer, allowed, json, refusal};
+use super::{Answer, PathOf, allowed, json, may_see, refusal};
 use crate::access::{Caller, Scope};
 use crate::serve::node::{Node, Standing};
 use crate::serve::{grpc, guard, moment};
 
 pub(super) async fn models(State(node): State<Arc<Node>>, caller: Option<Extension<Caller>>) -> Answer {
-    allowed(caller.as_deref(), Scope::Infer)?;
+    may_see(caller.as_deref())?;
     let adapters = node.adapters();
     let cards = node.names.iter().map(|name| base(&node, name)).chain(adapters.iter().map(|it| adapter(&node, it)));
     Ok(json(openai::models_body(&cards.collect::<Vec<_>>())))
@@ -25,12 +25,13 @@ pub(super) async fn models(State(node): State<Arc<Node>>, caller: Option<Extensi
 pub(super) async fn model(
     State(node): State<Arc<Node>>,
     caller: Option<Extension<Caller>>,
-    Path(name): Path<String>,
+    name: PathOf<String>,
 ) -> Answer {
-    allowed(caller.as_deref(), Scope::Infer)?;
+    may_see(caller.as_deref())?;
+    let name = name?.0;
     let card = match node.names.iter().find(|base| **base == name) {
         Some(name) => base(&node, name),
-        None => adapter(&node, &node.adapter(&name).map_err(|problem| problem.called("model"))?),
+        None => adapter(&node, &node.adapter(&name).map_err(Problem::of_model)?),
     };
     Ok(json(openai::model_body(&card)))
 }
@@ -64,7 +65,7 @@ pub(super) async fn health(State(node): State<Arc<Node>>) -> Answer {
 }
 
 pub(super) async fn version(State(node): State<Arc<Node>>, caller: Option<Extension<Caller>>) -> Answer {
-    allowed(caller.as_deref(), Scope::Infer)?;
+    may_see(caller.as_deref())?;
     let ledger = node.ledger.as_ref().map(|ledger| ledger.name());
     let version = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -77,7 +78,7 @@ pub(super) async fn version(State(node): State<Arc<Node>>, caller: Option<Extens
 }
 
 pub(super) async fn load(State(node): State<Arc<Node>>, caller: Option<Extension<Caller>>) -> Answer {
-    allowed(caller.as_deref(), Scope::Infer)?;
+    may_see(caller.as_deref())?;
     let now = node.engine.metrics().now;
     // vLLM's word for it, and what it is made of.
     let load = serde_json::json!({

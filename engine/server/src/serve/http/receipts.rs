@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::response::IntoResponse as _;
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use loam_ledger_core::Hash;
 use loam_wire::{Kind, Problem};
 
-use super::Answer;
+use super::{Answer, PathOf};
 use crate::access::Caller;
 use crate::serve::node::Node;
 
@@ -20,9 +21,10 @@ type Fields = Vec<(String, String)>;
 pub(super) async fn receipt(
     State(node): State<Arc<Node>>,
     Extension(caller): Extension<Caller>,
-    Path(receipt_id): Path<String>,
-    Query(fields): Query<Fields>,
+    receipt_id: PathOf<String>,
+    fields: Result<Query<Fields>, QueryRejection>,
 ) -> Answer {
+    let (receipt_id, fields) = (receipt_id?.0.to_ascii_lowercase(), fields?.0);
     let wrong = |_| {
         let mut problem = Problem::field("receipt_id", "a receipt id is 64 hexadecimal digits");
         problem.kind = Kind::NotFound;
