@@ -86,6 +86,8 @@ for path in static:
     if path.endswith("/checkpoint"):
         assert headers["cache-control"] == "no-store", "a head is asked for anew"
         assert headers["content-type"].startswith("text/plain")
+    elif path.endswith("/policy.txt"):
+        assert headers["cache-control"] == "no-store", "a policy may change"
     else:
         assert "immutable" in headers["cache-control"], path
 print(len(static), "files are the same over HTTP")
