@@ -4,6 +4,11 @@ mod programs;
 mod server;
 mod thread_times;
 
+/// The examples in README.md are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 pub use programs::{folder_of, own_folder};
 pub use server::Server;
 pub use thread_times::{Spent, ThreadTimes};

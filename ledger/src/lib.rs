@@ -42,11 +42,6 @@ mod submission;
 mod view;
 mod writer;
 
-/// The example in README.md is compiled with the tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
-
 pub use committer::Observe;
 pub use error::Error;
 pub use export::ExportFolder;

@@ -28,7 +28,6 @@ use loam_engine::adapter::Source;
 use loam_engine::model::Residence;
 use loam_engine::{DType, DeliveryMode, LoadFormat, OpenOptions};
 use loam_ledger_core::Hash;
-use loam_ledger_core::hash::digest;
 
 pub(crate) use command::{Given, ignored};
 pub(crate) use environment::check_environment;
@@ -59,7 +58,7 @@ pub(crate) struct Settings {
     pub(crate) log: Log,
     /// What is allowed and yet probably not meant. To be logged at the start.
     pub(crate) warnings: Vec<String>,
-    /// The SHA-256 of what `loam config show` prints for these.
+    /// The SHA-256 of what holds, as `loam config show` prints it, without origins and secrets.
     pub(crate) digest: Hash,
 }
 
@@ -221,7 +220,7 @@ impl Settings {
                 prompts: gathered.is_on("log-prompts"),
             },
             warnings,
-            digest: digest(show(gathered).as_bytes()),
+            digest: show::digest_of(gathered),
         })
     }
 

@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use loam_ledger_core::Hash;
+use loam_ledger_core::hash::digest;
+
 use super::gathered::Gathered;
 use super::table::{CONFIG, Otherwise, SETTINGS, Setting};
 use super::value::Value;
@@ -21,6 +24,12 @@ pub(crate) fn show(gathered: &Gathered) -> String {
         let _ = writeln!(shown, "{line:width$}  # {}", gathered.said(setting.name).origin);
     }
     shown
+}
+
+/// The SHA-256 of what holds, whoever said it: of the lines of [`show`] without headings and origins.
+pub(super) fn digest_of(gathered: &Gathered) -> Hash {
+    let lines = SETTINGS.iter().filter(|setting| setting.name != CONFIG).map(|setting| line(setting, gathered) + "\n");
+    digest(lines.collect::<String>().as_bytes())
 }
 
 fn line(setting: &Setting, gathered: &Gathered) -> String {

@@ -41,7 +41,9 @@ async fn below_its_reserve_nothing_new_is_taken_and_it_lifts_by_itself() {
     let folder = tempfile::tempdir().unwrap();
     // Others write to this disk meanwhile: a quarter of what is free is more than they do.
     let free = free_mib(folder.path());
-    let server = Server::start(folder.path(), &["--ledger-reserve-mib", &(free / 4 * 3).to_string()]);
+    let (reserve, ledger) = ((free / 4 * 3).to_string(), folder.path().join("ledger"));
+    let ledger = ledger.to_str().unwrap();
+    let server = Server::start(folder.path(), &["--ledger-reserve-mib", &reserve, "--ledger", ledger]);
     let mut client = Client::new(&server, None).await;
     client.ask(question("Before", None, 2)).await.unwrap();
     let mut running = client.inference.generate(question("Go on", Some("clay"), 300)).await.unwrap().into_inner();
