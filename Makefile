@@ -9,7 +9,7 @@ SHELL       := /bin/bash
 MAKEFLAGS   += --no-print-directory
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help deps env demo demo-takes build check test test-long bench fuzz dist clean
+.PHONY: help deps env demo demo-takes build check test test-long bench fuzz cuda-toolchain gpu-probe dist clean
 
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/loam/target
 
@@ -26,7 +26,7 @@ ROCKSDB_BUILT = $(wildcard $(CARGO_TARGET_DIR)/release/build/librocksdb-sys-*/ou
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name line; do \
-	    printf 'make %-10s %s\n' "$$name" "$$line"; \
+	    printf 'make %-14s %s\n' "$$name" "$$line"; \
 	done
 	@$(if $(ROCKSDB_BUILT),,echo "The first build compiles RocksDB: about 20 CPU-minutes, once.")
 
@@ -111,6 +111,14 @@ fuzz: ## fuzz each decoder of the ledger, and each reader of engine and server, 
 	    (cd "$$crate" && cargo +nightly fuzz run --target-dir "$$CARGO_TARGET_DIR/fuzz" "$$target" "$$found" "$$corpus" \
 	        -- -max_total_time=$(FUZZ_SECONDS)); \
 	done
+
+# Only the `cuda` feature of loam-kernels needs it; without, everything else is built and tested all the same.
+cuda-toolchain: ## nvcc, pinned, into the user's cache (LOAM_CUDA=DIR: another toolkit)
+	@.tools/cuda.sh install
+
+gpu-probe: cuda-toolchain ## .bin/gpu_probe: what a GPU can do at best, in under five minutes; the first thing to run on one
+	@$(SAY) "gpu-probe: kernels/cuda/gpu_probe.cu into .bin/"
+	@.tools/cuda.sh probe .bin/gpu_probe
 
 # The same commit and compiler give the same bytes: sorted names, no owner, the commit's time. The demo stays with the
 # repository, whose model it shows.

@@ -15,6 +15,9 @@ use checkout::{Source, files, has_word, is_code, sources};
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 
+/// The one file that may be longer: it is carried alone to a machine with a GPU and nothing else, and compiled there.
+const ALONE: &str = "kernels/cuda/gpu_probe.cu";
+
 /// What may be seen at the top; tool settings are hidden files.
 const VISIBLE: &str = "Cargo.toml Cargo.lock rust-toolchain.toml Makefile README.md LICENSE CHANGELOG.md \
     proto kernels ledger engine benches examples";
@@ -28,7 +31,8 @@ fn check(rule: &str, offenders: impl IntoIterator<Item = String>) {
 
 #[test]
 fn files_are_short() {
-    let long = sources(&["rs", "cu", "cuh"]).filter_map(|source| {
+    let bounded = sources(&["rs", "cu", "cuh", "h", "cpp"]).filter(|source| source.path != ALONE);
+    let long = bounded.filter_map(|source| {
         let lines = source.text.lines().count();
         (lines > FILE_LINES_MAX).then(|| format!("{}: {lines} lines", source.path))
     });
@@ -60,9 +64,42 @@ fn dangerous_code_is_in_kernels_only() {
 }
 
 #[test]
+fn assembly_is_in_ptx_only() {
+    // What device code is written in beside C++; and the switch of the emulation's fibers, which is host code.
+    let homes = ["kernels/cuda/ptx.cuh", "kernels/cuda/host/fiber.cpp", ALONE];
+    let word = concat!("as", "m");
+    let found = sources(&["rs", "cu", "cuh", "h", "cpp"])
+        .filter(|source| source.path.starts_with("kernels/cuda/") && !homes.contains(&source.path.as_str()))
+        .flat_map(|source| source.lines_where(|line| is_code(line) && has_word(line, word)));
+    check("inline assembly has one address, kernels/cuda/ptx.cuh, where each instruction has its emulation", found);
+}
+
+#[test]
+fn kernels_are_written_for_device_and_emulation() {
+    // Static shared arrays have no bounds that the emulation knows, and only `launch` may start a kernel.
+    let forbidden = [concat!("__sha", "red__"), concat!("<", "<<"), concat!("cudaLaunch", "Kernel")];
+    let homes = ["kernels/cuda/ptx.cuh", "kernels/cuda/launch.cuh", ALONE];
+    let found = sources(&["cu", "cuh", "h"])
+        .filter(|source| source.path.starts_with("kernels/cuda/") && !homes.contains(&source.path.as_str()))
+        .flat_map(|source| {
+            source.lines_where(|line| is_code(line) && forbidden.iter().any(|word| line.contains(word)))
+        });
+    check("a kernel has one shared window, SHARED_BYTES, and is started by launch()", found);
+}
+
+#[test]
+fn foreign_functions_are_declared_in_ffi_only() {
+    let word = concat!("extern", " \"C\"");
+    let found = sources(&["rs"])
+        .filter(|source| source.path.starts_with("kernels/src/") && source.path != "kernels/src/cuda/ffi.rs")
+        .flat_map(|source| source.lines_where(|line| is_code(line) && line.contains(word)));
+    check("what C calls and is called by is declared in kernels/src/cuda/ffi.rs, beside its mirror kernels.h", found);
+}
+
+#[test]
 fn nothing_is_left_unfinished() {
     let marks = [concat!("to", "do!("), concat!("unimpl", "emented!("), concat!("FIX", "ME"), concat!("#[ig", "nore")];
-    let found = sources(&["rs", "cu", "cuh", "h"])
+    let found = sources(&["rs", "cu", "cuh", "h", "cpp"])
         .flat_map(|source| source.lines_where(|line| marks.iter().any(|mark| line.contains(mark))));
     check("what is not finished is not committed, and a test that is skipped proves nothing", found);
 }
@@ -100,7 +137,7 @@ fn ledger_core_touches_nothing_outside() {
 fn sources_are_ascii() {
     // Prose may be in any script, and test data in any encoding; data has none of these extensions.
     let settings = sources(&[""]).filter(|source| !source.path.contains('/') || source.path.starts_with('.'));
-    let code = sources(&["rs", "cu", "cuh", "h", "proto", "toml", "sh", "py", "yml"]).chain(settings);
+    let code = sources(&["rs", "cu", "cuh", "h", "cpp", "proto", "toml", "sh", "py", "yml"]).chain(settings);
     let found = code.flat_map(|source| source.lines_where(|line| !line.is_ascii()));
     check("source is ASCII; another character is written as its escape, such as \\u{2014}", found);
 }
