@@ -1,0 +1,15 @@
+// A bulk copy that nobody waits for.
+#include "planted.cuh"
+
+template <bool kFault> static __global__ void planted(const float* in, float* out, [[maybe_unused]] const float* neighbour, [[maybe_unused]] unsigned* ticket) {
+  SHARED_BYTES(window);
+  float* part = (float*)window;                  // [128]
+  uint64_t* full = (uint64_t*)(window + 512);    // its barrier
+  if (threadIdx.x == 0) ptx::mbarrier_init(full, 1), ptx::mbarrier_made();
+  __syncthreads();
+  if (threadIdx.x == 0) ptx::mbarrier_arrive_expect(full, 512), ptx::bulk_copy(part, in, 512, full);
+  if (!kFault) ptx::mbarrier_wait(full, 0);
+  out[threadIdx.x] = in[threadIdx.x];
+}
+
+PLANTED(bulk_never_waited, {.name = "bulk_never_waited", .grid = 1, .block = 128, .shared_bytes = (size_t)(520), .stream = p.stream})

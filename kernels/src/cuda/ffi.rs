@@ -1,0 +1,127 @@
+//! What C++ defines and Rust calls. Mirrors `cuda/kernels.h` and, under emulation, `cuda/host/device.h`; nothing else in
+//! the workspace declares a foreign function.
+
+use std::ffi::{c_int, c_void};
+
+/// A stream of the device; null is its first.
+pub(super) type RawStream = *mut c_void;
+
+/// `LoamType` of kernels.h.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug)]
+pub(super) enum LoamType {
+    F32 = 0,
+    Bf16 = 1,
+    F16 = 2,
+}
+
+unsafe extern "C" {
+    pub(super) fn loam_rms_norm(
+        x: *const c_void,
+        x_type: LoamType,
+        x_stride: i64,
+        weight: *const c_void,
+        weight_type: LoamType,
+        out: *mut c_void,
+        out_type: LoamType,
+        out_stride: i64,
+        inverse: *mut f32,
+        inverse_stride: i64,
+        rows: i32,
+        width: i32,
+        epsilon: f32,
+        stream: RawStream,
+    ) -> c_int;
+}
+
+#[cfg(feature = "emulate")]
+pub(super) mod emulated {
+    use std::ffi::{c_char, c_int, c_void};
+
+    use super::RawStream;
+
+    unsafe extern "C" {
+        pub(crate) fn loam_device_allocate(bytes: usize, what: *const c_char, out: *mut *mut c_void) -> c_int;
+        pub(crate) fn loam_device_free(p: *mut c_void) -> c_int;
+        pub(crate) fn loam_device_write(s: RawStream, to: *mut c_void, from: *const c_void, bytes: usize) -> c_int;
+        pub(crate) fn loam_device_read(s: RawStream, to: *mut c_void, from: *const c_void, bytes: usize) -> c_int;
+        pub(crate) fn loam_device_copy(s: RawStream, to: *mut c_void, from: *const c_void, bytes: usize) -> c_int;
+        pub(crate) fn loam_device_fill(s: RawStream, to: *mut c_void, value: c_int, bytes: usize) -> c_int;
+        pub(crate) fn loam_stream_create(out: *mut RawStream) -> c_int;
+        pub(crate) fn loam_stream_destroy(s: RawStream);
+        pub(crate) fn loam_stream_synchronize(s: RawStream) -> c_int;
+        pub(crate) fn loam_event_create(out: *mut *mut c_void) -> c_int;
+        pub(crate) fn loam_event_destroy(e: *mut c_void);
+        pub(crate) fn loam_event_record(e: *mut c_void, s: RawStream) -> c_int;
+        pub(crate) fn loam_stream_wait(s: RawStream, e: *mut c_void) -> c_int;
+        pub(crate) fn loam_capture_begin(s: RawStream) -> c_int;
+        pub(crate) fn loam_capture_end(s: RawStream, out: *mut *mut c_void) -> c_int;
+        pub(crate) fn loam_graph_launch(g: *mut c_void, s: RawStream) -> c_int;
+        pub(crate) fn loam_graph_nodes(g: *const c_void) -> usize;
+        pub(crate) fn loam_graph_node(g: *const c_void, n: usize) -> *const c_char;
+        pub(crate) fn loam_graph_waits(g: *const c_void, n: usize) -> usize;
+        pub(crate) fn loam_graph_destroy(g: *mut c_void);
+        pub(crate) fn loam_emulation_report() -> *const c_char;
+        pub(crate) fn loam_emulation_seed(value: u64);
+        pub(crate) fn loam_emulation_counts(out: *mut u64);
+    }
+
+    /// `Given` of cuda/host/planted/planted.cuh.
+    #[repr(C)]
+    pub(crate) struct Given {
+        pub(crate) input: *const f32,
+        pub(crate) out: *mut f32,
+        pub(crate) neighbour: *const f32,
+        pub(crate) ticket: *mut u32,
+        pub(crate) stream: RawStream,
+    }
+
+    /// Launchers of the planted faults, by name.
+    macro_rules! planted {
+        ($($name:ident = $function:ident;)+) => {
+            unsafe extern "C" {
+                $(fn $function(fault: bool, given: *const Given) -> c_int;)+
+            }
+            /// With each fault's name, its launcher: of the wrong kernel, or of the right one.
+            pub(crate) const PLANTED: &[(&str, unsafe extern "C" fn(bool, *const Given) -> c_int)] =
+                &[$((stringify!($name), $function),)+];
+        };
+    }
+    planted! {
+        barrier_not_reached = loam_planted_barrier_not_reached;
+        barriers_differ = loam_planted_barriers_differ;
+        block_race = loam_planted_block_race;
+        bulk_never_waited = loam_planted_bulk_never_waited;
+        bytes_missing = loam_planted_bytes_missing;
+        float_atomic = loam_planted_float_atomic;
+        global_race = loam_planted_global_race;
+        lanes_differ = loam_planted_lanes_differ;
+        lanes_missing = loam_planted_lanes_missing;
+        mask_differs = loam_planted_mask_differs;
+        mbarrier_not_ready = loam_planted_mbarrier_not_ready;
+        misaligned = loam_planted_misaligned;
+        misaligned_load = loam_planted_misaligned_load;
+        named_barrier_not_reached = loam_planted_named_barrier_not_reached;
+        named_barrier_too_small = loam_planted_named_barrier_too_small;
+        neighbour_allocation = loam_planted_neighbour_allocation;
+        no_dependency_wait = loam_planted_no_dependency_wait;
+        no_final_wait = loam_planted_no_final_wait;
+        outside_allocation = loam_planted_outside_allocation;
+        outside_shared_window = loam_planted_outside_shared_window;
+        outside_window = loam_planted_outside_window;
+        read_before_dependency = loam_planted_read_before_dependency;
+        ring_refilled_early = loam_planted_ring_refilled_early;
+        shared_race = loam_planted_shared_race;
+        shared_race_reuse = loam_planted_shared_race_reuse;
+        short_wait = loam_planted_short_wait;
+        shuffle_orders_nothing = loam_planted_shuffle_orders_nothing;
+        spin_without_end = loam_planted_spin_without_end;
+        stale_phase = loam_planted_stale_phase;
+        swapped_fragment = loam_planted_swapped_fragment;
+        two_blocks_one_word = loam_planted_two_blocks_one_word;
+        unwritten_shared = loam_planted_unwritten_shared;
+        wait_without_barrier = loam_planted_wait_without_barrier;
+        write_to_input = loam_planted_write_to_input;
+        wrong_fragment = loam_planted_wrong_fragment;
+    }
+}

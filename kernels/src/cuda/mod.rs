@@ -1,0 +1,15 @@
+//! The kernels for NVIDIA GPUs, and the device they run on.
+//!
+//! Begun: a device with memory, streams, events and graphs, and the first operation. Each operation's meaning is said in
+//! [`backend`](crate::backend), its kernel stands in `cuda/NAME.cu`, and its launcher is called from here.
+
+#[cfg(feature = "emulate")]
+pub mod device;
+mod ffi;
+#[cfg(feature = "emulate")]
+mod norm;
+#[cfg(feature = "emulate")]
+pub mod planted;
+
+#[cfg(feature = "emulate")]
+pub use norm::rms_norm;

@@ -1,0 +1,7 @@
+//! The emulated GPU: that it sees what it is for, computes what a GPU would, and raises no false alarm.
+//!
+//! `cargo nextest run -p loam-kernels --features emulate`
+
+mod faults;
+mod graphs;
+mod norm;
