@@ -16,6 +16,8 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/loam/target
 ENV   := .tools/deps.sh run
 CARGO := $(ENV) cargo
 WHOLE := --release --workspace --locked
+# The kernels for GPUs on an emulated one: a feature of loam-kernels alone, so that nothing else is built twice.
+EMULATED := --release --locked -p loam-kernels --features emulate
 SAY   := printf '\n== %s\n'
 
 PROGRAMS     := loam loam-audit loam-bench loam-demo
@@ -61,6 +63,7 @@ check: deps ## format, lints, documentation, licences and repository rules; ever
 	@$(CARGO) fmt --all --check
 	@$(SAY) "check: lints"
 	@$(CARGO) clippy $(WHOLE) --all-targets -- -D warnings
+	@$(CARGO) clippy $(EMULATED) --all-targets -- -D warnings
 	@$(SAY) "check: documentation"
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(WHOLE) --no-deps
 	@$(SAY) "check: licences and repository rules (engine/server/tests/tidy.rs)"
@@ -77,6 +80,12 @@ test: build ## the fast tier of tests
 	    $(CARGO) nextest run $(WHOLE); \
 	else \
 	    $(CARGO) test $(WHOLE) --tests --no-fail-fast; \
+	fi
+	@$(SAY) "test: the kernels for GPUs, on an emulated one"
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	    $(CARGO) nextest run $(EMULATED) --test emulation; \
+	else \
+	    $(CARGO) test $(EMULATED) --test emulation --no-fail-fast; \
 	fi
 
 # The tests themselves read LOAM_TEST_TIER; the nextest profile is about patience and selects nothing.

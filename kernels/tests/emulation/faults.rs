@@ -28,7 +28,7 @@ fn check(planted: &str, fault: &str, place: &str) {
         Emulation::seed(seed * 0x9e37_79b9);
         let sheet = Sheet::new(&values()).expect("memory for a test");
         let wrong = sheet.run(&stream, planted, true).expect_err("the fault is seen");
-        println!("{wrong}");
+        eprintln!("{wrong}");
         assert!(fault.split('|').any(|name| name == wrong.name()), "{fault} is seen as {wrong}");
         for part in [&format!("kernel {planted}, block (") as &str, "thread (", place] {
             let whole_block = ["no_dependency_wait", "copy_never_waited"].contains(&fault) && part == "thread (";
