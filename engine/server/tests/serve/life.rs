@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use loam_ledger::Folder;
+use loam_ledger::home::{Access, Home as _};
+use loam_ledger::store::{Batch, Space};
 use loam_ledger_core::entry::Entry;
 use loam_proto::v1;
 use tonic::Code;
@@ -129,6 +132,21 @@ fn a_folder_that_is_no_ledger_is_left_as_it_is() {
     let said = Server::try_start(folder.path(), &["--ledger", &format!("{}/ledger/store", folder.path().display())]);
     let said = said.err().expect("a store alone is no ledger");
     assert!(said.contains("not empty") && !said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn a_store_of_another_format_is_refused_by_its_number() {
+    let folder = tempfile::tempdir().unwrap();
+    Server::start(folder.path(), &[]).stop();
+    let store = Folder::new(&folder.path().join("ledger"), None).store(Access::Write).unwrap();
+    let mut identity = store.value(Space::Meta, b"identity").unwrap().unwrap();
+    identity[..8].copy_from_slice(&7_u64.to_be_bytes());
+    let mut batch = Batch::default();
+    batch.put(Space::Meta, *b"identity", identity);
+    store.commit(batch).unwrap();
+    drop(store);
+    let said = Server::try_start(folder.path(), &[]).err().expect("a program of today does not know the format 7");
+    assert!(said.contains("the store is of format 7, and this program knows 1"), "{said}");
 }
 
 #[test]
