@@ -16,14 +16,16 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/loam/target
 ENV   := .tools/deps.sh run
 CARGO := $(ENV) cargo
 WHOLE := --release --workspace --locked
-# The kernels for GPUs on an emulated one: a feature of loam-kernels alone, so that nothing else is built twice.
-EMULATED := --release --locked -p loam-kernels --features emulate
 SAY   := printf '\n== %s\n'
 
 PROGRAMS     := loam loam-audit loam-bench loam-demo
 FUZZ_CRATES   = ledger/core engine engine/server/wire
 FUZZ_TARGETS  = $(foreach crate,$(FUZZ_CRATES),$(wildcard $(crate)/fuzz/fuzz_targets/*.rs))
 FUZZ_SECONDS ?= 60
+# Kernels are compiled once more on their own, for an emulated GPU and where nvcc is at hand for a real one. That reaches
+# nothing of RocksDB.
+KERNELS       = --release -p loam-kernels --locked
+NVCC          = $(wildcard $(shell .tools/cuda.sh folder)/bin/nvcc)
 ROCKSDB_BUILT = $(wildcard $(CARGO_TARGET_DIR)/release/build/librocksdb-sys-*/out/librocksdb.a)
 
 help: ## this list
@@ -63,7 +65,9 @@ check: deps ## format, lints, documentation, licences and repository rules; ever
 	@$(CARGO) fmt --all --check
 	@$(SAY) "check: lints"
 	@$(CARGO) clippy $(WHOLE) --all-targets -- -D warnings
-	@$(CARGO) clippy $(EMULATED) --all-targets -- -D warnings
+	@$(SAY) "check: lints of the kernels, emulated$(if $(NVCC), and for a GPU)"
+	@$(CARGO) clippy $(KERNELS) --features emulate --all-targets -- -D warnings
+	@$(if $(NVCC),$(CARGO) clippy $(KERNELS) --features cuda --all-targets -- -D warnings)
 	@$(SAY) "check: documentation"
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(WHOLE) --no-deps
 	@$(SAY) "check: licences and repository rules (engine/server/tests/tidy.rs)"
@@ -81,11 +85,11 @@ test: build ## the fast tier of tests
 	else \
 	    $(CARGO) test $(WHOLE) --tests --no-fail-fast; \
 	fi
-	@$(SAY) "test: the kernels for GPUs, on an emulated one"
+	@$(SAY) "test: the kernels on an emulated GPU"
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	    $(CARGO) nextest run $(EMULATED) --test emulation; \
+	    $(CARGO) nextest run $(KERNELS) --features emulate --test emulation; \
 	else \
-	    $(CARGO) test $(EMULATED) --test emulation --no-fail-fast; \
+	    $(CARGO) test $(KERNELS) --features emulate --test emulation; \
 	fi
 
 # The tests themselves read LOAM_TEST_TIER; the nextest profile is about patience and selects nothing.

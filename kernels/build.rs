@@ -64,6 +64,7 @@ fn build_for_emulation(checked: bool) {
     let compiler = env::var_os("CXX").unwrap_or_else(|| "c++".into());
     let mut kernels = kernels();
     kernels.push(planted());
+    kernels.push(PathBuf::from("cuda/host/rates.cu"));
     let checks = if checked { "-fsanitize=thread,alignment" } else { "-DNDEBUG" };
     let device = sources(Path::new("cuda/host"), "cpp");
     let commands = kernels.iter().map(|source| (source, true)).chain(device.iter().map(|source| (source, false)));

@@ -64,14 +64,14 @@ void sync_block(Site site) {
 }
 
 void sync_named(unsigned number, unsigned threads, bool waits, Site site) {
-  const std::string at = EMULATION_CHECKED ? place_of(site) : std::string();
   if (number == 0 || number > 15 || threads == 0 || threads % 32 || threads > block.threads)
-    fail("named_barrier_wrong", text("barrier %u for %u threads: 1 to 15, and whole warps of the block", number, threads), nullptr, at.c_str());
+    fail("named_barrier_wrong", text("barrier %u for %u threads: 1 to 15, and whole warps of the block", number, threads), nullptr,
+         place_of(site).c_str());
   NamedBarrier& b = block.named[number];
   if (b.arrived == 0) b.expected = threads;
   if (b.expected != threads)
     fail("named_barrier_wrong", text("barrier %u is for %u threads here and for %u at %s", number, threads, b.expected, place_of(b.site).c_str()),
-         nullptr, at.c_str());
+         nullptr, place_of(site).c_str());
   b.site = site;
   if (EMULATION_CHECKED) tell(b.told, *me);
   if (++b.arrived < b.expected) {
@@ -104,22 +104,29 @@ static void order_lanes(Warp& warp, unsigned mask) {
 
 using Fold = void (*)(Warp&, unsigned turn);
 
+// Refuses a lane that is elsewhere than those of its warp that came before, and a mask that names one that has left.
+static void check_lanes(const Warp& warp, unsigned mask, const char* what, Site site) {
+  const Thread* self = me;
+  auto refuse = [&](const char* name, const std::string& how) { fail(name, what + how, nullptr, place_of(site).c_str()); };
+  if (!(mask >> self->lane & 1)) refuse("collective_lanes_differ", text(" by a lane that is not in its mask %08x", mask));
+  if (warp.arrived && warp.expected != mask)
+    refuse("collective_lanes_differ", text(" with mask %08x, where lanes before had %08x", mask, warp.expected));
+  if (warp.arrived && (warp.site.line() != site.line() || warp.site.column() != site.column() || warp.what != what))
+    refuse("collective_lanes_differ", text(", where lanes before are at the %s of %s", warp.what, place_of(warp.site).c_str()));
+  if (block.live == block.threads && self->warp * 32 + 32 <= block.threads) return;
+  for (unsigned l = 0; l < 32; ++l) {
+    const unsigned t = self->warp * 32 + l;
+    if ((mask >> l & 1) && (t >= block.threads || block.thread[t].done))
+      refuse("collective_not_reached", text(" names lane %u, which has left or never was", l));
+  }
+}
+
 // Lanes of `mask` arrive; the last one folds what was given and lets the others go on. Returns the turn's table.
 static unsigned gather(unsigned mask, const void* given, size_t bytes, const char* what, Site site, Fold fold, bool memory) {
   Thread* self = me;
   Warp& warp = block.warp[self->warp];
   ++counts.collectives;
-  if (EMULATION_CHECKED) {
-    const std::string at = warp.arrived || !(mask >> self->lane & 1) ? place_of(site) : std::string();
-    if (!(mask >> self->lane & 1)) fail("collective_lanes_differ", text("%s by a lane that is not in its mask %08x", what, mask), nullptr, at.c_str());
-    if (warp.arrived && warp.expected != mask)
-      fail("collective_lanes_differ", text("%s with mask %08x, where lanes before had %08x", what, mask, warp.expected), nullptr, at.c_str());
-    if (warp.arrived && (warp.site.line() != site.line() || warp.site.column() != site.column() || warp.what != what))
-      fail("collective_lanes_differ", text("%s, where lanes before are at the %s of %s", what, warp.what, place_of(warp.site).c_str()), nullptr, at.c_str());
-    for (unsigned l = 0; l < 32; ++l)
-      if ((mask >> l & 1) && (self->warp * 32 + l >= block.threads || block.thread[self->warp * 32 + l].done))
-        fail("collective_not_reached", text("%s names lane %u, which has left or never was", what, l), nullptr, place_of(site).c_str());
-  }
+  if (EMULATION_CHECKED) check_lanes(warp, mask, what, site);
   warp.expected = mask, warp.site = site, warp.what = what;
   const unsigned turn = warp.turn & 1;
   if (bytes) memcpy(warp.given[turn][self->lane], given, bytes);

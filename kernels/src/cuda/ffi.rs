@@ -61,6 +61,7 @@ pub(super) mod emulated {
         pub(crate) fn loam_graph_node(g: *const c_void, n: usize) -> *const c_char;
         pub(crate) fn loam_graph_waits(g: *const c_void, n: usize) -> usize;
         pub(crate) fn loam_graph_destroy(g: *mut c_void);
+        pub(crate) fn loam_rate(what: c_int, threads: c_int, turns: c_int, values: *mut f32) -> c_int;
         pub(crate) fn loam_emulation_report() -> *const c_char;
         pub(crate) fn loam_emulation_seed(value: u64);
         pub(crate) fn loam_emulation_counts(out: *mut u64);

@@ -5,11 +5,14 @@
 
 #[cfg(feature = "emulate")]
 pub mod device;
+#[cfg_attr(not(feature = "emulate"), expect(dead_code, reason = "device::driver, for a GPU, is still to be written"))]
 mod ffi;
 #[cfg(feature = "emulate")]
 mod norm;
 #[cfg(feature = "emulate")]
 pub mod planted;
+#[cfg(feature = "emulate")]
+pub mod rates;
 
 #[cfg(feature = "emulate")]
 pub use norm::rms_norm;

@@ -5,3 +5,4 @@
 mod faults;
 mod graphs;
 mod norm;
+mod rates;
