@@ -84,7 +84,13 @@ impl Drop for Place {
 impl Connection {
     /// Returns when somebody else is to have its place.
     pub(super) async fn told_to_give_way(&self) {
-        self.give_way.notified().await;
+        loop {
+            self.give_way.notified().await;
+            // It may have begun to ask meanwhile; whoever waits looks again.
+            if self.running.load(Ordering::Acquire) == 0 {
+                return;
+            }
+        }
     }
 
     /// Returns when it has asked nothing for so long since it came; never, where it has asked in time.

@@ -32,7 +32,7 @@ const TAIL_EVERY: Duration = Duration::from_millis(100);
 /// Bytes of a file in one message.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// How long an export waits for its reader in all, and what each byte sent adds: so slow may a reader be.
+/// How long an export waits for its reader at most, and how fast that grows back with what is read: so slow may it be.
 const EXPORT_PATIENCE: Duration = Duration::from_secs(30);
 const EXPORT_BYTES_A_SECOND_MIN: u32 = 256 << 10;
 
@@ -321,7 +321,8 @@ impl Patience {
 
     fn sent(&mut self, bytes: usize, waited: Duration) {
         let earned = Duration::from_secs(bytes as u64) / EXPORT_BYTES_A_SECOND_MIN;
-        self.0 = self.0.saturating_sub(waited) + earned;
+        // What was read fast is no right to stop for long afterwards.
+        self.0 = (self.0.saturating_sub(waited) + earned).min(EXPORT_PATIENCE);
     }
 }
 
@@ -347,4 +348,27 @@ fn send_file(
         patience.sent(size, began.elapsed());
     }
     ControlFlow::Continue(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_read_fast_may_not_stop_for_long() {
+        let mut patience = Patience::new();
+        (0..10_000).for_each(|_| patience.sent(CHUNK_BYTES, Duration::ZERO));
+        assert_eq!(patience.0, EXPORT_PATIENCE);
+    }
+
+    #[test]
+    fn whoever_reads_too_slowly_is_given_up() {
+        let mut patience = Patience::new();
+        // A chunk in five seconds is less than a chunk in four.
+        (0..40).for_each(|_| patience.sent(CHUNK_BYTES, Duration::from_secs(5)));
+        assert_eq!(patience.0, Duration::from_secs(4), "it has what the last chunk earned");
+        let mut patience = Patience::new();
+        (0..40).for_each(|_| patience.sent(CHUNK_BYTES, Duration::from_secs(3)));
+        assert_eq!(patience.0, EXPORT_PATIENCE, "a reader that keeps pace stays");
+    }
 }

@@ -37,7 +37,8 @@ pub(super) async fn body(node: &Node, request: Request) -> Result<Bytes, Problem
         }
         return Err(too_large(bytes_max));
     }
-    let room = announced.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
+    // What is announced may never come: room is made for a usual body, and for more as it comes.
+    let room = announced.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0).min(REFUSED_BYTES_MAX);
     let mut whole = Vec::with_capacity(room);
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
