@@ -1,5 +1,7 @@
 //! A record that lasts: the ledger that a program's engine writes.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,7 +9,7 @@ use anyhow::{Context as _, bail};
 use loam_engine::recorder::{RecordFailed, Recorder};
 use loam_ledger::{BootInfo, Folder, Ledger, Options};
 use loam_ledger_core::Hash;
-use loam_ledger_core::hash::digest;
+use sha2::{Digest as _, Sha256};
 
 use crate::ledger::random_name;
 use crate::recorder::LedgerRecorder;
@@ -36,11 +38,20 @@ pub(crate) fn record(ledger: &Arc<Ledger>, base: Hash, config: Hash) -> Result<B
     Ok(Box::new(LedgerRecorder::new(Arc::clone(ledger), writer)))
 }
 
+/// Bytes of the program that are read at once: the whole of it would be most of what a small server holds.
+const PIECE_BYTES: usize = 64 << 10;
+
 /// The digest of this very program, as `sha256sum` has it.
 fn own_digest() -> std::io::Result<Hash> {
     // What runs, and not what has taken its place meanwhile; elsewhere than on Linux, what lies where it was started from.
-    let bytes = std::fs::read("/proc/self/exe").or_else(|_| std::fs::read(std::env::current_exe()?))?;
-    Ok(digest(&bytes))
+    let mut file = File::open("/proc/self/exe").or_else(|_| File::open(std::env::current_exe()?))?;
+    let (mut hasher, mut piece) = (Sha256::new(), vec![0; PIECE_BYTES]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(Hash(hasher.finalize().into())),
+            bytes => hasher.update(&piece[..bytes]),
+        }
+    }
 }
 
 /// Signs what is there and closes.
