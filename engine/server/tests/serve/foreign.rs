@@ -1,7 +1,9 @@
 //! Clients that are not ours, from the ordinary package registry: Python's `openai` and `grpcio`, and curl.
 
+#[path = "../clients/python.rs"]
+mod python;
+
 use std::ffi::OsStr;
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -12,46 +14,13 @@ fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
 }
 
-/// A Python with the packages of `requirements.txt`, made once for all checkouts and named by what is in it.
-fn python() -> PathBuf {
-    let wanted = fs::read(clients().join("requirements.txt")).unwrap();
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"));
-    let folder = cache.join("loam/clients");
-    fs::create_dir_all(&folder).unwrap();
-    let name = loam_ledger_core::hash::digest(&wanted).to_hex();
-    let (made, fresh) = (folder.join(&name[..16]), folder.join(format!("{}.fresh", &name[..16])));
-    // Tests run side by side, in other processes too: the first makes it, the others wait.
-    let lock = File::create(folder.join("lock")).unwrap();
-    lock.lock().unwrap();
-    if !made.exists() {
-        let _ = fs::remove_dir_all(&fresh);
-        done(
-            Command::new("python3").args(["-m", "venv", "--copies"]).arg(&fresh),
-            "python3 with venv (Debian: python3-venv)",
-        );
-        let mut pip = Command::new(fresh.join("bin/python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
-        done(pip.arg(clients().join("requirements.txt")), "pip, and a registry that it reaches");
-        // Nothing in it that we run knows its own path.
-        fs::rename(&fresh, &made).unwrap();
-    }
-    made.join("bin/python")
-}
-
-fn done(command: &mut Command, needed: &str) {
-    let output = command.output();
-    let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}; this test needs {needed}"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?} needs {needed}: {said}");
-}
-
 /// Runs a script over a server, which must end well after it; what the script printed.
 fn check(script: &str, more: &[&OsStr]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let limits = ["--adapter-root", &golden("adapters"), "--max-body-mib", "1"];
     let server = Server::start(folder.path(), &limits);
-    let program = if script.ends_with(".py") { python() } else { "bash".into() };
+    let program =
+        if script.ends_with(".py") { python::environment(&clients()).join("bin/python") } else { "bash".into() };
     let mut command = Command::new(program);
     command.arg(clients().join(script)).arg(format!("http://{}", server.address)).args(more);
     // Nothing between the two of them, and nothing left in the checkout.
