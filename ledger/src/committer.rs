@@ -5,7 +5,7 @@
 //! through it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use loam_ledger_core::Hash;
 use loam_ledger_core::entry::{Boot, Entry, Id16, Redaction, ShardHead, ShardOpened};
@@ -20,8 +20,10 @@ use crate::floor::{Floor, FloorHead};
 use crate::growing::{Filling, Growing};
 use crate::keys::Keys;
 use crate::layout::{self, AnswerRecord, ErasedAccount, Head, LogPlace, RequestRecord, log_number, log_of};
+use crate::offers::{Appended, Appending};
 use crate::publisher::Publisher;
 use crate::queue::Queue;
+use crate::recorded::Recorded;
 use crate::slots::Secrets;
 use crate::store::{Batch, Space, Store};
 use crate::submission::{Acknowledge, Committed, Level, Prepared};
@@ -43,6 +45,12 @@ pub(crate) enum Command {
     Freeze(Done),
     /// Record where the newest usage shard stands, if that is not recorded yet.
     RecordHead(Done),
+    /// Record where the newest usage shard stands, for an epoch that covers it so far.
+    RecordClose(Box<dyn FnOnce(Result<ShardHead, Error>) + Send>),
+    /// Append a record that was checked as far as it can be without its place.
+    Record(Box<Appending>),
+    /// Store what entries that come later lead to, under secrets below this slot.
+    Put(Batch, u64, Done),
     /// Announce rows that are about to be erased, account for them, and erase.
     Erase(Box<Erasure>, Done),
 }
@@ -61,6 +69,8 @@ pub(crate) struct Erasure {
     pub(crate) redactions: Vec<Redaction>,
     /// What the erased completions came to, by key of [`Space::Erased`].
     pub(crate) accounts: Vec<(Vec<u8>, ErasedAccount)>,
+    /// What is kept of those that were settled before, by key of the same.
+    pub(crate) settled: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 pub(crate) struct Committer {
@@ -69,6 +79,7 @@ pub(crate) struct Committer {
     pub(crate) secrets: Arc<Secrets>,
     pub(crate) keys: Arc<dyn Keys>,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) recorded: Arc<OnceLock<Recorded>>,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) queue: Arc<Queue<Command>>,
     pub(crate) ledger_name: String,
@@ -198,7 +209,7 @@ impl Committer {
             _ => draft.begin_segment(place),
         }
         let (_, segment) = draft.segment.as_mut().expect("a segment was begun");
-        push_to_bundle(segment, bytes).expect("an entry of ours is under a kilobyte");
+        push_to_bundle(segment, bytes).expect("an entry was held against the most bytes that one can have");
         log.append(leaf, &mut draft.batch);
         log.head.time_ms = time_ms;
         draft.touch(number);
@@ -251,6 +262,12 @@ impl Committer {
             Command::StopEngine { engine, boot, done } => done(sound.and_then(|()| self.stop_engine(&engine, &boot))),
             Command::Freeze(done) => done(sound.and_then(|()| self.freeze())),
             Command::RecordHead(done) => done(sound.and_then(|()| self.record_head())),
+            Command::RecordClose(done) => done(sound.and_then(|()| self.record_close())),
+            Command::Record(appending) => self.record(*appending, sound),
+            Command::Put(batch, slots_below, done) => {
+                let draft = Draft { batch, slots_below, ..Draft::default() };
+                done(sound.and_then(|()| self.make_durable(draft)));
+            }
             Command::Erase(erasure, done) => done(sound.and_then(|()| self.erase(*erasure))),
         }
     }
@@ -269,7 +286,34 @@ impl Committer {
 
     fn grow_records(&mut self, entry: &Entry, draft: &mut Draft) {
         let bytes = entry.encode();
+        self.recorded().follow(entry);
         self.grow(log_number(LogId::Records), &bytes, leaf_hash(&bytes), entry.time_ms(), draft);
+    }
+
+    fn recorded(&self) -> &Recorded {
+        self.recorded.get().expect("a ledger is not written before its records are known")
+    }
+
+    /// Appends a record, with what lies beside it. One that is refused changes nothing.
+    fn record(&mut self, appending: Appending, sound: Result<(), Error>) {
+        let Appending { mut record, beside, erase, done } = appending;
+        let appended = sound.and_then(|()| {
+            let recorded = Arc::clone(&self.recorded);
+            let recorded = recorded.get().expect("a ledger is not written before its records are known");
+            let id = recorded.admit(&mut record, || self.records_time())?;
+            let mut draft = Draft { batch: beside, ..Draft::default() };
+            let time_ms = record.time_ms;
+            let bytes = Entry::Record(Box::new(record)).encode();
+            let place = self.grow(log_number(LogId::Records), &bytes, leaf_hash(&bytes), time_ms, &mut draft);
+            self.make_durable(draft)?;
+            // The marks are durable. Stop here: a restart finds them and erases.
+            let erased = erase.iter().try_for_each(|slot| self.secrets.erase(*slot));
+            if let Err(why) = &erased {
+                self.shared.fail(why);
+            }
+            erased.map(|()| Appended { id, index: place.index })
+        });
+        done(appended);
     }
 
     /// Where the newest shard stands, as the records log will say.
@@ -290,6 +334,19 @@ impl Committer {
         draft.touch(head.shard);
         self.grow_records(&Entry::ShardStopped(head), &mut draft);
         self.make_durable(draft)
+    }
+
+    fn record_close(&mut self) -> Result<ShardHead, Error> {
+        let (shard, recorded) = (self.newest_shard(), self.logs[&self.newest_shard()].head.recorded_size);
+        let head = self.shard_head();
+        // A head that the log holds needs no second entry; of nothing, none is needed at all.
+        if recorded != self.logs[&shard].size() {
+            let mut draft = Draft::default();
+            draft.touch(shard);
+            self.grow_records(&Entry::ShardClosed(head.clone()), &mut draft);
+            self.make_durable(draft)?;
+        }
+        Ok(head)
     }
 
     fn freeze(&mut self) -> Result<(), Error> {
@@ -335,6 +392,9 @@ impl Committer {
                 let before = self.store.value(Space::Erased, &key)?;
                 let before = before.map(|bytes| ErasedAccount::decode(&bytes)).transpose()?.unwrap_or_default();
                 draft.batch.put(Space::Erased, key, before.plus(&account)?.encode());
+            }
+            for (key, left) in erasure.settled {
+                draft.batch.put(Space::Erased, key, left);
             }
             draft.batch.put(Space::Meta, key, erasure.slot.to_be_bytes());
             for mut redaction in erasure.redactions {

@@ -5,14 +5,15 @@ use std::ops::ControlFlow;
 
 use loam_ledger_core::Hash;
 use loam_ledger_core::entry::{Entry, Redaction};
-use loam_ledger_core::origin::LogId;
-use loam_ledger_core::row::{Pair, Row};
+use loam_ledger_core::epoch::RowPlace;
+use loam_ledger_core::row::Row;
 
 use crate::committer::{Command, Erasure};
+use crate::erased::Stage;
 use crate::error::Error;
 use crate::layout::{
-    AnswerRecord, ErasedAccount, LogPlace, RequestRecord, answer_range, boot_key, erased_key, log_number, log_of,
-    place_key, place_number,
+    AnswerRecord, ErasedAccount, LogPlace, RequestRecord, answer_range, boot_key, log_number, log_of, place_key,
+    place_number,
 };
 use crate::ledger::Ledger;
 use crate::reader::Reader;
@@ -38,31 +39,20 @@ impl Ledger {
         };
         inlet.ask(|done| Command::Erase(Box::new(erasure), done))
     }
-
-    /// What the erased rows of a shard came to: adapters with their weights, and the sums.
-    pub fn erased_accounts(&self, shard: LogId) -> Result<Vec<(Vec<Pair>, ErasedAccount)>, Error> {
-        let number = log_number(shard);
-        let mut accounts = Vec::new();
-        let (first, end) = (number.to_be_bytes(), number.saturating_add(1).to_be_bytes());
-        self.reader.store.scan(Space::Erased, &first, &end, &mut |key, account| {
-            // A shard, a price policy, and a generation with its weight for each adapter.
-            let pairs = key.get(36..).unwrap_or_default().chunks_exact(40).map(|pair| {
-                let (generation, weight) = pair.split_at(Hash::LEN);
-                let weight_millionths = i64::from_be_bytes(weight.try_into().expect("eight of forty bytes"));
-                Ok(Pair { generation: Hash::from_slice(generation)?, weight_millionths })
-            });
-            accounts.push((pairs.collect::<Result<_, Error>>()?, ErasedAccount::decode(account)?));
-            Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(accounts)
-    }
 }
 
+/// Keys of [`Space::Erased`], each with what is added there.
+type Accounts = Vec<(Vec<u8>, ErasedAccount)>;
+
+/// Keys of [`Space::Erased`], each with what is kept of a row that was settled.
+type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// What rows of one request came to, as they are found.
-#[derive(Default)]
 struct Gathered {
+    stage: Stage,
     accounts: BTreeMap<Vec<u8>, ErasedAccount>,
-    /// Emitted tokens of answers whose completion was not met yet, by shard, choice and adapters.
+    settled: Rows,
+    /// Emitted tokens of answers whose completion was not met yet, by choice, with the account that they would count to.
     unfinished: BTreeMap<u32, (Vec<u8>, u64)>,
 }
 
@@ -70,7 +60,7 @@ impl Reader {
     /// Finds all rows of a request, and what they came to.
     fn gather(&self, request: &Hash, record: &RequestRecord, reason: u8) -> Result<Erasure, Error> {
         let (last, secret) = (self.last_place(request, record)?, self.secret_of(record.slot)?);
-        let (mut redactions, mut gathered) = (Vec::new(), Gathered::default());
+        let (mut redactions, mut gathered) = (Vec::new(), Gathered::at(self.stage()?));
         for log in record.first.log..=last.log {
             let from = if log == record.first.log { record.first.index } else { 0 };
             let to = if log == last.log { last.index } else { self.size(log_of(log))? };
@@ -96,15 +86,15 @@ impl Reader {
                         let entry = Entry::decode(&self.entry(log_of(log), index)?)?;
                         let place = entry.place().ok_or_else(|| Error::damaged("an entry with rows", "no engine's"))?;
                         let (_, row) = row.open(&secret, &place.boot, place.sequence, number)?;
-                        gathered.count(log, &Row::decode(&row)?)?;
+                        gathered.count(RowPlace { shard: log, index, row: number }, &Row::decode(&row)?)?;
                     }
                     Ok(ControlFlow::Continue(()))
                 },
             )?;
             redactions.extend(found);
         }
-        let accounts = gathered.finish()?;
-        Ok(Erasure { request: *request, slot: record.slot, redactions, accounts })
+        let (accounts, settled) = gathered.finish()?;
+        Ok(Erasure { request: *request, slot: record.slot, redactions, accounts, settled })
     }
 
     /// The last place that rows of a request can have: its last completion, where every answer is complete; otherwise
@@ -132,17 +122,22 @@ impl Reader {
 }
 
 impl Gathered {
-    fn count(&mut self, log: u32, row: &Row) -> Result<(), Error> {
+    fn at(stage: Stage) -> Self {
+        Self { stage, accounts: BTreeMap::new(), settled: Vec::new(), unfinished: BTreeMap::new() }
+    }
+
+    fn count(&mut self, place: RowPlace, row: &Row) -> Result<(), Error> {
         match row {
             Row::Usage(usage) => {
-                let key = erased_key(log, &Hash::ZERO, &usage.pairs);
+                let key = self.stage.account_key(&place, &Hash::ZERO, &usage.pairs);
                 let (_, emitted) = self.unfinished.entry(usage.choice).or_insert((key, 0));
                 *emitted = emitted.saturating_add(usage.tokens.emitted);
             }
             Row::Completion(completion) => {
                 self.unfinished.remove(&completion.choice);
+                self.settled.extend(self.stage.settled_row(&place, completion));
                 self.add(
-                    erased_key(log, &completion.price_policy, &completion.pairs),
+                    self.stage.account_key(&place, &completion.price_policy, &completion.pairs),
                     &ErasedAccount {
                         emitted_tokens: completion.tokens.emitted,
                         delivered_tokens: completion.delivered_tokens,
@@ -161,10 +156,10 @@ impl Gathered {
     }
 
     /// Answers that never completed count what they emitted, and cost nothing.
-    fn finish(mut self) -> Result<Vec<(Vec<u8>, ErasedAccount)>, Error> {
+    fn finish(mut self) -> Result<(Accounts, Rows), Error> {
         for (key, emitted_tokens) in std::mem::take(&mut self.unfinished).into_values() {
             self.add(key, &ErasedAccount { emitted_tokens, ..ErasedAccount::default() })?;
         }
-        Ok(self.accounts.into_iter().collect())
+        Ok((self.accounts.into_iter().collect(), self.settled))
     }
 }

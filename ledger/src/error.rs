@@ -61,6 +61,16 @@ pub enum Error {
     #[error("{log} has no signed checkpoint of size {size} or more, and none can be signed: {why}")]
     NotPublished { log: LogId, size: u64, why: String },
 
+    // Records.
+    #[error(transparent)]
+    Refused(#[from] loam_ledger_core::registry::Refusal),
+    #[error("{what}")]
+    Offer { what: String },
+    #[error("the operations under root {root} are not here, so nothing can be made of them")]
+    NoList { root: loam_ledger_core::Hash },
+    #[error("{what}: draft the epoch again, and close it by that draft")]
+    NotDrafted { what: &'static str },
+
     // Not opened.
     #[error("{path} holds no ledger: make one with `loam ledger init --data {path}`")]
     NotALedger { path: String },

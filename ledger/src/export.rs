@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use loam_ledger_core::Hash;
 use loam_ledger_core::audit::{Files, ReadError};
 use loam_ledger_core::checkpoint::Checkpoint;
+use loam_ledger_core::epoch::RowPlace;
 use loam_ledger_core::granted::{encode_granted, push_to_row_bundle};
 use loam_ledger_core::hash::digest;
 use loam_ledger_core::origin::LogId;
 use loam_ledger_core::text::decimal;
-use loam_ledger_core::tile::{Resource, bundle_path, bundles_of, row_bundle_path, tiles_of};
+use loam_ledger_core::tile::{Resource, bundle_path, bundles_of, push_to_bundle, row_bundle_path, tiles_of};
 
 use crate::error::Error;
 use crate::ledger::Ledger;
@@ -96,6 +97,9 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     fs::create_dir_all(folder).and_then(|()| fs::write(path, bytes)).map_err(|e| Error::io(path, &e))
 }
 
+/// What an epoch's erased rows left, in files of these names.
+const LEFT: [&str; 3] = ["erased", "forgotten", "fees"];
+
 /// One log of a store, seen as the files that its export has.
 pub(crate) struct LogFiles<'a> {
     reader: &'a Reader,
@@ -132,10 +136,50 @@ impl<'a> LogFiles<'a> {
         paths.extend(self.checkpoint_sizes()?.iter().map(|size| format!("checkpoints/{size}")));
         paths.extend(bundles_of(self.size).map(|(number, width)| bundle_path(number, width)));
         paths.extend(tiles_of(self.size).map(|tile| tile.path()));
+        if self.log == LogId::Records && *self.scope == RowScope::Settlement {
+            for epoch in self.closed_epochs()? {
+                let left = self.reader.erased_of_epoch(epoch)?;
+                let some = [!left.erased.is_empty(), !left.forgotten.is_empty(), !left.fees.is_empty()];
+                let there = LEFT.iter().zip(some).filter(|(_, some)| *some);
+                paths.extend(there.map(|(what, _)| format!("epochs/{epoch}/{what}")));
+            }
+        }
         if self.rows_granted() {
             paths.extend(bundles_of(self.size).map(|(number, width)| row_bundle_path(number, width)));
         }
         Ok(paths)
+    }
+
+    /// Epochs that were closed within what is exported.
+    fn closed_epochs(&self) -> Result<Vec<u32>, Error> {
+        self.reader.recorded()?.look(|registry| {
+            let within = |id| registry.record(id).is_some_and(|noted| noted.index < self.size);
+            let epochs = registry.money().epochs().iter().filter(|(id, _)| within(id));
+            Ok(epochs.map(|(_, act)| act.epoch).collect())
+        })
+    }
+
+    /// What rows that nobody can open any more left of an epoch.
+    fn left(&self, epoch: &str, what: &str) -> Result<Option<Vec<u8>>, Error> {
+        let Ok(epoch) = epoch.parse() else { return Ok(None) };
+        if !self.closed_epochs()?.contains(&epoch) {
+            return Ok(None);
+        }
+        let left = self.reader.erased_of_epoch(epoch)?;
+        let rows = match what {
+            "erased" => left.erased,
+            "forgotten" => left.forgotten,
+            "fees" => {
+                let fee = |(place, fee): &(RowPlace, u64)| [&place.key()[..], &fee.to_be_bytes()].concat();
+                return Ok(Some(left.fees.iter().flat_map(fee).collect()));
+            }
+            _ => return Ok(None),
+        };
+        let mut bundle = Vec::new();
+        for rows in rows {
+            push_to_bundle(&mut bundle, &rows.encode())?;
+        }
+        Ok(Some(bundle))
     }
 
     fn checkpoint_sizes(&self) -> Result<Vec<u64>, Error> {
@@ -155,6 +199,9 @@ impl<'a> LogFiles<'a> {
         }
         if let Some(size) = path.strip_prefix("checkpoints/") {
             return decimal(size).map_or(Ok(None), |size| self.reader.checkpoint(self.log, size));
+        }
+        if let Some((epoch, what)) = path.strip_prefix("epochs/").and_then(|path| path.split_once('/')) {
+            return if *self.scope == RowScope::Settlement { self.left(epoch, what) } else { Ok(None) };
         }
         match Resource::parse(path) {
             Some(resource) if !resource.is_within(self.size) => Ok(None),

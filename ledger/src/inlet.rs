@@ -1,11 +1,12 @@
 //! The inlet: what every append passes on its way to the queue.
 
-use std::sync::{Arc, Mutex, Weak, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::committer::{Command, Done};
 use crate::error::Error;
 use crate::queue::{Queue, Refused};
+use crate::recorded::Recorded;
 use crate::slots::Secrets;
 use crate::store::Store;
 use crate::view::Shared;
@@ -17,6 +18,8 @@ const SPACE_BELIEVED: Duration = Duration::from_millis(20);
 pub(crate) struct Inlet {
     pub(crate) queue: Arc<Queue<Command>>,
     pub(crate) shared: Arc<Shared>,
+    /// Which prices are in force.
+    pub(crate) recorded: Arc<OnceLock<Recorded>>,
     /// For a look at the free space; a writer that outlives its ledger does not keep the store open.
     pub(crate) store: Weak<dyn Store>,
     /// The ledger's secrets: rows of other ledgers' requests are refused.
@@ -62,6 +65,7 @@ impl Inlet {
     pub(crate) fn push(&self, command: Command, wait: bool) -> Result<(), Error> {
         let bytes = match &command {
             Command::Append(prepared, _, _) => prepared.weight(),
+            Command::Put(batch, ..) => batch.puts.iter().map(|(_, key, value)| key.len() + value.len()).sum(),
             _ => 0,
         };
         self.queue.push(command, bytes, wait).map_err(|refused| match refused {

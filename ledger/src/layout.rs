@@ -3,14 +3,13 @@
 use loam_ledger_core::Hash;
 use loam_ledger_core::entry::Id16;
 use loam_ledger_core::origin::LogId;
-use loam_ledger_core::row::Pair;
 use loam_ledger_core::tree::Edge;
 
 use crate::error::Error;
 use crate::floor::StoreId;
 
 /// The format that this program writes and reads.
-pub(crate) const STORE_FORMAT: u64 = 1;
+pub(crate) const STORE_FORMAT: u64 = 2;
 
 /// The key of the store's identity.
 pub(crate) const IDENTITY: &[u8] = b"identity";
@@ -20,6 +19,7 @@ pub(crate) const SLOTS_USED: &[u8] = b"slots-used";
 
 const HEAD: &[u8] = b"head/";
 const ERASING: &[u8] = b"erasing/";
+const ERASING_ROW: &[u8] = b"erasing-row/";
 
 /// A log's number in keys and in the floor.
 pub(crate) fn log_number(log: LogId) -> u32 {
@@ -45,6 +45,16 @@ pub(crate) fn head_range() -> (Vec<u8>, Vec<u8>) {
 
 pub(crate) fn erasing_key(request: &Hash) -> Vec<u8> {
     [ERASING, &request.0].concat()
+}
+
+/// The mark of a row's content that is being erased; it sorts beside those of requests, and reads like them.
+pub(crate) fn erasing_row_key(content: &Hash) -> Vec<u8> {
+    [ERASING_ROW, &content.0].concat()
+}
+
+/// From the first mark of a row's content up to, but without, the key that follows the last.
+pub(crate) fn erasing_rows_range() -> (Vec<u8>, Vec<u8>) {
+    (ERASING_ROW.to_vec(), b"erasing-row0".to_vec())
 }
 
 pub(crate) fn erasing_range() -> (Vec<u8>, Vec<u8>) {
@@ -85,16 +95,6 @@ pub(crate) fn answer_range(request: &Hash) -> (Vec<u8>, Vec<u8>) {
 /// The key of a boot of an engine.
 pub(crate) fn boot_key(engine: &Id16, boot: &Id16) -> Vec<u8> {
     [&engine[..], boot].concat()
-}
-
-/// The key of an erased account: a shard, a price policy, and the adapters with their weights.
-pub(crate) fn erased_key(log: u32, price_policy: &Hash, pairs: &[Pair]) -> Vec<u8> {
-    let mut key = [&log.to_be_bytes()[..], &price_policy.0].concat();
-    for pair in pairs {
-        key.extend_from_slice(&pair.generation.0);
-        key.extend_from_slice(&pair.weight_millionths.to_be_bytes());
-    }
-    key
 }
 
 /// Takes a stored value apart.
@@ -311,15 +311,15 @@ impl AnswerRecord {
     }
 }
 
-/// What erased rows of a shard came to, for one mix of adapters under one price policy.
+/// What erased rows came to, for one mix of adapters under one price policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ErasedAccount {
+pub(crate) struct ErasedAccount {
     /// Tokens that erased usage rows count as emitted.
-    pub emitted_tokens: u64,
+    pub(crate) emitted_tokens: u64,
     /// Tokens that erased completions delivered.
-    pub delivered_tokens: u64,
+    pub(crate) delivered_tokens: u64,
     /// What they cost, in nano-units.
-    pub fee_nano: u64,
+    pub(crate) fee_nano: u64,
 }
 
 impl ErasedAccount {

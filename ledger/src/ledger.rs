@@ -28,7 +28,7 @@ use crate::read_only::WhyReadOnly;
 use crate::reader::{Reader, RowScope};
 use crate::request::Request;
 use crate::slots::Secrets;
-use crate::store::Space;
+use crate::store::{Batch, Space};
 use crate::submission::{Acknowledge, Committed, Level, Prepared};
 use crate::view::Shared;
 use crate::writer::{BootInfo, Writer};
@@ -96,7 +96,7 @@ impl Ledger {
         let encoded = identity.encode();
         let shared = Arc::new(Shared::new(BTreeMap::new()));
         let (secrets, erasing) = (Some(secrets), Arc::default());
-        let reader = Reader { store, secrets, erasing, identity: Arc::new(identity), shared };
+        let reader = Reader::new(store, secrets, erasing, Arc::new(identity), shared);
         let found = Found { reader, logs: BTreeMap::new(), slots_used: 1, writable: Err(WhyReadOnly::Asked) };
         let (clock, none) = (Arc::clone(&options.clock), None);
         let first = Options { clock, observe: none, ..Options::default() };
@@ -147,12 +147,14 @@ impl Ledger {
             Arc::clone(&keys),
             options.publish_interval,
         ));
+        reader.recorded()?;
         let mut committer = Committer {
             store: Arc::clone(&store),
             floor,
             secrets: Arc::clone(&secrets),
             keys,
             shared: Arc::clone(&shared),
+            recorded: Arc::clone(&reader.recorded),
             publisher: Arc::clone(&publisher),
             queue: Arc::clone(&queue),
             ledger_name: name,
@@ -169,7 +171,8 @@ impl Ledger {
             vec![spawn("loam-committer", move || committer.run())?, spawn("loam-publisher", move || publisher.run())?];
         let (clock, reserve_bytes) = (options.clock, options.reserve_bytes);
         let (store, held) = (Arc::downgrade(&store), Arc::clone(&secrets));
-        let inlet = Inlet { queue, shared, store, secrets: held, clock, reserve_bytes, space: Mutex::new(None) };
+        let (recorded, space) = (Arc::clone(&reader.recorded), Mutex::new(None));
+        let inlet = Inlet { queue, shared, recorded, store, secrets: held, clock, reserve_bytes, space };
         Ok(Self { reader, writing: Ok(Writing { inlet: Arc::new(inlet), secrets, threads: Mutex::new(threads) }) })
     }
 
@@ -421,6 +424,11 @@ impl Ledger {
             Err(Error::ReadOnly { why }) => Err(Error::NotPublished { log, size: index + 1, why }),
             outcome => outcome,
         }
+    }
+
+    /// Stores what an entry that comes later leads to, and returns when it is durable.
+    pub(crate) fn put(&self, batch: Batch, slots_below: u64) -> Result<(), Error> {
+        self.inlet()?.ask(|done| Command::Put(batch, slots_below, done))
     }
 
     pub(crate) fn inlet(&self) -> Result<&Arc<Inlet>, Error> {

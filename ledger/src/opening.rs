@@ -130,7 +130,7 @@ fn read(store: Arc<dyn Store>, home: &dyn Home, access: Access) -> Result<Found,
     let secrets = secrets.map(|file| Secrets::open(file, &identity.store, slots_used)).transpose()?.flatten();
     let secrets = secrets.map(Arc::new);
     let erasing = Arc::new(unfinished_erasures(&*store, secrets.as_deref())?);
-    let mut reader = Reader { store, secrets, erasing, identity, shared: Arc::new(Shared::new(BTreeMap::new())) };
+    let mut reader = Reader::new(store, secrets, erasing, identity, Arc::new(Shared::new(BTreeMap::new())));
     let (mut logs, mut views) = (BTreeMap::new(), BTreeMap::new());
     for (number, head) in heads {
         let filling = reader.rebuild_filling(number, head.edge.size())?;
@@ -245,14 +245,15 @@ pub(crate) fn read_engines(reader: &Reader) -> Result<Engines, Error> {
 /// Slots whose erasing was announced and accounted for, and cut short before they were overwritten.
 fn unfinished_erasures(store: &dyn Store, secrets: Option<&Secrets>) -> Result<HashSet<u64>, Error> {
     let mut unfinished = HashSet::new();
-    let (first, end) = layout::erasing_range();
-    store.scan(Space::Meta, &first, &end, &mut |_, slot| {
-        let slot = slot.try_into().map_err(|_| Error::damaged("an erasure", "it names no slot"))?;
-        let slot = u64::from_be_bytes(slot);
-        if secrets.is_some_and(|secrets| !matches!(secrets.secret(slot), Err(Error::Erased))) {
-            unfinished.insert(slot);
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
+    for (first, end) in [layout::erasing_range(), layout::erasing_rows_range()] {
+        store.scan(Space::Meta, &first, &end, &mut |_, slot| {
+            let slot = slot.try_into().map_err(|_| Error::damaged("an erasure", "it names no slot"))?;
+            let slot = u64::from_be_bytes(slot);
+            if secrets.is_some_and(|secrets| !matches!(secrets.secret(slot), Err(Error::Erased))) {
+                unfinished.insert(slot);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
     Ok(unfinished)
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use loam_ledger_core::Hash;
 use loam_ledger_core::entry::Entry;
@@ -18,9 +18,12 @@ use loam_ledger_core::tree::{prove_consistency, prove_inclusion, root_at};
 
 use crate::error::Error;
 use crate::layout::{self, Identity, RequestRecord, log_number, log_of};
+use crate::offers::RowsKept;
 use crate::payers::Payers;
+use crate::recorded::Recorded;
 use crate::request::Secret;
 use crate::sealed::{SealedRow, decode_sealed};
+use crate::settling::Draft;
 use crate::slots::Secrets;
 use crate::store::{Space, Store};
 use crate::view::{LogView, Shared};
@@ -47,9 +50,24 @@ pub(crate) struct Reader {
     pub(crate) erasing: Arc<HashSet<u64>>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) shared: Arc<Shared>,
+    /// Folded when it is first asked for.
+    pub(crate) recorded: Arc<OnceLock<Recorded>>,
+    pub(crate) rows_kept: Arc<RowsKept>,
+    pub(crate) draft: Arc<Draft>,
 }
 
 impl Reader {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        secrets: Option<Arc<Secrets>>,
+        erasing: Arc<HashSet<u64>>,
+        identity: Arc<Identity>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let (recorded, rows_kept, draft) = Default::default();
+        Self { store, secrets, erasing, identity, shared, recorded, rows_kept, draft }
+    }
+
     pub(crate) fn log_view(&self, log: LogId) -> Result<LogView, Error> {
         self.shared.view().log(log_number(log)).cloned()
     }

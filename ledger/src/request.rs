@@ -111,6 +111,12 @@ impl Secret {
         ChaCha20::new((&*key).into(), &[0; 12].into()).apply_keystream(bytes);
     }
 
+    /// Hides a payload at rest, or shows it again. The secret hides nothing else.
+    pub(crate) fn veil_payload(&self, bytes: &mut [u8]) {
+        let key = Zeroizing::new(self.derive(b"loam/payload-key/v1", &[]));
+        ChaCha20::new((&*key).into(), &[0; 12].into()).apply_keystream(bytes);
+    }
+
     /// Masks a nonce, or unmasks it.
     pub(crate) fn mask(&self, mut nonce: [u8; 32]) -> [u8; 32] {
         let pad = self.derive(b"loam/nonce/v1", &[]);

@@ -24,13 +24,19 @@ pub enum Space {
     Checkpoint,
     /// Requests and their answers: where their rows begin and their completions lie.
     Request,
-    /// What erased rows counted, until the epoch that it belongs to is closed.
+    /// What erased rows counted: see `erased`.
     Erased,
+    /// What records hold digests of: rows of datasets and texts, each hidden under a secret of its own.
+    Payload,
+    /// Lists of operations, by their roots.
+    List,
+    /// What settling needs and yields: see `settling`.
+    Epoch,
 }
 
 impl Space {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::Entry,
         Self::Tile,
@@ -40,6 +46,9 @@ impl Space {
         Self::Checkpoint,
         Self::Request,
         Self::Erased,
+        Self::Payload,
+        Self::List,
+        Self::Epoch,
     ];
 
     /// The name under which a store keeps the map.
@@ -54,6 +63,9 @@ impl Space {
             Self::Checkpoint => "checkpoint",
             Self::Request => "request",
             Self::Erased => "erased",
+            Self::Payload => "payload",
+            Self::List => "list",
+            Self::Epoch => "epoch",
         }
     }
 }

@@ -4,18 +4,20 @@
 //! waits for its turn, is chained, and goes to the queue in its order.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use loam_ledger_core::Hash;
 use loam_ledger_core::entry::{Batch, Boot, Entry, Id16, Place, ROWS_MAX, STEP_TOKENS_MAX};
-use loam_ledger_core::row::{Row, Step};
+use loam_ledger_core::fee::fee_nano;
+use loam_ledger_core::record::PolicyChanged;
+use loam_ledger_core::row::{Completion, Row, Step};
 use loam_ledger_core::tree::root_of_leaves;
 
 use crate::committer::Command;
 use crate::engines::Rowed;
 use crate::error::Error;
 use crate::inlet::Inlet;
+use crate::recorded::policy_at;
 use crate::request::{Answers, Change, Request};
 use crate::sealed::{SealedRow, encode_sealed};
 use crate::submission::{Acknowledge, AnswerMark, Begun, Level, Prepared};
@@ -51,17 +53,26 @@ pub struct Writer {
     inlet: Arc<Inlet>,
     info: BootInfo,
     boot: Id16,
-    /// The next sequence that nobody has.
-    next: AtomicU64,
+    numbers: Mutex<Numbers>,
     chain: Mutex<Chain>,
     turned: Condvar,
+}
+
+/// Numbers of steps, with the times that their entries will have: so a row knows, before it is sealed, which policy is in
+/// force at its answer's first step, be it this one.
+struct Numbers {
+    /// The next sequence that nobody has.
+    next: u64,
+    /// The time of the last that was taken.
+    time_ms: u64,
+    /// From which sequence on which policy is in force, and by it priced.
+    priced: Vec<(u64, Option<Arc<(Hash, PolicyChanged)>>)>,
 }
 
 struct Chain {
     /// The sequence whose turn it is.
     turn: u64,
     previous: Hash,
-    time_ms: u64,
     /// Tokens that entries count and rows do not yet.
     unrowed: Rowed,
     /// A step was dropped before its turn came, so none can follow.
@@ -74,6 +85,7 @@ struct Chain {
 pub struct Ticket<'a> {
     writer: &'a Writer,
     sequence: u64,
+    time_ms: u64,
     used: bool,
 }
 
@@ -84,8 +96,9 @@ impl Writer {
         let prepared = Prepared::new(Entry::Boot(boot));
         let previous = prepared.leaf;
         inlet.push(Command::Append(Box::new(prepared), Level::Durable, Some(acknowledge)), true)?;
-        let chain = Chain { turn: 1, previous, time_ms, unrowed: Rowed::default(), broken: false };
-        Ok(Self { inlet, info, boot: id, next: AtomicU64::new(1), chain: Mutex::new(chain), turned: Condvar::new() })
+        let chain = Chain { turn: 1, previous, unrowed: Rowed::default(), broken: false };
+        let numbers = Mutex::new(Numbers { next: 1, time_ms, priced: Vec::new() });
+        Ok(Self { inlet, info, boot: id, numbers, chain: Mutex::new(chain), turned: Condvar::new() })
     }
 
     /// The boot's id.
@@ -101,14 +114,51 @@ impl Writer {
     /// Takes the number of the next step. Refused, before a number is taken, when the ledger failed or space is low.
     pub fn ticket(&self) -> Result<Ticket<'_>, Error> {
         self.inlet.check()?;
-        Ok(Ticket { writer: self, sequence: self.next.fetch_add(1, Ordering::Relaxed), used: false })
+        Ok(self.number())
     }
 
     /// The same for a step of requests that were begun while there was room: the reserve is what they still need, so that
     /// low space does not refuse it.
     pub fn ticket_within_reserve(&self) -> Result<Ticket<'_>, Error> {
         self.inlet.check_health()?;
-        Ok(Ticket { writer: self, sequence: self.next.fetch_add(1, Ordering::Relaxed), used: false })
+        Ok(self.number())
+    }
+
+    /// Takes the next number, at a time at which no other policy is in force than the one that is noted.
+    fn number(&self) -> Ticket<'_> {
+        let mut numbers = self.numbers();
+        let recorded = self.inlet.recorded.get().expect("a ledger is not written before its records are known");
+        let policies = recorded.policies();
+        numbers.time_ms = numbers.time_ms.max(self.inlet.now_ms());
+        let (sequence, time_ms) = (numbers.next, numbers.time_ms);
+        let in_force = policy_at(&policies, time_ms);
+        let noted = numbers.priced.last().map(|(_, policy)| policy.as_ref().map(|policy| policy.0));
+        if noted != Some(in_force.map(|policy| policy.0)) {
+            numbers.priced.push((sequence, in_force.cloned().map(Arc::new)));
+        }
+        numbers.next += 1;
+        Ticket { writer: self, sequence, time_ms, used: false }
+    }
+
+    fn numbers(&self) -> MutexGuard<'_, Numbers> {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Names in a completion row the policy that is in force at its first step, and what the answer costs by it. A row that
+    /// names a policy already keeps it.
+    fn price(&self, row: &mut Completion) {
+        if row.price_policy != Hash::ZERO || row.first.boot != self.boot {
+            return;
+        }
+        let numbers = self.numbers();
+        let after = numbers.priced.partition_point(|(sequence, _)| *sequence <= row.first.sequence);
+        let policy = after.checked_sub(1).and_then(|last| numbers.priced[last].1.clone());
+        drop(numbers);
+        if let Some(policy) = policy {
+            row.price_policy = policy.0;
+            // What does not fit 64 bits is no price that anybody pays; the audit finds it.
+            row.fee_nano = fee_nano(&policy.1, &self.info.base, row).unwrap_or(u64::MAX);
+        }
     }
 
     /// Appends a step with rows that need not know its number, and returns it.
@@ -155,12 +205,16 @@ impl Ticket<'_> {
 
     /// Seals the rows, waits for the turn, chains the entry, and hands it on before the next step's turn comes.
     fn chained<T>(mut self, step: StepRecord, hand_on: impl FnOnce(Prepared) -> Result<T, Error>) -> Result<T, Error> {
-        let writer = self.writer;
+        let (writer, mut step) = (self.writer, step);
+        for (_, row) in &mut step.rows {
+            if let Row::Completion(completion) = row {
+                writer.price(completion);
+            }
+        }
         let sealed = self.seal(&step.rows)?;
         if step.prefilled_tokens.max(step.emitted_tokens) > STEP_TOKENS_MAX {
             return Err(Error::Row { what: "no step has so many tokens" });
         }
-        let now_ms = writer.inlet.now_ms();
         let mut chain = writer.chain();
         while chain.turn != self.sequence && !chain.broken {
             chain = writer.turned.wait(chain).unwrap_or_else(PoisonError::into_inner);
@@ -172,11 +226,10 @@ impl Ticket<'_> {
         let progress = Progress::of(&step.rows, &writer.boot, self.sequence)?;
         let unrowed =
             chain.unrowed.left(step.prefilled_tokens, step.emitted_tokens, sealed.rowed, step.open_requests)?;
-        let time_ms = chain.time_ms.max(now_ms);
         let mut prepared = Prepared::new(Entry::Batch(Batch {
             place: Place { engine: writer.info.engine, boot: writer.boot, sequence: self.sequence },
             previous: chain.previous,
-            time_ms,
+            time_ms: self.time_ms,
             base: writer.info.base,
             build: writer.info.build,
             prefilled_tokens: step.prefilled_tokens,
@@ -194,7 +247,7 @@ impl Ticket<'_> {
         let leaf = prepared.leaf;
         let outcome = hand_on(prepared)?;
         progress.settle();
-        *chain = Chain { turn: self.sequence + 1, previous: leaf, time_ms, unrowed, broken: false };
+        *chain = Chain { turn: self.sequence + 1, previous: leaf, unrowed, broken: false };
         self.used = true;
         drop(chain);
         writer.turned.notify_all();
@@ -233,8 +286,12 @@ impl Drop for Ticket<'_> {
             return;
         }
         // The last number that was taken can be taken again; behind any other, steps wait that cannot go on.
-        let next = &self.writer.next;
-        if next.compare_exchange(self.sequence + 1, self.sequence, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        let mut numbers = self.writer.numbers();
+        if numbers.next == self.sequence + 1 {
+            numbers.next = self.sequence;
+            numbers.priced.retain(|(sequence, _)| *sequence < self.sequence);
+        } else {
+            drop(numbers);
             self.writer.chain().broken = true;
         }
         self.writer.turned.notify_all();

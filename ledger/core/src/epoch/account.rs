@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use crate::cbor::{Decoder, Encoder};
 use crate::error::Error;
 use crate::hash::{Hash, digest_parts};
+use crate::lineage::{Node, links};
 use crate::record::field::{Field, codes, items};
-use crate::record::{ContributorId, Generation, Lane, RecordId};
+use crate::record::{ContributorId, Generation, Lane, RecordId, SumRoot};
+use crate::registry::Registry;
+use crate::sum_tree::{Builder, Kind, SumProof};
 
 /// Somewhere that money is, when an epoch is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +43,38 @@ impl Account {
             Self::Lane(lane) => derived(16 + lane.code(), &Hash::ZERO),
             Self::Subsidies => derived(32, &Hash::ZERO),
         }
+    }
+
+    /// A code, 0 for a contributor's account and else as in [`Self::id`], and the subject: for whoever keeps accounts.
+    pub fn encode(&self) -> [u8; 33] {
+        let (code, subject) = match *self {
+            Self::Contributor(id) => (0, id),
+            Self::LineageAdapter(generation) => (1, generation),
+            Self::LineageData(generation) => (2, generation),
+            Self::Sources(generation) => (3, generation),
+            Self::Revision(revision) => (4, revision),
+            Self::Lane(lane) => (16 + lane.code(), Hash::ZERO),
+            Self::Subsidies => (32, Hash::ZERO),
+        };
+        let mut bytes = [code; 33];
+        bytes[1..].copy_from_slice(&subject.0);
+        bytes
+    }
+
+    /// Reads an account strictly.
+    pub fn decode(bytes: &[u8; 33]) -> Result<Self, Error> {
+        let [code, subject @ ..] = *bytes;
+        let (subject, lane) = (Hash(subject), |lane: &&Lane| 16 + lane.code() == code);
+        let account = match code {
+            0 => Self::Contributor(subject),
+            1 => Self::LineageAdapter(subject),
+            2 => Self::LineageData(subject),
+            3 => Self::Sources(subject),
+            4 => Self::Revision(subject),
+            32 => Self::Subsidies,
+            _ => Self::Lane(*Lane::ALL.iter().find(lane).ok_or(Error::CborRange)?),
+        };
+        if account.encode() == *bytes { Ok(account) } else { Err(Error::CborRange) }
     }
 
     /// Whether what is here stays here until a later epoch.
@@ -158,6 +193,19 @@ impl Statement {
     }
 }
 
+/// What one contributor is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContributorStatement {
+    /// Who.
+    pub contributor: ContributorId,
+    /// What they are paid, with the digest that their leaf holds.
+    pub paid: Statement,
+    /// The way from that leaf to the root of payouts; or from another, which shows that they have none.
+    pub proof: Option<SumProof>,
+    /// Accounts in which they may have a part, once evidence comes: nobody knows how large.
+    pub waiting: Vec<(Account, Statement)>,
+}
+
 /// Every account with what is in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accounts {
@@ -186,9 +234,61 @@ impl Accounts {
         waiting.map(|(account, statement)| (*account, statement.sum_nano())).collect()
     }
 
+    /// What one contributor is told: what they are paid, and what waits for evidence that concerns them.
+    pub fn statement(&self, registry: &Registry, contributor: &ContributorId) -> ContributorStatement {
+        let account = Account::Contributor(*contributor);
+        let concerns = |account: &Account| {
+            let people = match account {
+                Account::Revision(revision) => registry.datasets().contributors(revision).clone(),
+                Account::LineageAdapter(generation) => registry.adapters().parties(generation),
+                Account::LineageData(generation) | Account::Sources(generation) => {
+                    let links = links(registry, generation);
+                    links.iter().filter_map(|link| person(&link.to)).collect()
+                }
+                Account::Lane(_) | Account::Subsidies | Account::Contributor(_) => return false,
+            };
+            people.iter().any(|person| registry.people().standing(person) == *contributor)
+        };
+        let waiting = self.all().filter(|(account, _)| account.waits() && concerns(account));
+        ContributorStatement {
+            contributor: *contributor,
+            paid: self.of(&account).cloned().unwrap_or_default(),
+            proof: self.tree(Some(&account)).1,
+            waiting: waiting.map(|(account, statement)| (*account, statement.clone())).collect(),
+        }
+    }
+
+    /// The payouts tree over all accounts: each account's id, the digest of its statement, and its amount. With an account,
+    /// also the way from its leaf to the root; from another's, where it has none.
+    pub fn tree(&self, sought: Option<&Account>) -> (SumRoot, Option<SumProof>) {
+        let leaf =
+            |(account, statement): (&Account, &Statement)| (account.id(), statement.digest(), statement.sum_nano());
+        let mut leaves: Vec<(Hash, Hash, u128)> = self.all().map(leaf).collect();
+        leaves.sort_unstable();
+        let mut builder = match sought {
+            Some(account) => Builder::seeking(Kind::Payouts, &account.id().0),
+            None => Builder::new(Kind::Payouts),
+        };
+        leaves.iter().for_each(|(id, digest, amount)| builder.push(&id.0, digest, *amount));
+        builder.finish_with_proof()
+    }
+
     pub(super) fn add(&mut self, account: Account, reason: Reason, subject: Hash, amount_nano: u128) {
         if amount_nano > 0 {
             self.statements.entry(account).or_default().add(reason, subject, amount_nano);
         }
+    }
+}
+
+impl FromIterator<(Account, Statement)> for Accounts {
+    fn from_iter<I: IntoIterator<Item = (Account, Statement)>>(accounts: I) -> Self {
+        Self { statements: accounts.into_iter().collect() }
+    }
+}
+
+fn person(node: &Node) -> Option<ContributorId> {
+    match node {
+        Node::Contributor(id) => Some(*id),
+        _ => None,
     }
 }

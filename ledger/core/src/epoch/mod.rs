@@ -6,12 +6,14 @@
 //! when the next epoch is closed.
 
 mod account;
+mod carried;
 mod distribution;
 mod pace;
 mod settled;
 mod settlement;
 
-pub use account::{Account, Accounts, Line, Reason, Statement};
+pub use account::{Account, Accounts, ContributorStatement, Line, Reason, Statement};
+pub use carried::Carried;
 pub use pace::{Pace, UnknownStep};
-pub use settled::{ContributorStatement, FINDINGS_MAX, Finding, Findings, Settled};
-pub use settlement::{Carried, ErasedRows, RowPlace, Settlement, Simulated};
+pub use settled::{FINDINGS_MAX, Finding, Findings, Settled};
+pub use settlement::{ErasedRows, RowPlace, Settlement, Simulated};

@@ -1,9 +1,12 @@
 //! Which policy was in force at a step: entries say their time, rows say their first step.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
+use crate::cbor::{Decoder, Encoder};
 use crate::entry::{Entry, Id16};
+use crate::error::Error;
 use crate::hash::Hash;
+use crate::record::field::Field;
 use crate::record::{PolicyChanged, RecordId};
 use crate::row::Step;
 
@@ -11,7 +14,7 @@ use crate::row::Step;
 /// entries there are; kept from epoch to epoch, for a request can begin in one and end in the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pace {
-    boots: HashMap<Id16, Vec<(u64, Option<RecordId>)>>,
+    boots: BTreeMap<Id16, Vec<(u64, Option<RecordId>)>>,
 }
 
 impl Pace {
@@ -32,6 +35,32 @@ impl Pace {
         let after = changes.partition_point(|(sequence, _)| *sequence <= step.sequence);
         let (_, policy) = after.checked_sub(1).and_then(|last| changes.get(last)).ok_or(UnknownStep)?;
         Ok(*policy)
+    }
+}
+
+impl Pace {
+    pub(super) fn put(&self, e: &mut Encoder) {
+        e.array(self.boots.len());
+        for (boot, changes) in &self.boots {
+            e.array(2).bytes(boot).array(changes.len());
+            for (sequence, policy) in changes {
+                policy.put(e.array(2).uint(*sequence));
+            }
+        }
+    }
+
+    pub(super) fn take(d: &mut Decoder<'_>) -> Result<Self, Error> {
+        let mut boots = BTreeMap::new();
+        for _ in 0..d.array()? {
+            d.array_of(2)?;
+            let (boot, mut changes) = (d.bytes_of()?, Vec::new());
+            for _ in 0..d.array()? {
+                d.array_of(2)?;
+                changes.push((d.uint()?, Field::take(d)?));
+            }
+            boots.insert(boot, changes);
+        }
+        Ok(Self { boots })
     }
 }
 

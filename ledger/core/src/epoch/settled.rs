@@ -1,12 +1,13 @@
 //! A settled epoch: its accounts, its trees, and the record that closes it.
 
-use crate::epoch::account::{Account, Accounts, Statement};
+use crate::epoch::account::{Account, Accounts, ContributorStatement};
+use crate::epoch::carried::Carried;
 use crate::epoch::pace::Pace;
-use crate::epoch::settlement::{Carried, RowPlace};
+use crate::epoch::settlement::RowPlace;
 use crate::hash::Hash;
 use crate::record::{ContributorId, Covered, EpochClosed, ListRoot, PerLane, SumRoot, Totals};
 use crate::registry::{Registry, commitment};
-use crate::sum_tree::{Builder, Kind, SumProof};
+use crate::sum_tree::SumProof;
 
 /// Findings that are kept one by one; the others are counted.
 pub const FINDINGS_MAX: usize = 1_000;
@@ -69,19 +70,6 @@ pub struct Settled {
     pace: Pace,
 }
 
-/// What one contributor is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContributorStatement {
-    /// Who.
-    pub contributor: ContributorId,
-    /// What they are paid, with the digest that their leaf holds.
-    pub paid: Statement,
-    /// The way from that leaf to the root of payouts; or from another, which shows that they have none.
-    pub proof: Option<SumProof>,
-    /// Accounts in which they may have a part, once evidence comes: nobody knows how large.
-    pub waiting: Vec<(Account, Statement)>,
-}
-
 impl Settled {
     pub(super) fn new(
         accounts: Accounts,
@@ -92,7 +80,7 @@ impl Settled {
         findings: Findings,
         pace: Pace,
     ) -> Self {
-        let (payouts, _) = payouts_tree(&accounts, None);
+        let (payouts, _) = accounts.tree(None);
         let sum = |of: fn(&Account) -> bool| accounts.sum_where(of);
         let totals = Totals {
             opening,
@@ -142,50 +130,11 @@ impl Settled {
 
     /// The way from an account's leaf to the root of payouts; from another's, where it has none.
     pub fn prove(&self, account: &Account) -> Option<SumProof> {
-        payouts_tree(&self.accounts, Some(&account.id())).1
+        self.accounts.tree(Some(account)).1
     }
 
-    /// What one contributor is told: what they are paid, and what waits for evidence that concerns them.
+    /// What one contributor is told.
     pub fn statement(&self, registry: &Registry, contributor: &ContributorId) -> ContributorStatement {
-        let account = Account::Contributor(*contributor);
-        let concerns = |account: &Account| {
-            let people = match account {
-                Account::Revision(revision) => registry.datasets().contributors(revision).clone(),
-                Account::LineageAdapter(generation) => registry.adapters().parties(generation),
-                Account::LineageData(generation) | Account::Sources(generation) => {
-                    let links = crate::lineage::links(registry, generation);
-                    links.iter().filter_map(|link| person(&link.to)).collect()
-                }
-                Account::Lane(_) | Account::Subsidies | Account::Contributor(_) => return false,
-            };
-            people.iter().any(|person| registry.people().standing(person) == *contributor)
-        };
-        let waiting = self.accounts.all().filter(|(account, _)| account.waits() && concerns(account));
-        ContributorStatement {
-            contributor: *contributor,
-            paid: self.accounts.of(&account).cloned().unwrap_or_default(),
-            proof: self.prove(&account),
-            waiting: waiting.map(|(account, statement)| (*account, statement.clone())).collect(),
-        }
+        self.accounts.statement(registry, contributor)
     }
-}
-
-fn person(node: &crate::lineage::Node) -> Option<ContributorId> {
-    match node {
-        crate::lineage::Node::Contributor(id) => Some(*id),
-        _ => None,
-    }
-}
-
-/// The payouts tree: each account's id, the digest of its statement, and its amount.
-fn payouts_tree(accounts: &Accounts, sought: Option<&Hash>) -> (SumRoot, Option<SumProof>) {
-    let mut leaves: Vec<(Hash, Hash, u128)> =
-        accounts.all().map(|(account, statement)| (account.id(), statement.digest(), statement.sum_nano())).collect();
-    leaves.sort_unstable();
-    let mut builder = match sought {
-        Some(key) => Builder::seeking(Kind::Payouts, &key.0),
-        None => Builder::new(Kind::Payouts),
-    };
-    leaves.iter().for_each(|(id, digest, amount)| builder.push(&id.0, digest, *amount));
-    builder.finish_with_proof()
 }

@@ -6,9 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use crate::cbor::{Decoder, Encoder};
 use crate::division::{Part, divide, tie};
 use crate::entry::Entry;
-use crate::epoch::account::Account;
+use crate::epoch::carried::Carried;
 use crate::epoch::distribution::{Distribution, Owed};
-use crate::epoch::pace::Pace;
 use crate::epoch::settled::{Finding, Findings, Settled};
 use crate::error::Error;
 use crate::fee::{fee_nano, split_to_lanes};
@@ -91,15 +90,6 @@ impl ErasedRows {
         let ascending = rows.pairs.is_sorted_by(|a, b| a.generation < b.generation);
         if ascending && rows.pairs.len() <= PAIRS_MAX { Ok(rows) } else { Err(Error::RowFields) }
     }
-}
-
-/// What one epoch hands to the next.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Carried {
-    /// Accounts that wait, with what is in them.
-    pub waiting: Vec<(Account, u128)>,
-    /// Which policy was in force at which step.
-    pub pace: Pace,
 }
 
 /// A policy by which everything is settled, whatever rows say: what would have been paid.

@@ -13,7 +13,7 @@ mod refusal;
 use std::collections::BTreeMap;
 
 pub use adapters::{Adapter, Adapters, Claim, Evaluation, TrainRun};
-pub use datasets::{Contribution, Dataset, Datasets, Grant, Revision};
+pub use datasets::{Contribution, Dataset, Datasets, Grant, ListsWanted, Revision};
 pub use money::{Bond, BondState, Dispute, Money, POLICY_AHEAD_MS_MAX, commitment};
 pub use people::{Contributor, People};
 pub use refusal::Refusal;
@@ -183,6 +183,21 @@ impl Registry {
         };
         self.records.insert(said.id, noted);
         Ok(said.id)
+    }
+
+    /// Whether every author signed a record for this log, and for the next place in their chain: the part of the rules that
+    /// whoever takes a record looks at before anything else of it.
+    pub fn check_authors(&self, record: &Record) -> Result<(), Refusal> {
+        self.people.check_authors(&self.origin, record)
+    }
+
+    /// What the lists must be that an act has roots of; nothing where it has none.
+    pub fn lists_wanted(&self, act: &Act) -> Result<Option<ListsWanted>, Refusal> {
+        match act {
+            Act::ContributionProposed(act) => self.datasets.wanted_by_proposal(act).map(Some),
+            Act::RevisionCommitted(act) => self.datasets.wanted_by_commit(act).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Applies what is said. Whatever refuses does so before it changes anything.
