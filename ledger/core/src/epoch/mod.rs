@@ -7,11 +7,17 @@
 
 mod account;
 mod distribution;
+mod leaf_file;
+mod left;
 mod pace;
 mod settled;
 mod settlement;
 
 pub use account::{Account, Accounts, Line, Reason, Statement};
+pub use leaf_file::{LeafFault, LeafFile, LeafOf, ProofFault};
+pub use left::{
+    FEES_MAX, MIXES_MAX, decode_fees, decode_mixes, encode_fees, encode_mixes, erased_path, fees_path, forgotten_path,
+};
 pub use pace::{Pace, UnknownStep};
 pub use settled::{ContributorStatement, FINDINGS_MAX, Finding, Findings, Settled};
 pub use settlement::{Carried, ErasedRows, RowPlace, Settlement, Simulated};
