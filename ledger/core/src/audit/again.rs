@@ -56,6 +56,8 @@ pub struct Again {
     pub report: RewardsReport,
     /// What was there of each one's rows.
     pub seen: Vec<Seen>,
+    /// What erased rows left, by epoch, as the export tells it.
+    pub left: BTreeMap<u32, Left>,
     /// What there is in place of the row that was looked for.
     pub sought: Option<Shown>,
 }
@@ -144,7 +146,8 @@ pub fn settle_again(
     while walk.at < walk.closes.len() {
         walk.next_epoch()?;
     }
-    Ok(Again { report: walk.rewards.finish(), seen: walk.seen, sought: walk.shown })
+    let (report, seen, sought) = (walk.rewards.finish(), walk.seen, walk.shown);
+    Ok(Again { report, seen, left, sought })
 }
 
 fn read(folder: &Folder<'_>, log: LogId, path: &str) -> Result<Vec<u8>, Failure> {
