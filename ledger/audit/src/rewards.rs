@@ -154,7 +154,7 @@ impl Told<'_> {
         let (report, public) = (&self.again.report, self.books.is_public());
         self.lines.plain("");
         if public {
-            self.lines.line("not settled", "not known: rows are not granted here");
+            self.lines.line("not settled", "not known: no rows are in this export");
             return Value::Null;
         }
         let rows = count(report.unsettled_rows, "completion row");

@@ -137,7 +137,7 @@ impl<'a> Told<'a> {
         fields["answer"] = self.answered(&traced, at.is_some());
         let how = self.settled_as(&mut traced, at, whole);
         fields["epoch"] = match at {
-            Some(at) => self.epoch(&closes[at], how)?,
+            Some(at) => self.epoch(&closes[at], how, &traced)?,
             None => Value::Null,
         };
         fields["adapters"] = self.adapters(&traced)?;
@@ -244,14 +244,17 @@ impl<'a> Told<'a> {
         }
     }
 
-    fn epoch(&mut self, close: &Close, how: &str) -> anyhow::Result<Value> {
+    fn epoch(&mut self, close: &Close, how: &str, traced: &Trace) -> anyhow::Result<Value> {
         let (index, included) = self.place(&close.id)?;
         self.lines.plain("").plain(&format!("epoch {}", close.act.epoch));
         self.lines.line("closed by", at_entry(index, included, &close.id));
         self.lines.line(
             "settled",
             match how {
-                "rows" => "its usage was summed again from rows, and leads to this answer's leaf or past it",
+                "rows" if traced.findings.is_empty() => {
+                    "its usage, summed again from rows, has this answer at this fee and the root that was closed"
+                }
+                "rows" => "NOT AS IT SHOULD BE: its usage was summed again from rows; see below",
                 "file" => "the proof that you gave leads from this answer, at its fee, to the epoch's usage",
                 "erased" => "among the erased rows that the epoch committed to",
                 _ => "not shown: it covers the answer's entry, and nothing here says more",
@@ -392,6 +395,9 @@ impl<'a> Told<'a> {
                 },
             );
             self.lines.line("", format!("signs with key {}", hex_encode(&payee.public_key)));
+            if let Some(record) = &registered {
+                self.lines.line("", format!("known by {}", at_entry(index, included, record)));
+            }
             fields.push(json!({
                 "contributor": payee.contributor.to_hex(),
                 "public_key": hex_encode(&payee.public_key),
