@@ -32,8 +32,8 @@ const REWARDS_KEYS: &str = "With --json, one object: command, verdict (valid, in
 
 const TRACE_KEYS: &str = "With --json, one object: command, verdict (valid, invalid, unreadable), reason (unless valid), \
     logs (as in `log`), found [text], unchecked [text], answer {shard, index, row, leaf, fee_nano, lanes_nano, completion}, \
-    epoch {epoch, index, record, included, proof (rows, file, none)}, \
-    adapters [{generation, weight_millionths, index, included}], \
+    epoch {epoch, index, record, included, proof (rows, file, erased, refused, none)}, \
+    adapters [{generation, weight_millionths, record, index, included}], \
     links [{from, to {what, id, index, included, acts}, share_millionths, agreed}], \
     payees [{contributor, public_key, paid_nano, lines, proven, index, included}]. \
     Amounts of money are strings of decimal digits.";

@@ -2,11 +2,12 @@
 
 use loam_ledger_core::Hash;
 use loam_ledger_core::audit::{
-    Again, Answer as Answered, Close, Options, Shown, Trace, TraceFinding, check_usage, trace,
+    Again, Answer as Answered, Close, Difference, Options, Shown, Trace, TraceFinding, check_usage, trace,
 };
 use loam_ledger_core::checkpoint::Checkpoint;
 use loam_ledger_core::entry::Entry;
-use loam_ledger_core::epoch::{LeafFile, LeafOf};
+use loam_ledger_core::epoch::{Finding, LeafFile, LeafOf};
+use loam_ledger_core::fee::fee_nano;
 use loam_ledger_core::lineage::{Link, Node};
 use loam_ledger_core::note::{KeyKind, Note, VerifierKey};
 use loam_ledger_core::origin::{LogId, LogName};
@@ -77,6 +78,7 @@ pub(crate) fn follow(asked: &Asked) -> anyhow::Result<Answer> {
         Err(failure) => return Ok(Answer::failed(&failure)),
     };
     let mut told = Told::new(&books, &again, &answer, usage.as_ref());
+    told.base = found.batch.base;
     told.lines.line("receipt", in_log);
     told.lines.line("answered", utc(found.batch.time_ms));
     Ok(told.tell()?)
@@ -106,6 +108,8 @@ struct Told<'a> {
     again: &'a Again,
     answer: &'a Answered<'a>,
     file: Option<&'a LeafFile>,
+    /// The base model of the answer's entry.
+    base: Hash,
     lines: Lines,
     found: Vec<String>,
     unchecked: Vec<String>,
@@ -116,7 +120,7 @@ impl<'a> Told<'a> {
         let mut lines = Lines::default();
         books.lines(&mut lines);
         lines.plain("");
-        Self { books, again, answer, file, lines, found: Vec::new(), unchecked: Vec::new() }
+        Self { books, again, answer, file, base: Hash::ZERO, lines, found: Vec::new(), unchecked: Vec::new() }
     }
 
     fn tell(mut self) -> anyhow::Result<Answer> {
@@ -144,8 +148,23 @@ impl<'a> Told<'a> {
         fields["links"] = self.links(&traced)?;
         fields["payees"] = self.payees(&traced)?;
         if at.is_some() && !whole {
-            self.unchecked
-                .push("what payees were paid: rows of this epoch or of one before it are not here".to_owned());
+            let missing = [
+                "what payees were paid: rows of this epoch or of one before it are not here",
+                "whether the policy that the row names was in force at its first step",
+            ];
+            self.unchecked.extend(missing.map(str::to_owned));
+            self.fee();
+        }
+        // What the whole epoch was closed over says more than a proof that does not fit it.
+        for difference in at.map(|at| again.differences(at)).unwrap_or_default() {
+            match difference {
+                Difference::Usage { .. } => {
+                    traced.findings.retain(|finding| !matches!(finding, TraceFinding::UsageProof { .. }));
+                    self.found.insert(0, difference.to_string());
+                }
+                Difference::Payouts { .. } => self.found.push(difference.to_string()),
+                _ => {}
+            }
         }
         self.found.extend(traced.findings.iter().map(ToString::to_string));
         Ok(self.finish(fields, &traced))
@@ -208,7 +227,10 @@ impl<'a> Told<'a> {
                 check_usage(&close.act, self.answer, file.proof.as_ref()).err().map(|finding| finding.to_string())
             };
             match fault {
-                Some(fault) if !self.found.contains(&fault) => self.found.push(fault),
+                Some(fault) => {
+                    how = "refused";
+                    self.found.push(fault);
+                }
                 None if how == "none" => how = "file",
                 _ => {}
             }
@@ -218,6 +240,23 @@ impl<'a> Told<'a> {
             self.unchecked.push(why.to_owned());
         }
         how
+    }
+
+    /// The fee by the policy that the row names: what its holder can check alone.
+    fn fee(&mut self) {
+        let row = self.answer.row;
+        let policies = self.books.recorded.registry.money().policies();
+        let policy = policies.iter().find(|(id, _)| *id == row.price_policy);
+        let (place, recorded) = (self.answer.place, row.fee_nano);
+        match policy.map(|(_, policy)| fee_nano(policy, &self.base, row)) {
+            Some(computed) if computed != Some(recorded) => {
+                self.found.push(Finding::FeeDiffers { place, recorded, computed }.to_string());
+            }
+            None if recorded > 0 => {
+                self.found.push(format!("no record sets the policy {} of its fee", row.price_policy))
+            }
+            _ => {}
+        }
     }
 
     fn is_in_erased(&self, epoch: u32) -> bool {
@@ -254,6 +293,7 @@ impl<'a> Told<'a> {
                 "rows" if traced.findings.is_empty() => {
                     "its usage, summed again from rows, has this answer at this fee and the root that was closed"
                 }
+                "refused" => "NOT AS IT SHOULD BE: see below",
                 "rows" => "NOT AS IT SHOULD BE: its usage was summed again from rows; see below",
                 "file" => "the proof that you gave leads from this answer, at its fee, to the epoch's usage",
                 "erased" => "among the erased rows that the epoch committed to",

@@ -138,6 +138,32 @@ impl Season {
         self.places.push(self.shard.entries.len() - 1);
     }
 
+    /// So many requests at once, that end in one entry.
+    fn crowd(&mut self, size: u64, pairs: &[Pair]) {
+        let first = self.places.len() as u64;
+        self.engine.step(&mut self.shard, [7 * size, size], &[], size);
+        self.engine.step(&mut self.shard, [0, size], &[], size);
+        let (boot, last) = (self.engine.place.boot, self.engine.place.sequence + 1);
+        let mut rows: Vec<Row> = (first..first + size).flat_map(|number| rows_of(number, boot, last)).collect();
+        for row in &mut rows {
+            match row {
+                Row::Usage(usage) => usage.pairs = pairs.to_vec(),
+                Row::Completion(row) => self.price(row, pairs, first),
+            }
+        }
+        self.engine.step(&mut self.shard, [0, size], &rows, 0);
+        self.places.resize(self.places.len() + rows.len() / 2, self.shard.entries.len() - 1);
+    }
+
+    /// One more epoch, of many requests.
+    pub(crate) fn with_many(mut self, requests: u64) -> Self {
+        let generation = named("g");
+        self.engine.time_ms = self.engine.time_ms.max(self.town.now_ms());
+        (0..requests.div_ceil(64)).for_each(|_| self.crowd(64, &one(generation)));
+        self.close();
+        self
+    }
+
     fn price(&self, row: &mut Completion, pairs: &[Pair], number: u64) {
         row.pairs = pairs.to_vec();
         let (id, policy) = self.town.registry.money().policy_at(self.engine.time_ms).expect("there is a policy");
@@ -253,7 +279,7 @@ impl Season {
         self.write_left(&world);
         world.write("records.vkey", format!("{}\n", records.key().verifier()).as_bytes());
         for (name, number) in
-            [("receipt", LIED), ("receipt-erased", ERASED), ("receipt-of-base", 6), ("receipt-late", 10)]
+            [("receipt", LIED), ("receipt-erased", ERASED), ("receipt-of-base", 6), ("receipt-late", 11)]
         {
             let index = self.places[usize::try_from(number).expect("few requests")];
             let erased = matches!(self.shard.rows[index][1], GrantedRow::Erased(_));

@@ -47,12 +47,15 @@ fn no_epoch_settled_it() {
 fn left_out() {
     let world = lying(Lie::Dropped);
     world.check("trace-dropped", TRACE);
+    world.check("trace-dropped-usage", &with(TRACE, &["--usage", "usage"]));
     world.check("trace-dropped-public", &with(PUBLIC, &["--usage", "usage"]));
 }
 
 #[test]
 fn another_fee_than_the_policy_makes() {
-    lying(Lie::Fee).check("trace-fee", TRACE);
+    let world = lying(Lie::Fee);
+    world.check("trace-fee", TRACE);
+    world.check("trace-fee-public", PUBLIC);
 }
 
 #[test]
