@@ -8,6 +8,7 @@ mod arguments;
 mod consistency;
 mod files;
 mod given;
+mod lineage;
 mod log;
 mod money;
 mod progress;

@@ -20,6 +20,7 @@ use crate::arguments::Trace as Asked;
 use crate::consistency::TreeError;
 use crate::files::{Export, read_named};
 use crate::given;
+use crate::lineage::{at_entry, node_json, node_words};
 use crate::money::Books;
 use crate::reasons::{lane_lines, lanes_json, nano, statement_json, statement_lines};
 use crate::receipt::{RECEIPT_BYTES_MAX, found_in};
@@ -110,6 +111,8 @@ struct Told<'a> {
     file: Option<&'a LeafFile>,
     /// The base model of the answer's entry.
     base: Hash,
+    /// Whether the epoch was closed over other rows than are there.
+    other_usage: bool,
     lines: Lines,
     found: Vec<String>,
     unchecked: Vec<String>,
@@ -120,7 +123,17 @@ impl<'a> Told<'a> {
         let mut lines = Lines::default();
         books.lines(&mut lines);
         lines.plain("");
-        Self { books, again, answer, file, base: Hash::ZERO, lines, found: Vec::new(), unchecked: Vec::new() }
+        Self {
+            books,
+            again,
+            answer,
+            file,
+            base: Hash::ZERO,
+            other_usage: false,
+            lines,
+            found: Vec::new(),
+            unchecked: Vec::new(),
+        }
     }
 
     fn tell(mut self) -> anyhow::Result<Answer> {
@@ -140,6 +153,18 @@ impl<'a> Told<'a> {
         let mut fields = books.json();
         fields["answer"] = self.answered(&traced, at.is_some());
         let how = self.settled_as(&mut traced, at, whole);
+        // What the whole epoch was closed over says more than a proof that does not fit it.
+        for difference in at.map(|at| again.differences(at)).unwrap_or_default() {
+            match difference {
+                Difference::Usage { .. } => {
+                    self.other_usage = true;
+                    traced.findings.retain(|finding| !matches!(finding, TraceFinding::UsageProof { .. }));
+                    self.found.insert(0, difference.to_string());
+                }
+                Difference::Payouts { .. } => self.found.push(difference.to_string()),
+                _ => {}
+            }
+        }
         fields["epoch"] = match at {
             Some(at) => self.epoch(&closes[at], how, &traced)?,
             None => Value::Null,
@@ -154,17 +179,6 @@ impl<'a> Told<'a> {
             ];
             self.unchecked.extend(missing.map(str::to_owned));
             self.fee();
-        }
-        // What the whole epoch was closed over says more than a proof that does not fit it.
-        for difference in at.map(|at| again.differences(at)).unwrap_or_default() {
-            match difference {
-                Difference::Usage { .. } => {
-                    traced.findings.retain(|finding| !matches!(finding, TraceFinding::UsageProof { .. }));
-                    self.found.insert(0, difference.to_string());
-                }
-                Difference::Payouts { .. } => self.found.push(difference.to_string()),
-                _ => {}
-            }
         }
         self.found.extend(traced.findings.iter().map(ToString::to_string));
         Ok(self.finish(fields, &traced))
@@ -266,6 +280,12 @@ impl<'a> Told<'a> {
             .any(|rows| rows.pairs == row.pairs && rows.policy == row.price_policy && rows.fee_nano >= row.fee_nano)
     }
 
+    /// Whether nothing speaks against the answer's own leaf.
+    fn usage_holds(&self, traced: &Trace) -> bool {
+        let of_payouts = |finding: &TraceFinding| matches!(finding, TraceFinding::PayoutProof { .. });
+        !self.other_usage && traced.findings.iter().all(of_payouts)
+    }
+
     /// Where a record lies in the records log, and whether the way from there to the signed root holds.
     fn place(&mut self, id: &Hash) -> anyhow::Result<(Option<u64>, bool)> {
         let Some(index) = self.books.index_of(id) else { return Ok((None, false)) };
@@ -290,7 +310,7 @@ impl<'a> Told<'a> {
         self.lines.line(
             "settled",
             match how {
-                "rows" if traced.findings.is_empty() => {
+                "rows" if self.usage_holds(traced) => {
                     "its usage, summed again from rows, has this answer at this fee and the root that was closed"
                 }
                 "refused" => "NOT AS IT SHOULD BE: see below",
@@ -469,32 +489,4 @@ impl<'a> Told<'a> {
         });
         Answer::valid(self.lines.finish(), fields)
     }
-}
-
-fn at_entry(index: Option<u64>, included: bool, record: &Hash) -> String {
-    match index {
-        Some(index) if included => format!("entry {} of the records log, included: record {record}", number(index)),
-        Some(index) => format!("entry {} of the records log, NOT INCLUDED: record {record}", number(index)),
-        None => format!("record {record}, which is not in the records log"),
-    }
-}
-
-fn node_parts(node: &Node) -> (&'static str, &Hash) {
-    match node {
-        Node::Generation(id) => ("adapter", id),
-        Node::TrainRun(id) => ("train run", id),
-        Node::Revision(id) => ("revision", id),
-        Node::Contribution(id) => ("contribution", id),
-        Node::Contributor(id) => ("contributor", id),
-    }
-}
-
-fn node_words(node: &Node) -> String {
-    let (what, id) = node_parts(node);
-    format!("{what} {id}")
-}
-
-fn node_json(node: &Node) -> Value {
-    let (what, id) = node_parts(node);
-    json!({ "what": what, "id": id.to_hex() })
 }

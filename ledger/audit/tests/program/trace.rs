@@ -73,7 +73,8 @@ fn a_unit_that_was_moved() {
 fn refused(session: &str, change: impl FnOnce(&Season, &mut LeafFile)) {
     let season = Season::new(Lie::None);
     let world = season.write();
-    let mut file = LeafFile::decode(&std::fs::read(world.path("usage")).unwrap()).unwrap();
+    let mut file =
+        LeafFile::decode(&std::fs::read(world.path("usage")).expect("it was written")).expect("it is a proof");
     change(&season, &mut file);
     world.write("usage", &file.encode());
     world.check(session, &with(PUBLIC, &["--usage", "usage"]));
