@@ -82,7 +82,7 @@ pub(crate) fn follow(asked: &Asked) -> anyhow::Result<Answer> {
     told.base = found.batch.base;
     told.lines.line("receipt", in_log);
     told.lines.line("answered", utc(found.batch.time_ms));
-    Ok(told.tell()?)
+    told.tell()
 }
 
 /// The receipt's shard, and the key that the records log holds of it.
@@ -161,7 +161,7 @@ impl<'a> Told<'a> {
                     traced.findings.retain(|finding| !matches!(finding, TraceFinding::UsageProof { .. }));
                     self.found.insert(0, difference.to_string());
                 }
-                Difference::Payouts { .. } => self.found.push(difference.to_string()),
+                Difference::Payouts { .. } | Difference::Erased { .. } => self.found.push(difference.to_string()),
                 _ => {}
             }
         }
@@ -230,6 +230,9 @@ impl<'a> Told<'a> {
                  among the sums of its mix that the epoch committed to"
                 ),
             );
+            let why =
+                "that the sums of erased rows have this answer among them: nobody can tell one erased row any more";
+            self.unchecked.push(why.to_owned());
             how = "erased";
         }
         if let Some(file) = self.file {

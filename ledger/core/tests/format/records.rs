@@ -221,11 +221,11 @@ fn fresh_leaf_files(fresh: &mut Fresh, story: &Story) {
 fn leaf_files_show_what_they_say() {
     let examples = examples(read());
     let story = Story::new();
-    let closes = story.each_kind().into_iter().filter_map(|(id, record)| match record.body.act {
+    let close = story.each_kind().into_iter().find_map(|(id, record)| match record.body.act {
         Act::EpochClosed(act) => Some((id, act)),
         _ => None,
     });
-    let (id, act) = closes.last().expect("each kind is there");
+    let (id, act) = close.expect("each kind is there");
     let of = |name: &str| LeafFile::decode(&bytes(&fields(&examples, name), "bytes")).unwrap();
     let usage = of("leaf-file-usage");
     assert_eq!(usage.check(&id, &act).unwrap().unwrap().amount, 1_141);
