@@ -20,6 +20,24 @@ const RECEIPT_KEYS: &str = "With --json, one object: command, verdict (valid, in
     bound (whether anything of yours was compared), lines [{subject, verdict (holds, refused, not held), text}], \
     says {checkpoint, entry, row} (what a receipt that is in its log says), log (as in `log`, where --log was given).";
 
+const REWARDS_KEYS: &str = "With --json, one object: command, verdict (valid, invalid, unreadable), reason (unless valid), \
+    logs (as in `log`), found [text], \
+    epochs [{epoch, index, record, time_ms, rows, rows_erased_mixes, rows_erased_since, rows_hidden, fees_nano, erased_nano, \
+    opening_nano, subsidies_nano, paid_nano, payees, waiting_nano {revisions, generations, lanes, subsidies}, \
+    waiting [{account, what, lines}], lanes_nano {host, base, adapter, data, upkeep, bond, reserve}, settled_again, found}], \
+    unsettled {rows, fees_nano}, \
+    payee {contributor, registered, epochs [{epoch, settled_again, paid_nano, lines, may_come [{account, what, lines}], \
+    proven}]}, statements [{file, verdict (holds, refused), why, payee, epoch, amount_nano, lines}], \
+    where lines are [{reason, code, subject, amount_nano, why}]. Amounts of money are strings of decimal digits.";
+
+const TRACE_KEYS: &str = "With --json, one object: command, verdict (valid, invalid, unreadable), reason (unless valid), \
+    logs (as in `log`), found [text], unchecked [text], answer {shard, index, row, leaf, fee_nano, lanes_nano, completion}, \
+    epoch {epoch, index, record, included, proof (rows, file, erased, refused, none)}, \
+    adapters [{generation, weight_millionths, record, index, included}], \
+    links [{from, to {what, id, index, included, acts}, share_millionths, agreed}], \
+    payees [{contributor, public_key, paid_nano, lines, proven, index, included}]. \
+    Amounts of money are strings of decimal digits.";
+
 const CONSISTENCY_KEYS: &str = "With --json, one object: command, verdict (valid, invalid, unreadable), \
     reason (unless valid), old {size, root, signed}, new {size, root, signed}, proof [base64].";
 
@@ -47,6 +65,12 @@ pub(crate) enum Command {
     /// Check a receipt, line by line, against what you hold.
     #[command(after_help = STATUS, after_long_help = format!("{RECEIPT_KEYS}\n\n{STATUS}"))]
     Receipt(Receipt),
+    /// Settle every closed epoch again, from rows and records, and compare; or check a payee's statement.
+    #[command(after_help = STATUS, after_long_help = format!("{REWARDS_KEYS}\n\n{STATUS}"))]
+    Rewards(Rewards),
+    /// Follow one answer, from its receipt to the epoch that settled it and to whoever was paid.
+    #[command(after_help = STATUS, after_long_help = format!("{TRACE_KEYS}\n\n{STATUS}"))]
+    Trace(Trace),
     /// Show that a log only grew from one size or checkpoint to another.
     #[command(after_help = STATUS, after_long_help = format!("{CONSISTENCY_KEYS}\n\n{STATUS}"))]
     Consistency(Consistency),
@@ -62,6 +86,8 @@ impl Command {
         match self {
             Self::Log(_) => "log",
             Self::Receipt(_) => "receipt",
+            Self::Rewards(_) => "rewards",
+            Self::Trace(_) => "trace",
             Self::Consistency(_) => "consistency",
             Self::Show(_) => "show",
             Self::Trust => "trust",
@@ -117,6 +143,48 @@ pub(crate) struct Receipt {
     /// An export of the receipt's log (or of all logs): the receipt must be of that very log.
     #[arg(long, value_name = "DIR")]
     pub(crate) log: Option<PathBuf>,
+    #[arg(from_global)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Rewards {
+    /// The export of all logs: `loam ledger export --log all --scope settlement`; without rows, what can be checked is.
+    pub(crate) dir: PathBuf,
+    /// The records log's key: a vkey, or a file that holds one.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) vkey: String,
+    /// A tlog-policy: which witnesses must have cosigned the newest checkpoint.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Do not fail where more than one row in a hundred is erased.
+    #[arg(long)]
+    pub(crate) allow_erased: bool,
+    /// Say what this contributor is paid, why, and what may come; 64 hexadecimal digits.
+    #[arg(long, value_name = "ID", value_parser = hex32)]
+    pub(crate) payee: Option<Hash>,
+    /// Check a payee's statement file; may be given more than once, and needs no rows.
+    #[arg(long = "statement", value_name = "FILE")]
+    pub(crate) statements: Vec<PathBuf>,
+    #[arg(from_global)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Trace {
+    /// The receipt of the answer.
+    pub(crate) receipt: PathBuf,
+    /// The export of all logs: `loam ledger export --log all --scope settlement`; without rows, what can be checked is.
+    pub(crate) dir: PathBuf,
+    /// The records log's key: a vkey, or a file that holds one. The receipt's log has its key from there.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) vkey: String,
+    /// A tlog-policy: which witnesses must have cosigned the newest checkpoint.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// A proof that the answer was settled, for an export without rows.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) usage: Option<PathBuf>,
     #[arg(from_global)]
     pub(crate) json: bool,
 }

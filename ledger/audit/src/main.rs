@@ -8,11 +8,16 @@ mod arguments;
 mod consistency;
 mod files;
 mod given;
+mod lineage;
 mod log;
+mod money;
 mod progress;
+mod reasons;
 mod receipt;
+mod rewards;
 mod show;
 mod text;
+mod trace;
 mod trust;
 mod words;
 
@@ -29,6 +34,8 @@ fn main() -> ExitCode {
     let answered = match command {
         Command::Log(asked) => log::audit(&asked),
         Command::Receipt(asked) => receipt::check(&asked),
+        Command::Rewards(asked) => rewards::check(&asked),
+        Command::Trace(asked) => trace::follow(&asked),
         Command::Consistency(asked) => consistency::check(&asked),
         Command::Show(asked) => show::show(&asked),
         Command::Trust => Ok(trust::tell()),

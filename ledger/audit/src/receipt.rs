@@ -22,7 +22,7 @@ use crate::text::{Lines, number};
 use crate::words::{checkpoint_json, completion_json, completion_lines, entry_json};
 
 /// A receipt has under 4 kB; its note may have a megabyte of cosignatures.
-const RECEIPT_BYTES_MAX: u64 = 4 << 20;
+pub(crate) const RECEIPT_BYTES_MAX: u64 = 4 << 20;
 
 /// The caller's own request and output.
 const OWN_BYTES_MAX: u64 = 1 << 30;
@@ -152,14 +152,27 @@ fn check_log(
         Err(failure @ Failure::Unreadable { .. }) => anyhow::bail!("the log given with --log: {failure}"),
         Err(failure @ Failure::Invalid(Fault { .. })) => return Ok(Err(failure.to_string())),
     };
-    if checkpoint.size > report.size {
+    match found_in(&export, receipt, checkpoint, report.size)? {
+        Ok(text) => Ok(Ok((text, json_of(log, &report)))),
+        Err(why) => Ok(Err(why)),
+    }
+}
+
+/// Looks for the receipt's head and entry in an export of its log that was audited, and says what was seen.
+pub(crate) fn found_in(
+    export: &Export,
+    receipt: &Receipt,
+    checkpoint: &Checkpoint,
+    size: u64,
+) -> anyhow::Result<Result<String, String>> {
+    if checkpoint.size > size {
         return Ok(Err(format!(
-            "the receipt's checkpoint is at size {}, and this export ends at {}; a later export can show it",
-            checkpoint.size, report.size
+            "the receipt's checkpoint is at size {}, and this export ends at {size}; a later export can show it",
+            checkpoint.size
         )));
     }
-    let seen = root_at(&nodes(&export, report.size), checkpoint.size)
-        .and_then(|root| Ok((root, entry_at(&export, receipt.proof.index, report.size)?)));
+    let seen = root_at(&nodes(export, size), checkpoint.size)
+        .and_then(|root| Ok((root, entry_at(export, receipt.proof.index, size)?)));
     match seen {
         Err(TreeError::Unreadable(why)) => anyhow::bail!("the log given with --log: {why}"),
         Err(TreeError::Invalid(why)) => Ok(Err(why)),
@@ -167,10 +180,7 @@ fn check_log(
             Ok(Err("another root at the receipt's size: somebody was shown another log".to_owned()))
         }
         Ok((_, entry)) if entry != receipt.opening.entry => Ok(Err("another entry at the receipt's index".to_owned())),
-        Ok(_) => {
-            let text = format!("the export of {} entries is whole, and has this head and entry", number(report.size));
-            Ok(Ok((text, json_of(log, &report))))
-        }
+        Ok(_) => Ok(Ok(format!("the export of {} entries is whole, and has this head and entry", number(size)))),
     }
 }
 

@@ -13,13 +13,13 @@ pub(crate) fn number(value: impl Into<u128>) -> String {
     text
 }
 
-/// A number and its noun: `1 tile`, `2 tiles`, `3 entries`, `4 hashes`.
+/// A number and its noun: `1 tile`, `2 tiles`, `3 entries`, `4 hashes`, `5 epochs`.
 pub(crate) fn count(value: u64, noun: &str) -> String {
     let number = number(value);
     match noun.strip_suffix('y') {
         _ if value == 1 => format!("{number} {noun}"),
         Some(stem) => format!("{number} {stem}ies"),
-        None if noun.ends_with('h') => format!("{number} {noun}es"),
+        None if noun.ends_with("sh") => format!("{number} {noun}es"),
         None => format!("{number} {noun}s"),
     }
 }
@@ -100,8 +100,8 @@ mod tests {
 
     #[test]
     fn nouns_have_plurals() {
-        let texts = [count(1, "entry"), count(0, "entry"), count(2_000, "tile"), count(2, "hash"), count(1, "hash")];
-        assert_eq!(texts, ["1 entry", "0 entries", "2,000 tiles", "2 hashes", "1 hash"]);
+        let texts = [count(1, "entry"), count(0, "entry"), count(2_000, "tile"), count(2, "hash"), count(2, "epoch")];
+        assert_eq!(texts, ["1 entry", "0 entries", "2,000 tiles", "2 hashes", "2 epochs"]);
     }
 
     #[test]

@@ -154,6 +154,10 @@ pub enum Error {
     SumTotal,
     #[error("the proof does not show the key to be absent")]
     SumPresent,
+    #[error("more than {most} items are in the list")]
+    ListLong { most: usize },
+    #[error("the list's items are not in ascending order, each once")]
+    ListOrder,
     #[error("the origin {origin} is not that of a Loam log: NAME/records or NAME/usage/N")]
     LogOrigin { origin: String },
 }

@@ -167,23 +167,16 @@ impl SumProof {
     /// The proof's bytes, as it is handed to whoever asks.
     pub fn encode(&self) -> Vec<u8> {
         let mut e = Encoder::with_capacity(128 + 56 * self.path.len());
-        e.map(4).uint(0).bytes(&self.key);
-        self.value.put(e.uint(1));
-        self.amount.put(e.uint(2));
-        self.path.put(e.uint(3));
+        self.put(&mut e);
         e.finish()
     }
 
     /// Reads a proof strictly. Nothing is shown by it before it was checked.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let mut d = Decoder::new(bytes);
-        d.map_of(4)?;
-        let key = d.key(0)?.bytes()?.to_vec();
-        let value = Hash::take(d.key(1)?)?;
-        let amount = u128::take(d.key(2)?)?;
-        let path = Vec::take(d.key(3)?)?;
+        let proof = Self::take(&mut d)?;
         d.finish()?;
-        Ok(Self { key, value, amount, path })
+        Ok(proof)
     }
 
     /// Checks that the leaf is in the tree, and that every sum on the way adds up to the root's.
@@ -213,6 +206,28 @@ impl SumProof {
         self.check_member(kind, root)?;
         let led_here = self.path.iter().all(|step| bit_of(key, step.bit) == bit_of(&self.key, step.bit));
         if key.len() == self.key.len() && key != self.key && led_here { Ok(()) } else { Err(Error::SumPresent) }
+    }
+}
+
+impl Field for SumProof {
+    fn put(&self, e: &mut Encoder) {
+        e.map(4).uint(0).bytes(&self.key);
+        self.value.put(e.uint(1));
+        self.amount.put(e.uint(2));
+        self.path.put(e.uint(3));
+    }
+
+    fn take(d: &mut Decoder<'_>) -> Result<Self, Error> {
+        d.map_of(4)?;
+        let key = d.key(0)?.bytes()?.to_vec();
+        let value = Hash::take(d.key(1)?)?;
+        let amount = u128::take(d.key(2)?)?;
+        let path = Vec::take(d.key(3)?)?;
+        Ok(Self { key, value, amount, path })
+    }
+
+    fn words(&self) -> String {
+        format!("{} at {}", self.amount, crate::text::hex_encode(&self.key))
     }
 }
 

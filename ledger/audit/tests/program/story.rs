@@ -51,12 +51,12 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    fn new(id: LogId) -> Self {
+    pub(crate) fn new(id: LogId) -> Self {
         let (entries, rows, signed) = (Vec::new(), Vec::new(), Vec::new());
         Self { id, entries, rows, signed }
     }
 
-    fn push(&mut self, entry: &Entry, rows: Vec<GrantedRow>) -> Hash {
+    pub(crate) fn push(&mut self, entry: &Entry, rows: Vec<GrantedRow>) -> Hash {
         self.entries.push(entry.encode());
         self.rows.push(rows);
         leaf_hash(&entry.encode())
@@ -90,15 +90,21 @@ impl Log {
 }
 
 /// The engine, at its last entry.
-struct Engine {
-    place: Place,
+pub(crate) struct Engine {
+    pub(crate) place: Place,
     leaf: Hash,
-    time_ms: u64,
+    pub(crate) time_ms: u64,
     open: u64,
 }
 
 impl Engine {
-    fn boot(&mut self, log: &mut Log, number: u8, left: Option<Unrowed>) {
+    /// An engine that has not begun.
+    pub(crate) fn new(time_ms: u64) -> Self {
+        let place = Place { engine: ENGINE, boot: [0; 16], sequence: 0 };
+        Self { place, leaf: Hash::ZERO, time_ms, open: 0 }
+    }
+
+    pub(crate) fn boot(&mut self, log: &mut Log, number: u8, left: Option<Unrowed>) {
         self.time_ms += 1_000;
         let previous = left.map(|unrowed| PreviousBoot {
             boot: self.place.boot,
@@ -121,7 +127,13 @@ impl Engine {
         self.leaf = log.push(&Entry::Boot(boot), Vec::new());
     }
 
-    fn step(&mut self, log: &mut Log, [prefilled_tokens, emitted_tokens]: [u64; 2], rows: &[Row], open: u64) {
+    pub(crate) fn step(
+        &mut self,
+        log: &mut Log,
+        [prefilled_tokens, emitted_tokens]: [u64; 2],
+        rows: &[Row],
+        open: u64,
+    ) {
         self.place.sequence += 1;
         self.time_ms += 16;
         let salted = |(number, row): (usize, &Row)| GrantedRow::Open {
@@ -185,7 +197,7 @@ fn commitment(what: What) -> Hash {
     commit(what, &keys()[place], &bytes)
 }
 
-fn rows_of(number: u64, boot: [u8; 16], last: u64) -> [Row; 2] {
+pub(crate) fn rows_of(number: u64, boot: [u8; 16], last: u64) -> [Row; 2] {
     let request = seed_of(number).commitment(NAME);
     let pairs = vec![Pair { generation: GENERATION, weight_millionths: 750_000 }];
     let tokens = Tokens { prefilled: 7, reused: 2, emitted: 3, ..Tokens::default() };
@@ -237,8 +249,7 @@ pub(crate) fn receipt(log: &Log, number: u64, index: usize, size: usize) -> Rece
 /// The ledger's logs: records, shard 1, shard 2.
 pub(crate) fn ledger(lie: Lie) -> [Log; 3] {
     let [mut first, mut second] = [1, 2].map(|shard| Log::new(LogId::Usage(shard)));
-    let place = Place { engine: ENGINE, boot: [0; 16], sequence: 0 };
-    let mut engine = Engine { place, leaf: Hash::ZERO, time_ms: MONDAY_MS, open: 0 };
+    let mut engine = Engine::new(MONDAY_MS);
     engine.boot(&mut first, 0xb1, None);
     for number in 0..100 {
         engine.request(&mut first, number);

@@ -25,7 +25,7 @@ pub(crate) struct World {
 impl World {
     /// The ledger as it is, with everything that a session can need.
     pub(crate) fn new() -> Self {
-        let world = Self { folder: tempfile::tempdir().expect("a folder can be made") };
+        let world = Self::empty();
         let logs = ledger(Lie::None);
         world.write_ledger("all", &logs, true);
         world.write_ledger("public", &logs, false);
@@ -50,6 +50,11 @@ impl World {
         world.write("cosigned/checkpoint", &cosigned);
         world.write_manifest("cosigned");
         world
+    }
+
+    /// A folder with nothing in it.
+    pub(crate) fn empty() -> Self {
+        Self { folder: tempfile::tempdir().expect("a folder can be made") }
     }
 
     /// A ledger that lies, in the folder `lie`.

@@ -4,10 +4,12 @@
 //!   engine's chain, and rows as far as they are granted.
 //! * [`ledger`](audit_ledger) checks an export of all logs, whose shards' keys and heads the records log vouches for.
 //! * [`fold_records`] and [`Rewards`] settle every closed epoch again from records and rows, and compare.
+//! * [`settle_again`] does so from an export, whose rows go by once.
 //! * [`trace`](trace()) follows one answer to the epoch that settled it, and to whoever was paid.
 //!
 //! In the first two the first thing wrong ends it, with the class of the fault and the place where it lies.
 
+mod again;
 mod chain;
 mod files;
 mod ledger;
@@ -18,6 +20,7 @@ mod rewards;
 mod rows;
 mod trace;
 
+pub use again::{Again, Seen, Shown, entries_of, settle_again};
 pub use files::{Files, Folder, ReadError};
 pub use ledger::audit_ledger;
 pub use log::audit_log;

@@ -23,6 +23,14 @@ pub struct Close {
     pub by: Registry,
 }
 
+impl Close {
+    /// Whether its lanes lie where the policies put them that were in force up to then: what anybody can check.
+    pub fn lanes_follow(&self) -> bool {
+        let policies = self.by.money().policies().iter().map(|(_, policy)| policy);
+        lanes_follow(&self.act, policies.filter(|policy| policy.effective_ms <= self.by.time_ms()))
+    }
+}
+
 /// What a records log comes to, for whoever recomputes money.
 #[derive(Clone, Debug)]
 pub struct Recorded {
@@ -276,11 +284,10 @@ impl<'a> Rewards<'a> {
         }
         let settled = settlement.finish();
         self.carried = settled.carried();
-        let in_force = close.by.money().policies().iter().map(|(_, policy)| policy);
         self.report.epochs.push(EpochReport {
             epoch: close.act.epoch,
             differences: compare(&close.act, &settled),
-            lanes_follow: lanes_follow(&close.act, in_force.filter(|policy| policy.effective_ms <= close.by.time_ms())),
+            lanes_follow: close.lanes_follow(),
             settled,
         });
         self.at += 1;

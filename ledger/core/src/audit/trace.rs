@@ -124,6 +124,8 @@ pub struct Trace {
 }
 
 /// Follows an answer through epochs that were settled again by [`Rewards`](crate::audit::Rewards), seeking its row.
+///
+/// Where the report of its epoch is not among them, the trace ends at the people whom its adapters lead to.
 pub fn trace(answer: &Answer<'_>, closes: &[Close], epochs: &[EpochReport], registry: &Registry) -> Trace {
     let close = closes.iter().find(|close| covers(&close.act, &answer.place));
     let report = close.and_then(|close| epochs.iter().find(|report| report.epoch == close.act.epoch));
@@ -140,10 +142,12 @@ pub fn trace(answer: &Answer<'_>, closes: &[Close], epochs: &[EpochReport], regi
         payees: Vec::new(),
         findings: Vec::new(),
     };
-    let (Some(close), Some(report)) = (close, report) else {
+    let Some(close) = close else {
         trace.findings.push(TraceFinding::NotSettled);
         return trace;
     };
+    // Without its rows the epoch's record alone says that it covers the answer.
+    let Some(report) = report else { return trace };
     trace.findings.extend(check_usage(&close.act, answer, trace.usage_proof.as_ref()).err());
     let own = report.settled.findings.first.iter().filter(|finding| place_of(finding) == answer.place);
     trace.findings.extend(own.map(|finding| TraceFinding::Row(*finding)));

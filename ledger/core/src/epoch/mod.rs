@@ -8,12 +8,18 @@
 mod account;
 mod carried;
 mod distribution;
+mod leaf_file;
+mod left;
 mod pace;
 mod settled;
 mod settlement;
 
 pub use account::{Account, Accounts, ContributorStatement, Line, Reason, Statement};
 pub use carried::Carried;
+pub use leaf_file::{LeafFault, LeafFile, LeafOf, ProofFault};
+pub use left::{
+    FEES_MAX, MIXES_MAX, decode_fees, decode_mixes, encode_fees, encode_mixes, erased_path, fees_path, forgotten_path,
+};
 pub use pace::{Pace, UnknownStep};
 pub use settled::{FINDINGS_MAX, Finding, Findings, Settled};
 pub use settlement::{ErasedRows, RowPlace, Settlement, Simulated};

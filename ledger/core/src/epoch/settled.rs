@@ -16,7 +16,8 @@ pub const FINDINGS_MAX: usize = 1_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message is its documentation")]
 pub enum Finding {
-    #[error("{place}: the fee is {recorded} nano-units, and the policy makes it {computed:?}")]
+    #[error("{place}: the fee is {recorded} nano-units, and the policy makes it {}",
+        computed.map_or_else(|| "more than a fee can be".to_owned(), |fee| fee.to_string()))]
     FeeDiffers { place: RowPlace, recorded: u64, computed: Option<u64> },
     #[error("{place}: the row names policy {named}, and another was in force at its first step")]
     PolicyNotInForce { place: RowPlace, named: Hash },

@@ -8,7 +8,9 @@ use every_act::{STORY_ORIGIN, Story};
 use loam_ledger_core::Hash;
 use loam_ledger_core::division::{Part, divide, epoch_seed, tie};
 use loam_ledger_core::entry::Entry;
-use loam_ledger_core::epoch::{Account, ErasedRows, RowPlace, Statement};
+use loam_ledger_core::epoch::{
+    Account, ErasedRows, LeafFile, RowPlace, Statement, decode_fees, decode_mixes, encode_fees, encode_mixes,
+};
 use loam_ledger_core::fee::split_to_lanes;
 use loam_ledger_core::hash::leaf_hash;
 use loam_ledger_core::record::{
@@ -72,6 +74,7 @@ pub(super) fn fresh_records(fresh: &mut Fresh) {
     fresh_sum_trees(fresh, &story);
     fresh_divisions(fresh);
     fresh_accounts(fresh, &story);
+    fresh_leaf_files(fresh, &story);
 }
 
 fn fresh_operations(fresh: &mut Fresh, story: &Story) {
@@ -187,6 +190,58 @@ fn fresh_accounts(fresh: &mut Fresh, story: &Story) {
     };
     let bytes = erased.encode();
     fresh.fields("erased-rows", &[("bytes", hex_encode(&bytes)), ("leaf", leaf_hash(&bytes).to_hex())]);
+    let base = ErasedRows { pairs: Vec::new(), fee_nano: 30, ..erased.clone() };
+    let mixes = encode_mixes(&[base, erased]).expect("they are in order");
+    fresh.fields("epoch-erased", &[("bytes", hex_encode(&mixes))]);
+    let place = |index| RowPlace { shard: 1, index, row: 1 };
+    let fees = encode_fees(&[(place(2), 96), (place(7), 30)]).expect("they are in order");
+    fresh.fields("epoch-fees", &[("bytes", hex_encode(&fees))]);
+}
+
+fn fresh_leaf_files(fresh: &mut Fresh, story: &Story) {
+    let close = story.each_kind().into_iter().find(|(_, record)| matches!(record.body.act, Act::EpochClosed(_)));
+    let (close, _) = close.expect("each kind is there");
+    let usage = |index| {
+        let place = RowPlace { shard: 1, index, row: 0 };
+        let mut builder = Builder::seeking(Kind::Usage, &place.key());
+        for (index, used) in (0..).zip(&story.usage.used) {
+            let key = RowPlace { shard: 1, index, row: 0 }.key();
+            builder.push(&key, &every_act::town::leaf(index, &used.row), used.row.fee_nano.into());
+        }
+        LeafFile::usage(close, &place, builder.finish_with_proof().1)
+    };
+    let told = story.settled.statement(&story.town.registry, &story.town.id("corrector"));
+    let payout = LeafFile::payout(close, &told.contributor, &told.paid, told.proof);
+    for (name, file) in [("leaf-file-usage", usage(1)), ("leaf-file-payout", payout), ("leaf-file-absent", usage(7))] {
+        fresh.fields(name, &[("bytes", hex_encode(&file.encode()))]);
+    }
+}
+
+#[test]
+fn leaf_files_show_what_they_say() {
+    let examples = examples(read());
+    let story = Story::new();
+    let close = story.each_kind().into_iter().find_map(|(id, record)| match record.body.act {
+        Act::EpochClosed(act) => Some((id, act)),
+        _ => None,
+    });
+    let (id, act) = close.expect("each kind is there");
+    let of = |name: &str| LeafFile::decode(&bytes(&fields(&examples, name), "bytes")).unwrap();
+    let usage = of("leaf-file-usage");
+    assert_eq!(usage.check(&id, &act).unwrap().unwrap().amount, 1_141);
+    let payout = of("leaf-file-payout");
+    let proof = payout.check(&id, &act).unwrap().unwrap();
+    assert_eq!(proof.amount, payout.statement.as_ref().unwrap().sum_nano());
+    assert_eq!(of("leaf-file-absent").check(&id, &act), Ok(None));
+    for name in ["leaf-file-usage", "leaf-file-payout", "leaf-file-absent"] {
+        let bytes = bytes(&fields(&examples, name), "bytes");
+        assert_eq!(LeafFile::decode(&bytes).unwrap().encode(), bytes, "{name}");
+        assert!((0..bytes.len()).all(|end| LeafFile::decode(&bytes[..end]).is_err()), "{name}");
+    }
+    let mixes = bytes(&fields(&examples, "epoch-erased"), "bytes");
+    assert_eq!(encode_mixes(&decode_mixes(&mixes).unwrap()).unwrap(), mixes);
+    let fees = bytes(&fields(&examples, "epoch-fees"), "bytes");
+    assert_eq!(encode_fees(&decode_fees(&fees).unwrap()).unwrap(), fees);
 }
 
 #[test]

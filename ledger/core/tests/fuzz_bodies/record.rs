@@ -3,9 +3,11 @@
 use std::sync::OnceLock;
 
 use loam_ledger_core::entry::Entry;
-use loam_ledger_core::epoch::{Account, ErasedRows, Statement};
+use loam_ledger_core::epoch::{
+    Account, ErasedRows, LeafFile, Statement, decode_fees, decode_mixes, encode_fees, encode_mixes,
+};
 use loam_ledger_core::hash::leaf_hash;
-use loam_ledger_core::record::{Body, Operation, operations_root};
+use loam_ledger_core::record::{Act, Body, Operation, operations_root};
 use loam_ledger_core::registry::Registry;
 use loam_ledger_core::row::Pair;
 use loam_ledger_core::sum_tree::{Kind, SumProof};
@@ -30,6 +32,22 @@ fn story() -> &'static (Story, Registry) {
 pub(crate) fn record(data: &[u8]) {
     canonical(data, Body::decode, Body::encode);
     canonical(data, ErasedRows::decode, ErasedRows::encode);
+    canonical(data, decode_mixes, |mixes| encode_mixes(mixes).expect("what was read can be written"));
+    canonical(data, decode_fees, |fees| encode_fees(fees).expect("what was read can be written"));
+    if let Some(file) = canonical(data, LeafFile::decode, LeafFile::encode) {
+        // Whoever is shown a payout of the story's was paid it.
+        let close = story().0.each_kind().into_iter().find_map(|(id, record)| match record.body.act {
+            Act::EpochClosed(act) => Some((id, act)),
+            _ => None,
+        });
+        let (id, act) = close.expect("each kind is there");
+        if let (Ok(Some(proof)), Some(paid)) = (file.check(&id, &act), &file.statement) {
+            assert_eq!(paid.sum_nano(), proof.amount);
+            assert!(
+                story().0.settled.accounts.all().any(|(account, of)| account.id().0[..] == file.sought && of == paid)
+            );
+        }
+    }
     if let Some(statement) = canonical(data, Statement::decode, Statement::encode) {
         assert!(statement.lines().all(|line| line.amount_nano <= statement.sum_nano()));
     }
@@ -81,5 +99,13 @@ pub(crate) fn seeds() -> Vec<(String, Vec<u8>)> {
         fee_nano: 96,
     };
     seeds.push(("erased-rows".to_owned(), erased.encode()));
+    seeds.push(("epoch-erased".to_owned(), encode_mixes(&[erased]).expect("one is in order")));
+    let place = loam_ledger_core::epoch::RowPlace { shard: 1, index: 2, row: 1 };
+    seeds.push(("epoch-fees".to_owned(), encode_fees(&[(place, 96)]).expect("one is in order")));
+    let close = story().0.each_kind().into_iter().find(|(_, record)| matches!(record.body.act, Act::EpochClosed(_)));
+    let (close, _) = close.expect("each kind is there");
+    let told = settled.statement(&story().1, &story().0.town.id("corrector"));
+    let file = LeafFile::payout(close, &told.contributor, &told.paid, told.proof);
+    seeds.push(("leaf-file".to_owned(), file.encode()));
     seeds
 }

@@ -1,5 +1,6 @@
 //! Bad input: what each parser refuses, and the name under which it does.
 
+mod epochs;
 mod notes;
 mod policies;
 mod records;
