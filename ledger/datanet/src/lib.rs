@@ -1,0 +1,18 @@
+//! Rows in and out: what people give to a dataset, what they change in it, and how it is shown and handed on.
+//!
+//! No I/O, no clock, no threads, no chance of its own: bytes come in as slices, salts by a function. In reading order:
+//!
+//! * [`json`], [`row`], [`rows`]: one spelling of a row, and files of rows in three formats;
+//! * [`edits`]: a file of edits as the ledger's operations, with the texts that they bring;
+//! * [`duplicates`]: rows that say the same, or nearly;
+//! * [`fault`]: what is wrong with a file, at which line, and what to do about it.
+#![forbid(unsafe_code)]
+
+mod csv;
+pub mod fault;
+pub mod json;
+pub mod row;
+pub mod rows;
+
+pub use fault::{Fault, What};
+pub use row::Row;
