@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use loam_ledger_core::record::OPERATION_ROWS_MAX;
+
 use crate::row::{DEPTH_MAX, ROW_BYTES_MAX};
 use crate::rows::{FIELDS_MAX, FILE_BYTES_MAX, ROWS_MAX};
 
@@ -77,4 +79,33 @@ pub enum What {
     CsvNameTwice { name: String },
     #[error("more than {FIELDS_MAX} columns: put what belongs together into one, or use JSON lines")]
     CsvColumns,
+
+    #[error("an edit is a JSON object with \"act\" in it; this has none")]
+    NoAct,
+    #[error("there is no act {found:?}; there are: {known}")]
+    UnknownAct { found: String, known: String },
+    #[error("{act} needs the field {field:?}: {wants}")]
+    FieldMissing { act: String, field: &'static str, wants: &'static str },
+    #[error("the field {field:?} is not as it should be: {wants}")]
+    FieldShape { field: &'static str, wants: &'static str },
+    #[error("{act} has no field {field:?}: remove it")]
+    FieldUnknown { act: String, field: String },
+    #[error("row {row} is not there: look its id up, or whether an earlier line took it away")]
+    RowUnknown { row: String },
+    #[error("row {row} is named twice: name it once")]
+    RowTwice { row: String },
+    #[error(
+        "the text of row {row} can no longer be opened, so nothing can be made of it: remove-harmful and dedupe still work"
+    )]
+    TextGone { row: String },
+    #[error("the text of row {row} cannot be had: {why}")]
+    TextUnread { row: String, why: String },
+    #[error("changes nothing: the row already says this; leave the line out")]
+    ChangesNothing,
+    #[error("{act} takes {wants}")]
+    RowCount { act: String, wants: &'static str },
+    #[error("more than {OPERATION_ROWS_MAX} rows in one edit: make several of it")]
+    ManyRows,
+    #[error("the id of a new row is taken: salts were not drawn at random")]
+    IdTaken,
 }

@@ -9,10 +9,12 @@
 #![forbid(unsafe_code)]
 
 mod csv;
+pub mod edits;
 pub mod fault;
 pub mod json;
 pub mod row;
 pub mod rows;
 
+pub use edits::Proposal;
 pub use fault::{Fault, What};
 pub use row::Row;

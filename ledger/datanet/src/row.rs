@@ -43,6 +43,9 @@ impl Row {
         if map.is_empty() {
             return Err(What::Empty);
         }
+        if !map.values().all(|value| is_within(value, DEPTH_MAX - 1)) {
+            return Err(What::Depth);
+        }
         let text = json::canonical_object(map);
         if text.len() > ROW_BYTES_MAX { Err(What::RowBytes { bytes: text.len() }) } else { Ok(Self(text)) }
     }
@@ -69,5 +72,14 @@ impl Row {
             Ok(Value::Object(map)) => map,
             _ => unreachable!("a row was an object when it was read"),
         }
+    }
+}
+
+/// Whether a value has at most so many levels.
+fn is_within(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(list) => levels > 0 && list.iter().all(|item| is_within(item, levels - 1)),
+        Value::Object(map) => levels > 0 && map.values().all(|item| is_within(item, levels - 1)),
+        _ => true,
     }
 }
