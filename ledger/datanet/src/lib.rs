@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod csv;
+pub mod duplicates;
 pub mod edits;
 pub mod fault;
 pub mod json;

@@ -7,6 +7,7 @@ use loam_datanet::{Fault, Row};
 use loam_ledger_core::Hash;
 use loam_ledger_core::hash::digest;
 use loam_ledger_core::record::{ActKind, Operation, RowId, Rows, apply};
+use loam_ledger_core::text::hex_decode;
 use proptest::prelude::*;
 
 /// A dataset of rows `{"text":"a"}` and so on, whose texts are known but for that of `gone`.
@@ -163,6 +164,23 @@ fn a_salt_that_was_used_before_is_noticed() {
     let edit = format!(r#"{{"act":"correct","row":"{}","to":{{"text":"x"}}}}"#, shelf.ids["a"]);
     let fault = read(ground, edit.as_bytes()).expect_err("the text is not there");
     assert!(fault.to_string().contains("cannot be had: the disk is gone"), "{fault}");
+}
+
+/// The example of FORMAT.md, section 24.
+#[test]
+fn format_has_it_so() {
+    let file = include_str!("../../FORMAT.md");
+    let example = file.split("```loam-example name=payload\n").nth(1).expect("the example is there");
+    let field = |name: &str| {
+        let line = example.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        hex_decode(line.expect("the field is there")).expect("it is hexadecimal")
+    };
+    let row = Row::parse(&String::from_utf8(field("given")).expect("it is text")).expect("it is a row");
+    let payload = Payload { salt: field("salt").try_into().expect("16 bytes"), row };
+    assert_eq!(payload.row.text().as_bytes(), field("text"));
+    assert_eq!(payload.content().0[..], field("content"));
+    let dataset = Hash::from_slice(&field("dataset")).expect("32 bytes");
+    assert_eq!(row_id(&dataset, &payload).0[..], field("row_id"));
 }
 
 #[test]
