@@ -18,9 +18,8 @@ const MARGIN: usize = 44;
 const STYLE: &str = "\
     .ground{fill:#fbfbf9}.box{fill:#fff;stroke:#8a8f98}.link{fill:none;stroke:#8a8f98}.open{stroke-dasharray:4 3}\
     text{font:11px system-ui,sans-serif;fill:#22262b}.kind,.share{fill:#5c636d;font-size:10px}\
-    .share{paint-order:stroke;stroke:#fbfbf9;stroke-width:3px}\
     @media (prefers-color-scheme:dark){.ground{fill:#16181b}.box{fill:#202327;stroke:#747b85}.link{stroke:#747b85}\
-    text{fill:#e7e9ec}.kind,.share{fill:#a5acb6}.share{stroke:#16181b}}";
+    text{fill:#e7e9ec}.kind,.share{fill:#a5acb6}}";
 
 /// Draws a node's lineage: the nearest [`DRAWN_MAX`] nodes, and how many there are beyond.
 pub fn svg(root: Node, links: &[Link], names: Names<'_>) -> String {
@@ -109,9 +108,17 @@ fn draw_link(svg: &mut String, labels: &mut String, link: &Link, from: (usize, u
     let share = share(link);
     if !share.is_empty() {
         // Nearer to the end, where links that come from one place have parted.
-        let (x, y) = ((x + 3 * end_x) / 4, (y + 3 * end_y) / 4 - 3);
-        writeln!(labels, "<text class=\"share\" text-anchor=\"middle\" x=\"{x}\" y=\"{y}\">{}</text>", escaped(&share))
-            .expect("a string takes everything");
+        let (x, y) = (x.midpoint(end_x).max(MARGIN * 2), (y + 3 * end_y) / 4 + 3);
+        let width = 6 * share.chars().count() + 4;
+        let left = x.saturating_sub(width / 2);
+        let top = y - 10;
+        writeln!(
+            labels,
+            "<rect class=\"ground\" x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"13\"/>\
+            <text class=\"share\" text-anchor=\"middle\" x=\"{x}\" y=\"{y}\">{}</text>",
+            escaped(&share)
+        )
+        .expect("a string takes everything");
     }
 }
 
