@@ -75,6 +75,7 @@ pub fn write(about: &Description, rows: &[Row]) -> Written {
         "description": about.description,
         "url": about.url,
         "license": about.licence,
+        "citeAs": format!("{}, revision {}, {}", about.name, about.number, record(&about.revision)),
         "version": format!("{}.0.0", about.number),
         "datePublished": about.date,
         "creator": about.people.iter().map(creator).collect::<Vec<_>>(),
@@ -135,13 +136,14 @@ fn activity((work, authors): &(RecordId, Vec<ContributorId>), about: &Descriptio
     })
 }
 
-/// The specification's context, and PROV-O's prefix.
+/// The specification's context, the terms that its validator expects besides, and PROV-O's prefix.
 fn context() -> Value {
     let own = "annotation arrayShape citeAs column containedIn equivalentProperty excludes extract field fileProperty \
         fileObject fileSet format includes isArray isLiveDataset jsonPath key md5 parentField recordSet references regex \
-        readLines sdVersion separator source subField transform unArchive value";
+        readLines sdVersion separator source subField transform unArchive value path repeated replace samplingRate";
     let mut context: Map<String, Value> =
         own.split_whitespace().map(|term| (term.to_owned(), format!("cr:{term}").into())).collect();
+    // The specification's text has schema.org's terms under http, its context in use and its validator under https.
     let others = json!({
         "@language": "en",
         "@vocab": "https://schema.org/",

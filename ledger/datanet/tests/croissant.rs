@@ -130,3 +130,35 @@ fn a_broken_description_names_its_line() {
         assert_eq!(Source::read(text.as_bytes()), Err(CroissantFault::Edition), "{text}");
     }
 }
+
+/// A description in which anything may be anything: never a panic.
+#[test]
+fn descriptions_of_any_shape_are_survived() {
+    let whole: Value = serde_json::from_str(&write(&about(), &rows()).metadata).expect("it is JSON");
+    let mut paths = Vec::new();
+    walk(&whole, String::new(), &mut paths);
+    assert!(paths.len() > 150, "the walk goes through all of it");
+    for path in &paths {
+        for other in [Value::Null, 7.into(), "x".into(), json!([]), json!({}), json!([[{}]]), json!([null, null])] {
+            let mut changed = whole.clone();
+            *changed.pointer_mut(path).expect("it was there") = other;
+            if let Ok(source) = Source::read(changed.to_string().as_bytes()) {
+                assert!(source.rows(b"").is_err());
+            }
+        }
+    }
+}
+
+fn walk(value: &Value, path: String, paths: &mut Vec<String>) {
+    match value {
+        Value::Array(list) => {
+            (0..).zip(list).for_each(|(at, item): (usize, _)| walk(item, format!("{path}/{at}"), paths))
+        }
+        Value::Object(map) => {
+            let step = |name: &str| name.replace('~', "~0").replace('/', "~1");
+            map.iter().for_each(|(name, item)| walk(item, format!("{path}/{}", step(name)), paths));
+        }
+        _ => {}
+    }
+    paths.push(path);
+}

@@ -88,6 +88,25 @@ fn a_payload_with_anything_else_in_it_is_refused() {
 }
 
 #[test]
+fn envelopes_of_any_shape_are_survived() {
+    let whole = Envelope::signed(&statement(), &[&key("author")]).to_json();
+    for at in 0..whole.len() {
+        assert!(Envelope::read(&whole.as_bytes()[..at]).is_err(), "cut at {at}");
+        for byte in [b'"', b'{', b'0', 0xff] {
+            let mut bytes = whole.clone().into_bytes();
+            bytes[at] = byte;
+            if let Ok(envelope) = Envelope::read(&bytes) {
+                let same = envelope.payload == statement().payload();
+                assert!(envelope.verify(&[key("author").public_key()]).is_err() || same, "byte {at}");
+            }
+        }
+    }
+    for text in ["null", "7", "[]", "{}", "{\"payloadType\":7}", "{\"signatures\":[[]]}"] {
+        assert_eq!(Envelope::read(text.as_bytes()), Err(StatementFault::Envelope), "{text}");
+    }
+}
+
+#[test]
 fn what_is_signed_is_as_the_protocol_has_it() {
     // DSSE's own example.
     let message = envelope_message("http://example.com/HelloWorld", b"hello world");

@@ -4,9 +4,10 @@ use core::fmt::Write as _;
 use std::collections::BTreeMap;
 
 use loam_ledger_core::lineage::{Link, Node};
+use loam_ledger_core::record::MILLION;
 
-use super::{DRAWN_MAX, Names, id, kind, nearest, share};
-use crate::shown::{line, short};
+use super::{DRAWN_MAX, Names, id, kind, nearest};
+use crate::shown::{line, percent, short};
 
 const WIDTH: usize = 176;
 const HEIGHT: usize = 40;
@@ -45,9 +46,16 @@ pub fn svg(root: Node, links: &[Link], names: Names<'_>) -> String {
         draw_node(&mut svg, node, places[node], names);
     }
     svg.push_str(&labels);
+    let mut notes = Vec::new();
     if !beyond.is_empty() {
-        let y = bottom - MARGIN / 3;
-        writeln!(svg, "<text x=\"{MARGIN}\" y=\"{y}\">and {} more</text>", beyond.len())
+        notes.push(format!("and {} more", beyond.len()));
+    }
+    if links.iter().any(|link| !link.agreed) {
+        notes.push("dashed: not signed by all whom it concerns".to_owned());
+    }
+    if !notes.is_empty() {
+        let (y, notes) = (bottom - MARGIN / 3, notes.join("; "));
+        writeln!(svg, "<text class=\"kind\" x=\"{MARGIN}\" y=\"{y}\">{notes}</text>")
             .expect("a string takes everything");
     }
     svg + "</svg>\n"
@@ -105,21 +113,24 @@ fn draw_link(svg: &mut String, labels: &mut String, link: &Link, from: (usize, u
     let open = if link.agreed { "" } else { " open" };
     writeln!(svg, "<path class=\"link{open}\" d=\"M{x} {y}C{bend} {y} {end_bend} {end_y} {end_x} {end_y}\"/>")
         .expect("a string takes everything");
-    let share = share(link);
-    if !share.is_empty() {
-        // Nearer to the end, where links that come from one place have parted.
-        let (x, y) = (x.midpoint(end_x).max(MARGIN * 2), (y + 3 * end_y) / 4 + 3);
-        let width = 6 * share.chars().count() + 4;
-        let left = x.saturating_sub(width / 2);
-        let top = y - 10;
-        writeln!(
-            labels,
-            "<rect class=\"ground\" x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"13\"/>\
-            <text class=\"share\" text-anchor=\"middle\" x=\"{x}\" y=\"{y}\">{}</text>",
-            escaped(&share)
-        )
-        .expect("a string takes everything");
-    }
+    // A whole that everybody signed goes without saying; what was not signed shows in the line.
+    let Some(share) = link.share.filter(|share| *share < MILLION || !link.agreed).map(percent) else { return };
+    let (x, y) = if from.0 == to.0 {
+        (from.0 - MARGIN / 2, y.midpoint(end_y) + 4)
+    } else if from.0 + WIDTH + GAP_X == to.0 {
+        (x.midpoint(end_x), y.midpoint(end_y) + 4)
+    } else {
+        // Behind the boxes between; it is seen again where it ends.
+        (end_x - GAP_X / 3, end_y - 4)
+    };
+    let (width, top) = (6 * share.len() + 4, y - 10);
+    writeln!(
+        labels,
+        "<rect class=\"ground\" x=\"{}\" y=\"{top}\" width=\"{width}\" height=\"13\"/>\
+        <text class=\"share\" text-anchor=\"middle\" x=\"{x}\" y=\"{y}\">{share}</text>",
+        x.saturating_sub(width / 2),
+    )
+    .expect("a string takes everything");
 }
 
 /// Text that is no markup.
