@@ -1,8 +1,8 @@
 //! Croissant 1.1: a revision described for other tools, its provenance in PROV-O; and rows from such a description.
 //!
 //! Out go a JSON-LD file and the rows as JSON lines. Each contribution is an activity with its authors, the revision an
-//! activity that they informed. Fields are told as far as Croissant has a type for what stands in them. In comes one file
-//! of JSON lines, CSV or text, whose digest is checked; whatever would make other rows of it is refused by name.
+//! activity that they informed. Fields are told as far as Croissant has a type for what stands in them. In comes one
+//! file of JSON lines, CSV or text, whose digest is checked; whatever would make other rows of it is refused by name.
 
 use std::collections::BTreeMap;
 

@@ -41,8 +41,8 @@ impl Diff {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
     }
 
-    /// For people: each row with a sign and, of changed ones, the fields that differ; at most so many rows of each list.
-    /// Texts are asked for as they are shown; none where one can no longer be opened.
+    /// For people: each row with a sign and, of changed ones, the fields that differ; at most so many rows of each
+    /// list. Texts are asked for as they are shown; none where one can no longer be opened.
     pub fn render(
         &self,
         mut before: impl FnMut(&RowId) -> Option<Row>,

@@ -1,8 +1,8 @@
 //! Duplicates: rows that say the same, to the byte or nearly, found by MinHash and shown as clusters.
 //!
-//! What is compared is what a row's values say, in lower case and with single spaces, as the set of all runs of
-//! [`RUN`] characters. Rows whose signatures agree in one band are candidates; then the two sets themselves are compared,
-//! so that chance decides what is looked at, never what is found. The same rows give the same clusters.
+//! What is compared is what a row's values say, in lower case and with single spaces, as the set of all runs of [`RUN`]
+//! characters. Rows whose signatures agree in one band are candidates; then the two sets themselves are compared, so
+//! that chance decides what is looked at, never what is found. The same rows give the same clusters.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,8 +22,8 @@ const BANDS: usize = 24;
 const BAND: usize = 5;
 const PERMUTATIONS: usize = BANDS * BAND;
 
-/// Rows of one band that others are compared with. A flood of rows that are alike is one cluster after the first few, and
-/// costs no more than as many rows that are not.
+/// Rows of one band that others are compared with. A flood of rows that are alike is one cluster after the first few,
+/// and costs no more than as many rows that are not.
 const HEADS_MAX: usize = 8;
 
 /// Where a row comes from.
@@ -40,8 +40,8 @@ pub enum Place {
 pub struct Member {
     /// Which row.
     pub place: Place,
-    /// How much of the two sets of runs is in both, in millionths. Below what was asked for where it belongs to the first
-    /// only by others between.
+    /// How much of the two sets of runs is in both, in millionths. Below what was asked for where it belongs to the
+    /// first only by others between.
     pub similarity: Millionths,
     /// Whether it is the same to the byte.
     pub exact: bool,
@@ -142,7 +142,8 @@ fn say(value: &Value, said: &mut Vec<char>) {
 fn runs_of(row: &Row) -> Vec<u32> {
     let said = said(row);
     let run = |run: &[char]| {
-        // FNV-1a over the characters, its high half mixed in: runs are few, and equal hashes make rows no more than alike.
+        // FNV-1a over the characters, its high half mixed in: runs are few, and equal hashes make rows no more than
+        // alike.
         let hash = run.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, letter| {
             (hash ^ u64::from(u32::from(*letter))).wrapping_mul(0x0000_0100_0000_01b3)
         });

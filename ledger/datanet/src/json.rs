@@ -1,7 +1,8 @@
 //! JSON in one spelling, that of RFC 8785: a value has the same bytes whoever writes it.
 //!
-//! No spaces; keys by their UTF-16 code units; strings with the fewest escapes; numbers as ECMAScript writes doubles. What
-//! that spelling cannot keep is refused when read: a key that stands twice, an integer that a double does not hold.
+//! No spaces; keys by their UTF-16 code units; strings with the fewest escapes; numbers as ECMAScript writes doubles.
+//! What that spelling cannot keep is refused when read: a key that stands twice, an integer that a double does not
+//! hold.
 
 use core::fmt;
 
@@ -201,7 +202,8 @@ fn write_number(text: &mut String, number: &Number) {
     }
 }
 
-/// As ECMAScript's Number::toString does: the fewest digits that lead back to the same double, laid out by their exponent.
+/// As ECMAScript's Number::toString does: the fewest digits that lead back to the same double, laid out by their
+/// exponent.
 fn write_double(text: &mut String, value: f64) {
     if value == 0.0 {
         return text.push('0');
@@ -227,8 +229,8 @@ fn write_double(text: &mut String, value: f64) {
     }
 }
 
-/// A double's shortest digits, and after how many of them the point stands. Where two are as short and as near, the even
-/// one: so ECMAScript has it, and so does serde_json, but not the standard library.
+/// A double's shortest digits, and after how many of them the point stands. Where two are as short and as near, the
+/// even one: so ECMAScript has it, and so does serde_json, but not the standard library.
 fn shortest_digits(value: f64) -> (String, i64) {
     let text = serde_json::to_string(&value.abs()).expect("a finite double can be written");
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));

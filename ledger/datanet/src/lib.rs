@@ -5,7 +5,8 @@
 //! * [`json`], [`row`], [`rows`]: one spelling of a row, and files of rows in three formats;
 //! * [`edits`]: a file of edits as the ledger's operations, with the texts that they bring;
 //! * [`duplicates`]: rows that say the same, or nearly;
-//! * [`diff`], [`picture`]: what changed and who did it, a lineage as text and as a drawing; [`shown`] keeps it legible;
+//! * [`diff`], [`picture`]: what changed and who did it, a lineage as text and as a drawing; [`shown`] keeps it
+//!   legible;
 //! * [`statement`]: what an adapter was made of, signed in the form that other tools read;
 //! * [`croissant`]: a revision as Croissant 1.1 with PROV-O, and rows from such a file;
 //! * [`fault`]: what is wrong with a file, at which line, and what to do about it.

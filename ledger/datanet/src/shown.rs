@@ -1,4 +1,5 @@
-//! How things are shown: what people wrote cannot move a cursor or turn a line around, and ids are as long as is useful.
+//! How things are shown: what people wrote cannot move a cursor or turn a line around, and ids are as long as is
+//! useful.
 
 use loam_ledger_core::Hash;
 use loam_ledger_core::record::Millionths;

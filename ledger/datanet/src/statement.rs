@@ -1,8 +1,8 @@
 //! The statement of an adapter: an in-toto Statement v1 with SLSA provenance v1, in a DSSE envelope that authors sign.
 //!
 //! It says to other tools what the ledger's records say: which generation, from which base, parents, train run and
-//! revisions, under which licence. The payload has the one spelling of [`crate::json`]; its SHA-256 is the `statement` of
-//! the record that publishes the adapter.
+//! revisions, under which licence. The payload has the one spelling of [`crate::json`]; its SHA-256 is the `statement`
+//! of the record that publishes the adapter.
 
 use loam_ledger_core::Hash;
 use loam_ledger_core::hash::digest;

@@ -142,6 +142,6 @@ fn a_hundred_thousand_rows_take_seconds() {
         let took = begun.elapsed();
         eprintln!("100,000 rows, {name}: {} clusters in {took:?}", clusters.len());
         assert_eq!(clusters.len(), expected);
-        assert!(took.as_secs() < 60, "many times what it should take: {took:?}");
+        assert!(took.as_secs() < 120, "many times what it should take: {took:?}");
     }
 }

@@ -8,6 +8,7 @@ use loam_ledger_core::Hash;
 use loam_ledger_core::hash::digest;
 use loam_ledger_core::record::{ActKind, Operation, RowId, Rows, apply};
 use loam_ledger_core::text::hex_decode;
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 /// A dataset of rows `{"text":"a"}` and so on, whose texts are known but for that of `gone`.
@@ -104,10 +105,11 @@ fn every_act_gives_its_operation() {
 
 #[test]
 fn a_line_sees_those_before_it() {
-    let twice = "{\"act\":\"correct\",\"row\":\"$a\",\"to\":{\"text\":\"x\"}}\n\n{\"act\":\"correct\",\"row\":\"$a\",\"to\":{\"text\":\"y\"}}";
-    check(twice, Ok("b c gone y"));
-    check(&twice.replace('y', "x"), Err("line 3: changes nothing"));
-    check(&twice.replace('y', "a"), Ok("a b c gone"));
+    let correct = |text: &str| format!("{{\"act\":\"correct\",\"row\":\"$a\",\"to\":{{\"text\":\"{text}\"}}}}");
+    let twice = |first, then| format!("{}\n\n{}", correct(first), correct(then));
+    check(&twice("x", "y"), Ok("b c gone y"));
+    check(&twice("x", "x"), Err("line 3: changes nothing"));
+    check(&twice("x", "a"), Ok("a b c gone"));
     let removed =
         "{\"act\":\"remove-harmful\",\"row\":\"$a\"}\n{\"act\":\"relabel\",\"row\":\"$a\",\"to\":{\"text\":\"x\"}}";
     check(removed, Err("is not there"));
@@ -148,7 +150,7 @@ fn an_edit_is_refused_by_its_line() {
     let nested = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
     refused(&format!(r#"{{"act":"add","to":{}}}"#, nested(33)), "nested deeper than 32");
     refused(&format!(r#"{{"act":"add","to":[{}]}}"#, nested(33)), "nested deeper than 32");
-    let many = vec!["{\"a\":1}"; 257].join(",");
+    let many = ["{\"a\":1}"; 257].join(",");
     refused(&format!(r#"{{"act":"add","to":[{many}]}}"#), "more than 256 rows");
     refused(r#"{"act":"add","act":"add"}"#, "the key \"act\" stands twice");
 }
@@ -214,7 +216,7 @@ const FIELDS: &[&str] = &[
 proptest! {
     /// Whatever edits say: the ledger takes what comes of them, or a line is named.
     #[test]
-    fn what_is_taken_the_ledger_takes(lines in proptest::collection::vec((0..13_usize, 0..FIELDS.len(), 0..FIELDS.len()), 1..6)) {
+    fn what_is_taken_the_ledger_takes(lines in vec((0..13_usize, 0..FIELDS.len(), 0..FIELDS.len()), 1..6)) {
         let edit = |(act, one, other): &(usize, usize, usize)| {
             let act = ActKind::ALL[*act].word();
             format!("{{\"act\":\"{act}\",{},{}}}", FIELDS[*one], FIELDS[*other])

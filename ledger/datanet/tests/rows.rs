@@ -5,6 +5,7 @@ use std::time::Instant;
 use loam_datanet::json::{canonical, parse};
 use loam_datanet::row::{DEPTH_MAX, ROW_BYTES_MAX, Row};
 use loam_datanet::rows::{FIELDS_MAX, Format, Reader, read};
+use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -153,7 +154,7 @@ fn json() -> impl Strategy<Value = Value> {
         any::<String>().prop_map(Value::from)
     ];
     leaf.prop_recursive(4, 32, 5, |inner| {
-        let list = proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from);
+        let list = vec(inner.clone(), 0..5).prop_map(Value::from);
         let object = proptest::collection::btree_map(any::<String>(), inner, 0..5);
         prop_oneof![list, object.prop_map(|map| Value::Object(map.into_iter().collect()))]
     })
@@ -179,7 +180,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_csv_writes_is_read(table in proptest::collection::vec(proptest::collection::vec(any::<String>(), 3), 1..8)) {
+    fn whatever_csv_writes_is_read(table in vec(vec(any::<String>(), 3), 1..8)) {
         let line = |fields: &Vec<String>| {
             fields.iter().map(|field| format!("\"{}\"", field.replace('"', "\"\""))).collect::<Vec<_>>().join(",")
         };
@@ -188,13 +189,14 @@ proptest! {
         prop_assert_eq!(rows.len(), table.len());
         for (placed, fields) in rows.iter().zip(&table) {
             let map = placed.row.fields();
-            prop_assert_eq!(["x", "y", "z"].map(|name| map[name].as_str().expect("a string").to_owned()).to_vec(), fields.clone());
+            let found = ["x", "y", "z"].map(|name| map[name].as_str().expect("a string"));
+            prop_assert_eq!(&found[..], &fields[..]);
         }
     }
 
     /// Parts of all three formats, put together at random: never a panic, and never a line that the file has not.
     #[test]
-    fn parsers_survive_anything(parts in proptest::collection::vec(0..PARTS.len(), 0..60), cut in any::<u8>()) {
+    fn parsers_survive_anything(parts in vec(0..PARTS.len(), 0..60), cut in any::<u8>()) {
         let mut file: Vec<u8> = parts.iter().flat_map(|part| PARTS[*part].bytes()).collect();
         let at = usize::from(cut) % (file.len() + 1);
         if cut % 4 == 0 {

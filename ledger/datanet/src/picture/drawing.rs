@@ -61,7 +61,8 @@ pub fn svg(root: Node, links: &[Link], names: Names<'_>) -> String {
     svg + "</svg>\n"
 }
 
-/// Each node's corner: a column for each kind, nodes in the order in which they were met, columns centred on the longest.
+/// Each node's corner: a column for each kind, nodes in the order in which they were met, columns centred on the
+/// longest.
 fn places(nodes: &[Node]) -> BTreeMap<Node, (usize, usize)> {
     let column = |node: &Node| match node {
         Node::Generation(_) => 0,
