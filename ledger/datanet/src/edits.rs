@@ -160,6 +160,9 @@ impl Edit {
             (None, Some(Value::Array(ids))) => ids,
             (one, other) => vec![one.or(other).ok_or_else(|| self.missing(field, ID))?],
         };
+        if ids.len() > OPERATION_ROWS_MAX {
+            return Err(What::ManyRows);
+        }
         let id = |id: &Value| id.as_str().and_then(|id| Hash::from_hex(id).ok());
         let ids: Option<Vec<RowId>> = ids.iter().map(id).collect();
         let ids = ids.ok_or(What::FieldShape { field, wants: ID })?;
@@ -172,6 +175,7 @@ impl Edit {
 
     fn to(&mut self) -> Result<Vec<Row>, What> {
         match self.fields.remove("to").ok_or_else(|| self.missing("to", TO))? {
+            Value::Array(rows) if rows.len() > OPERATION_ROWS_MAX => Err(What::ManyRows),
             Value::Array(rows) => rows.iter().map(Row::of).collect(),
             row => Ok(vec![Row::of(&row)?]),
         }
@@ -281,9 +285,6 @@ impl Desk<'_> {
 
     /// Rows as they are now.
     fn there(&self, ids: &[RowId]) -> Result<Vec<RowContent>, What> {
-        if ids.len() > OPERATION_ROWS_MAX {
-            return Err(What::ManyRows);
-        }
         let row = |row: &RowId| {
             let content = self.content(row).ok_or_else(|| What::RowUnknown { row: row.to_hex() })?;
             Ok(RowContent { row: *row, content })
@@ -311,9 +312,6 @@ impl Desk<'_> {
     }
 
     fn new_rows(&mut self, rows: Vec<Row>) -> Result<Vec<RowContent>, What> {
-        if rows.len() > OPERATION_ROWS_MAX {
-            return Err(What::ManyRows);
-        }
         let mut new: Vec<RowContent> = Vec::with_capacity(rows.len());
         for row in rows {
             let payload = Payload { salt: (self.ground.salt)(), row };

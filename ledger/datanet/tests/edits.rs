@@ -152,6 +152,11 @@ fn an_edit_is_refused_by_its_line() {
     refused(&format!(r#"{{"act":"add","to":[{}]}}"#, nested(33)), "nested deeper than 32");
     let many = ["{\"a\":1}"; 257].join(",");
     refused(&format!(r#"{{"act":"add","to":[{many}]}}"#), "more than 256 rows");
+    let many: Vec<String> = (0..1_000_000).map(|n| format!("\"{n:064x}\"")).collect();
+    let many = many.join(",");
+    refused(&format!(r#"{{"act":"dedupe","rows":[{many}],"keep":[{many}]}}"#), "more than 256 rows");
+    let all = vec!["{\"act\":\"document-decision\",\"text\":\"x\"}"; 1_000_001].join("\n");
+    refused(&all, "line 1000001: the file has more than 1000000 rows");
     refused(r#"{"act":"add","act":"add"}"#, "the key \"act\" stands twice");
 }
 

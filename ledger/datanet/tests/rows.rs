@@ -56,6 +56,7 @@ fn json_lines_are_refused_by_line() {
     check(Format::JsonLines, long(ROW_BYTES_MAX), Ok(&[(1, &long(ROW_BYTES_MAX))]));
     jsonl(&long(ROW_BYTES_MAX + 1), "the row has 65537 bytes, and 65536 are the most");
     jsonl(&long(ROW_BYTES_MAX * 9), "bytes, and 65536 are the most");
+    jsonl(&"{\"a\":1}\n".repeat(1_000_001), "line 1000001: the file has more than 1000000 rows");
     check(Format::JsonLines, b"{\"a\":1}\n{\"a\":\"\xff\"}", Err("line 2, column 7: not UTF-8"));
 }
 
