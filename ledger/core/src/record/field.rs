@@ -254,6 +254,11 @@ macro_rules! codes {
             pub fn code(self) -> u8 {
                 self as u8
             }
+
+            /// How a person reads and writes it.
+            pub fn word(self) -> String {
+                $crate::record::field::Field::words(&self)
+            }
         }
 
         impl $crate::record::field::Field for $name {

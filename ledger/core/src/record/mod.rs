@@ -33,7 +33,7 @@ pub use operation::{
     OPERATION_ROWS_MAX, Operation, OperationFault, RowContent, Rows, apply, operations_root, rows_root, touched,
 };
 pub use people::{ContributorKind, ContributorRegistered, KeyRotated, Succession};
-pub use signing::{AuthorKey, is_signed, key_id, message, rotation_message, sign_record};
+pub use signing::{AuthorKey, envelope_message, is_signed, key_id, message, rotation_message, sign_record};
 
 use crate::hash::Hash;
 

@@ -33,6 +33,15 @@ pub fn is_signed(public_key: &[u8; 32], message: &[u8], signature: &Signature64)
     key.is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
 }
 
+/// What is signed of an envelope (DSSE's pre-authentication encoding). It begins as no record's message does, so neither
+/// signature can be taken for the other.
+///
+/// `"DSSEv1 " || length of type || " " || type || " " || length of payload || " " || payload`, lengths in decimal
+pub fn envelope_message(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
+    [head.as_bytes(), payload].concat()
+}
+
 /// A contributor's private key, and where their own chain of records stands. It is wiped from memory when dropped.
 pub struct AuthorKey {
     key: ed25519_dalek::SigningKey,
@@ -72,6 +81,11 @@ impl AuthorKey {
         let message = message(origin, &key, self.sequence, &self.previous, body);
         let signature = self.key.sign(&message).to_bytes();
         Signed { key, sequence: self.sequence, previous: self.previous, signature }
+    }
+
+    /// Signs an envelope's payload for other tools. The author's chain of records is not touched.
+    pub fn sign_envelope(&self, payload_type: &str, payload: &[u8]) -> Signature64 {
+        self.key.sign(&envelope_message(payload_type, payload)).to_bytes()
     }
 
     /// A record of this author's was taken: the next one follows it.

@@ -12,7 +12,7 @@ use loam_ledger_core::epoch::{
     Account, ErasedRows, LeafFile, RowPlace, Statement, decode_fees, decode_mixes, encode_fees, encode_mixes,
 };
 use loam_ledger_core::fee::split_to_lanes;
-use loam_ledger_core::hash::leaf_hash;
+use loam_ledger_core::hash::{digest, leaf_hash};
 use loam_ledger_core::record::{
     Act, Lane, Operation, PerLane, RecordId, Rows, SumStep, addendum, key_id, message, operations_root,
     rotation_message, rows_root,
@@ -70,6 +70,7 @@ pub(super) fn fresh_records(fresh: &mut Fresh) {
     let digest = addendum(&[0x5a; 16], text);
     let salt = hex_encode(&[0x5a; 16]);
     fresh.fields("addendum", &[("salt", salt), ("bytes", hex_encode(text)), ("digest", digest.to_hex())]);
+    fresh_payload(fresh);
     fresh_operations(fresh, &story);
     fresh_sum_trees(fresh, &story);
     fresh_divisions(fresh);
@@ -286,4 +287,20 @@ fn sums_are_proven() {
     assert_eq!(ErasedRows::decode(&erased).unwrap().encode(), erased);
     let operation = hex_decode(&fields(&examples, "operation")["bytes"]).unwrap();
     assert_eq!(Operation::decode(&operation).unwrap().encode(), operation);
+}
+
+/// A dataset's row as somebody gave it and as it is kept; that the spelling is the one is tested where rows are read.
+fn fresh_payload(fresh: &mut Fresh) {
+    let (dataset, salt) = (digest(b"dataset"), [0x5a; 16]);
+    let (given, text) = (r#"{"text": "A\u0062c", "n": 1.50}"#, r#"{"n":1.5,"text":"Abc"}"#);
+    let id = digest(&[b"loam/row-id/v1\0", &dataset.0[..], &salt, text.as_bytes()].concat());
+    let fields = [
+        ("dataset", dataset.to_hex()),
+        ("given", hex_encode(given.as_bytes())),
+        ("salt", hex_encode(&salt)),
+        ("text", hex_encode(text.as_bytes())),
+        ("content", addendum(&salt, text.as_bytes()).to_hex()),
+        ("row_id", id.to_hex()),
+    ];
+    fresh.fields("payload", &fields);
 }
