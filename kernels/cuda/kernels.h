@@ -59,8 +59,7 @@ struct LoamPairs {
   int32_t rows, pair_count, shrink_count, expand_count;
 };
 
-// `SitePlace` and `ModulePlace` of src/layout/adapter.rs, with addresses. Of a site there is one place for each slot, and for
-// each slot as many modules as the site has.
+// `SitePlace` of src/layout/adapter.rs with addresses; its modules follow it.
 struct LoamPlace {
   const void* a;
   uint32_t rank;
@@ -71,6 +70,12 @@ struct LoamModule {
   uint32_t rank, h_at, out_at, out_features;
   float scale;
   uint32_t unused;
+};
+
+// One site of all slots: the first slot's place, and how far apart slots lie.
+struct LoamPlaces {
+  const void* from;
+  int64_t slot_bytes;
 };
 
 // Values from a matrix's first to its last.
@@ -98,12 +103,12 @@ cudaError_t loam_attention_decode(LoamRows q, LoamRows out, LoamRows log_sum_exp
 
 // h[pair] = A x[row], K cut every 512: `planes[cuts, pairs, h width]` and `tickets[shrinks, h width / 16]` of zeros, which it
 // leaves so, are scratch and may be null where there is one cut. See lora_shrink.cu.
-cudaError_t loam_lora_shrink(LoamRows x, LoamRows h, const LoamPlace* places, LoamPairs pairs, float* planes, uint32_t* tickets, cudaStream_t stream);
+cudaError_t loam_lora_shrink(LoamRows x, LoamRows h, LoamPlaces places, LoamPairs pairs, float* planes, uint32_t* tickets, cudaStream_t stream);
 
 // h[pair] = A[token[row]]; see lora_shrink.cu.
-cudaError_t loam_lora_shrink_tokens(const uint32_t* tokens, LoamRows h, const LoamPlace* places, LoamPairs pairs, cudaStream_t stream);
+cudaError_t loam_lora_shrink_tokens(const uint32_t* tokens, LoamRows h, LoamPlaces places, LoamPairs pairs, cudaStream_t stream);
 
-// delta[row] = sum over the row's pairs of (weight scale h[pair]) B; `tiles` of 64 columns, over `module_count` modules. See lora_expand.cu.
-cudaError_t loam_lora_expand(LoamRows h, LoamRows delta, const LoamPlace* places, const LoamModule* modules, int32_t module_count, int32_t tiles, LoamPairs pairs, cudaStream_t stream);
+// delta[row] = sum over the row's pairs of (weight scale h[pair]) B; `tiles` of 64 columns, over all modules. See lora_expand.cu.
+cudaError_t loam_lora_expand(LoamRows h, LoamRows delta, LoamPlaces places, int32_t tiles, LoamPairs pairs, cudaStream_t stream);
 
 }

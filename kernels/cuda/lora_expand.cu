@@ -6,6 +6,7 @@
 // Bytes moved: a tile of B, one run of memory, once for every 16 rows; h once a tile, from L2; delta once, written only.
 // Why this tile: at rank 16 a tile is 2 KB, and a site of 4,096 outputs is 64 blocks for one row. The grid is a function of the batch's
 // rows and of the site, as the first half's. No windows: where adapters lie their table alone knows.
+#include "adapters.cuh"
 #include "launch.cuh"
 #include "types.cuh"
 
@@ -39,8 +40,7 @@ static __device__ __forceinline__ void add_pair(const B* b, uint32_t rank, uint3
 }
 
 static __global__ void __launch_bounds__(kThreads) lora_expand(const float* __restrict__ h, int64_t h_stride, float* __restrict__ delta, int64_t delta_stride,
-                                                               const LoamPlace* __restrict__ places, const LoamModule* __restrict__ modules, int module_count,
-                                                               LoamPairs of) {
+                                                               LoamPlaces places, LoamPairs of) {
   SHARED_BYTES(window);
   float* const coefficients = (float*)window;  // [rows, largest rank]
   const uint32_t column = threadIdx.x % kColumns;
@@ -56,8 +56,9 @@ static __global__ void __launch_bounds__(kThreads) lora_expand(const float* __re
     uint32_t width = 0;
     for (uint32_t each = 0; each < pairs; ++each) {
       const uint32_t slot = of.pairs[of.by_row[first + each]].slot;
-      tile = tile_of(modules + (int64_t)slot * module_count, blockIdx.y);
-      module = modules[(int64_t)slot * module_count + tile.module];
+      const LoamPlace& place = place_of(places, slot);
+      tile = tile_of(modules_of(place), blockIdx.y);
+      module = modules_of(place)[tile.module];
       width = min((uint32_t)kColumns, module.out_features - tile.column);
       __syncthreads();
       for (uint32_t e = threadIdx.x; e < count * module.rank; e += kThreads) {
@@ -65,7 +66,7 @@ static __global__ void __launch_bounds__(kThreads) lora_expand(const float* __re
         coefficients[row * kRankMax + r] = h[pair * h_stride + module.h_at + r] * (of.pairs[pair].weight * module.scale);
       }
       __syncthreads();
-      with_weight(places[slot].type, [&](auto b) {
+      with_weight(place.type, [&](auto b) {
         add_pair((const decltype(b)*)module.b + (int64_t)tile.column * module.rank, module.rank, width, coefficients, count, sums);
       });
     }
@@ -76,9 +77,9 @@ static __global__ void __launch_bounds__(kThreads) lora_expand(const float* __re
   }
 }
 
-cudaError_t loam_lora_expand(LoamRows h, LoamRows delta, const LoamPlace* places, const LoamModule* modules, int32_t module_count, int32_t tiles, LoamPairs pairs, cudaStream_t stream) {
+cudaError_t loam_lora_expand(LoamRows h, LoamRows delta, LoamPlaces places, int32_t tiles, LoamPairs pairs, cudaStream_t stream) {
   if (pairs.pair_count == 0 || tiles == 0) return cudaSuccess;
   return launch({.name = "lora_expand", .grid = {min((unsigned)pairs.rows, 256u), (unsigned)tiles}, .block = kThreads, .shared_bytes = kRows * kRankMax * sizeof(float),
                  .stream = stream},
-                lora_expand, (const float*)h.at, h.stride, (float*)delta.at, delta.stride, places, modules, module_count, pairs);
+                lora_expand, (const float*)h.at, h.stride, (float*)delta.at, delta.stride, places, pairs);
 }

@@ -8,6 +8,7 @@
 // a tile to draw its ticket adds the planes. The grid is a function of the batch's rows, of h's width and of the site; the
 // list of runs says what there is, so that one graph serves every mix of adapters and ranks.
 // No windows: where adapters lie their table alone knows.
+#include "adapters.cuh"
 #include "launch.cuh"
 #include "ptx.cuh"
 #include "types.cuh"
@@ -42,7 +43,7 @@ static __device__ void shrink_cut(const X* x, int64_t x_stride, const A* a, uint
 
 template <class X>
 static __global__ void __launch_bounds__(kThreads) lora_shrink(const X* __restrict__ x, int64_t x_stride, float* h, int64_t h_stride,
-                                                               const LoamPlace* __restrict__ places, LoamPairs of, int in_features, int width, float* planes,
+                                                               LoamPlaces places, LoamPairs of, int in_features, int width, float* planes,
                                                                uint32_t* tickets) {
   SHARED_BYTES(window);
   uint32_t* const drawn = (uint32_t*)window;
@@ -51,7 +52,7 @@ static __global__ void __launch_bounds__(kThreads) lora_shrink(const X* __restri
   const int64_t plane = (int64_t)of.pair_count * width;
   for (uint32_t index = blockIdx.x; index < of.counts[0]; index += gridDim.x) {
     const LoamRun run = of.shrinks[index];
-    const LoamPlace place = places[of.pairs[run.from].slot];
+    const LoamPlace place = place_of(places, of.pairs[run.from].slot);
     if (first >= (int)place.rank) continue;
     float* const to = cuts > 1 ? planes + cut * plane : h;
     with_weight(place.type, [&](auto a) {
@@ -76,7 +77,7 @@ static __global__ void __launch_bounds__(kThreads) lora_shrink(const X* __restri
   }
 }
 
-cudaError_t loam_lora_shrink(LoamRows x, LoamRows h, const LoamPlace* places, LoamPairs pairs, float* planes, uint32_t* tickets, cudaStream_t stream) {
+cudaError_t loam_lora_shrink(LoamRows x, LoamRows h, LoamPlaces places, LoamPairs pairs, float* planes, uint32_t* tickets, cudaStream_t stream) {
   if (pairs.pair_count == 0 || h.width == 0) return cudaSuccess;
   // An input of no values still has sums: 0.
   const unsigned cuts = max(1, (x.width + kCut - 1) / kCut), tiles = (h.width + kRanks - 1) / kRanks;
@@ -89,10 +90,10 @@ cudaError_t loam_lora_shrink(LoamRows x, LoamRows h, const LoamPlace* places, Lo
 
 // At an embedding A is kept [vocabulary, rank]: a block takes pairs in turn, a thread ranks t, t + 128, ....
 static __global__ void __launch_bounds__(kThreads) lora_shrink_tokens(const uint32_t* __restrict__ tokens, float* h, int64_t h_stride,
-                                                                      const LoamPlace* __restrict__ places, LoamPairs of) {
+                                                                      LoamPlaces places, LoamPairs of) {
   for (uint32_t index = blockIdx.x; index < of.counts[2]; index += gridDim.x) {
     const LoamPair pair = of.pairs[index];
-    const LoamPlace place = places[pair.slot];
+    const LoamPlace place = place_of(places, pair.slot);
     with_weight(place.type, [&](auto a) {
       const auto* const from = (const decltype(a)*)place.a + (int64_t)tokens[pair.row] * place.rank;
       for (uint32_t r = threadIdx.x; r < place.rank; r += kThreads) h[index * h_stride + r] = widen(from[r]);
@@ -100,7 +101,7 @@ static __global__ void __launch_bounds__(kThreads) lora_shrink_tokens(const uint
   }
 }
 
-cudaError_t loam_lora_shrink_tokens(const uint32_t* tokens, LoamRows h, const LoamPlace* places, LoamPairs pairs, cudaStream_t stream) {
+cudaError_t loam_lora_shrink_tokens(const uint32_t* tokens, LoamRows h, LoamPlaces places, LoamPairs pairs, cudaStream_t stream) {
   if (pairs.pair_count == 0) return cudaSuccess;
   return launch({.name = "lora_shrink_tokens", .grid = min((unsigned)pairs.rows, 1024u), .block = kThreads, .stream = stream}, lora_shrink_tokens, tokens,
                 (float*)h.at, h.stride, places, pairs);
