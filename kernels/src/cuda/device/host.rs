@@ -106,6 +106,7 @@ impl DeviceMemory {
     }
 
     /// Overwrites values from `at` on.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "what is written there is nobody else's to read meanwhile")]
     pub(in crate::cuda) fn write_at<T: Element>(
         &mut self,
         stream: &Stream,
@@ -118,6 +119,7 @@ impl DeviceMemory {
     }
 
     /// Overwrites values from `at` on with bytes that are such values.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "what is written there is nobody else's to read meanwhile")]
     pub(in crate::cuda) fn write_bytes(&mut self, stream: &Stream, at: usize, from: &[u8]) -> Result<(), Error> {
         let to = self.range("what is written", at, from.len())?;
         // SAFETY: the range was checked.
