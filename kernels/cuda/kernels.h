@@ -97,9 +97,10 @@ cudaError_t loam_copy_page(void* pages, int64_t page_bytes, uint32_t from, uint3
 // Attention of segments of several rows; see attention_prefill.cu.
 cudaError_t loam_attention_prefill(LoamRows q, LoamRows out, LoamRows log_sum_exp, LoamSequences step, LoamPages kv, float scale, uint32_t window, cudaStream_t stream);
 
-// Attention of segments of one row, through `partials[split_count, q_heads, 2 + head_dim]`; see attention_decode.cu.
+// Attention of segments of one row, through `partials[split_count, q_heads, 2 + head_dim]`; `dots`: by dot products even
+// where prefill has matrix products. See attention_decode.cu.
 cudaError_t loam_attention_decode(LoamRows q, LoamRows out, LoamRows log_sum_exp, LoamSequences step, LoamPages kv, float scale, uint32_t window,
-                                  float* partials, cudaStream_t stream);
+                                  float* partials, bool dots, cudaStream_t stream);
 
 // h[pair] = A x[row], K cut every 512: `planes[cuts, pairs, h width]` and `tickets[shrinks, h width / 16]` of zeros, which it
 // leaves so, are scratch and may be null where there is one cut. See lora_shrink.cu.

@@ -12,7 +12,18 @@ use crate::layout::{Adapter, DType, SiteShape, StepInputs, StepLimits, StepPlan}
 /// A GPU, or the emulation of one.
 #[derive(Debug, Default)]
 pub struct Cuda {
+    mode: CudaMode,
     scratch: Mutex<Scratch>,
+}
+
+/// Whether a row's bits may depend on how many others there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CudaMode {
+    /// One arithmetic for each operation: a row has the same bits alone, in a crowd, in prefill and in decode.
+    #[default]
+    Deterministic,
+    /// What is fastest for the rows that there are.
+    Fast,
 }
 
 /// A step that was checked, and its tables on the device.
@@ -31,6 +42,15 @@ pub(super) struct Scratch {
 }
 
 impl Cuda {
+    /// The device.
+    pub fn new(mode: CudaMode) -> Self {
+        Self { mode, ..Self::default() }
+    }
+
+    pub(super) const fn mode(&self) -> CudaMode {
+        self.mode
+    }
+
     /// All work is done in this stream's order.
     pub(super) fn stream(&self) -> Stream {
         Stream::default()

@@ -29,7 +29,7 @@ mod work;
 #[cfg(feature = "emulate")]
 pub use adapters::CudaAdapters;
 #[cfg(feature = "emulate")]
-pub use backend::{Cuda, CudaStep};
+pub use backend::{Cuda, CudaMode, CudaStep};
 #[cfg(feature = "emulate")]
 pub use norm::rms_norm;
 #[cfg(feature = "emulate")]
