@@ -102,14 +102,17 @@ cudaError_t loam_attention_prefill(LoamRows q, LoamRows out, LoamRows log_sum_ex
 cudaError_t loam_attention_decode(LoamRows q, LoamRows out, LoamRows log_sum_exp, LoamSequences step, LoamPages kv, float scale, uint32_t window,
                                   float* partials, bool dots, cudaStream_t stream);
 
+// Of both halves: fewer than `dots_below` pairs, or rows, of an adapter are multiplied by dot products even where others are
+// by matrix products.
 // h[pair] = A x[row], K cut every 512: `planes[cuts, pairs, h width]` and `tickets[shrinks, h width / 16]` of zeros, which it
 // leaves so, are scratch and may be null where there is one cut. See lora_shrink.cu.
-cudaError_t loam_lora_shrink(LoamRows x, LoamRows h, LoamPlaces places, LoamPairs pairs, float* planes, uint32_t* tickets, cudaStream_t stream);
+cudaError_t loam_lora_shrink(LoamRows x, LoamRows h, LoamPlaces places, LoamPairs pairs, float* planes, uint32_t* tickets, uint32_t dots_below,
+                             cudaStream_t stream);
 
 // h[pair] = A[token[row]]; see lora_shrink.cu.
 cudaError_t loam_lora_shrink_tokens(const uint32_t* tokens, LoamRows h, LoamPlaces places, LoamPairs pairs, cudaStream_t stream);
 
 // delta[row] = sum over the row's pairs of (weight scale h[pair]) B; `tiles` of 64 columns, over all modules. See lora_expand.cu.
-cudaError_t loam_lora_expand(LoamRows h, LoamRows delta, LoamPlaces places, int32_t tiles, LoamPairs pairs, cudaStream_t stream);
+cudaError_t loam_lora_expand(LoamRows h, LoamRows delta, LoamPlaces places, int32_t tiles, LoamPairs pairs, uint32_t dots_below, cudaStream_t stream);
 
 }

@@ -122,6 +122,7 @@ unsafe extern "C" {
         pairs: LoamPairs,
         planes: *mut f32,
         tickets: *mut u32,
+        dots_below: u32,
         stream: RawStream,
     ) -> c_int;
     pub(super) fn loam_lora_shrink_tokens(
@@ -137,6 +138,7 @@ unsafe extern "C" {
         places: LoamPlaces,
         tiles: i32,
         pairs: LoamPairs,
+        dots_below: u32,
         stream: RawStream,
     ) -> c_int;
     pub(super) fn loam_rms_norm(

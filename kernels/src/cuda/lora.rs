@@ -2,7 +2,7 @@
 
 use std::ptr;
 
-use super::backend::{Cuda, CudaStep};
+use super::backend::{Cuda, CudaMode, CudaStep};
 use super::device::checked;
 use super::ffi::{LoamRows, loam_lora_expand, loam_lora_shrink, loam_lora_shrink_tokens};
 use super::written;
@@ -38,7 +38,9 @@ impl Lora for Cuda {
             (ptr::null_mut(), ptr::null_mut())
         };
         // SAFETY: `check` has seen that all fits; planes and tickets are as many as kernels.h asks for.
-        Ok(checked(unsafe { loam_lora_shrink(LoamRows::of(x)?, h, places, pairs, planes, tickets, stream.raw()) })?)
+        Ok(checked(unsafe {
+            loam_lora_shrink(LoamRows::of(x)?, h, places, pairs, planes, tickets, self.dots_below(), stream.raw())
+        })?)
     }
 
     fn lora_expand(&self, step: &CudaStep, mut op: Expand<'_, Self>) -> Result<(), Error> {
@@ -52,6 +54,18 @@ impl Lora for Cuda {
         let (pairs, places) = (step.tables().pairs(op.set), op.adapters.raw(op.site));
         let tiles = op.adapters.tiles(op.site) as i32;
         // SAFETY: `check` has seen that all fits.
-        Ok(checked(unsafe { loam_lora_expand(h, delta, places, tiles, pairs, self.stream().raw()) })?)
+        Ok(checked(unsafe {
+            loam_lora_expand(h, delta, places, tiles, pairs, self.dots_below(), self.stream().raw())
+        })?)
+    }
+}
+
+impl Cuda {
+    /// Rows of an adapter from which on matrix products are faster than dot products; one arithmetic where that is asked for.
+    const fn dots_below(&self) -> u32 {
+        match self.mode() {
+            CudaMode::Deterministic => 0,
+            CudaMode::Fast => 4,
+        }
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use loam_kernels::backend::{Attend, Attention, Device, Expand, Lora, Shrink};
-use loam_kernels::cuda::Cuda;
-use loam_kernels::cuda::device::DeviceMemory;
+use loam_kernels::cuda::device::{DeviceMemory, Emulation};
+use loam_kernels::cuda::{Cuda, CudaMode};
 use loam_kernels::layout::{
     Adapter, AdapterLayout, DType, KvShape, Memory, PagedKv, Pair, RowSet, Rows, RowsMut, Segment, SiteKind, SiteShape,
     StepInputs, StepLimits,
@@ -187,4 +187,31 @@ fn adapters_have_one_arithmetic() {
     adapts_alike([DType::F32, DType::F32]);
     adapts_alike([DType::Bf16, DType::Bf16]);
     adapts_alike([DType::Bf16, DType::F32]);
+}
+
+/// Matrix products that some work does.
+fn products(work: impl FnOnce()) -> u64 {
+    let before = Emulation::counts()[2];
+    work();
+    Emulation::counts()[2] - before
+}
+
+#[test]
+fn bf16_is_multiplied_by_matrix_products_and_f32_is_not() {
+    let (bf16, f32) = ([DType::Bf16; 3], [DType::F32; 3]);
+    let [deterministic, fast] = [CudaMode::Deterministic, CudaMode::Fast].map(Cuda::new);
+    let (prompt, token): (&[_], &[_]) = (&[(0, 20, 9)], &[(0, 20, 1)]);
+    let attended = |gpu, dtypes, runs| products(|| drop(attend(gpu, dtypes, None, runs))) > 0;
+    assert!(attended(&deterministic, bf16, prompt) && attended(&deterministic, bf16, token));
+    assert!(attended(&fast, bf16, prompt) && !attended(&fast, bf16, token), "decode has dot products");
+    assert!(!attended(&deterministic, f32, prompt) && !attended(&fast, f32, token));
+
+    let rows: Vec<(usize, &[u32])> = (0..4).map(|row| (row, &[1][..])).collect();
+    let adapted = |gpu, dtype, rows| products(|| drop(adapt(gpu, [dtype; 2], rows))) > 0;
+    assert!(adapted(&deterministic, DType::Bf16, &rows) && adapted(&deterministic, DType::Bf16, &rows[..1]));
+    assert!(
+        adapted(&fast, DType::Bf16, &rows) && !adapted(&fast, DType::Bf16, &rows[..3]),
+        "few rows have dot products"
+    );
+    assert!(!adapted(&deterministic, DType::F32, &rows));
 }
