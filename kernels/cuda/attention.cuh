@@ -16,7 +16,7 @@
 constexpr int kTile = 64, kSplit = 512, kQueries = 16;
 
 // Threads of a block: whole warps, a multiple of the head's size or a divisor, and of the tile.
-constexpr int attention_threads(int head_dim) { return head_dim == 96 ? 192 : 256; }
+template <int D> constexpr int kBlock = D == 96 ? 192 : 256;
 
 // Powers of scores and what they are relative to: the part of a block's shared memory that both arithmetics have.
 struct Powers {
@@ -43,7 +43,7 @@ static __device__ __forceinline__ uint32_t first_seen(uint32_t position, uint32_
 // A tile's scores to powers relative to the greatest so far, and the factor that brings what was summed before to the same.
 template <int D> static __device__ __forceinline__ void powers(Powers& walk, int count, uint32_t tile) {
   const uint32_t lane = threadIdx.x % 32;
-  for (int n = threadIdx.x / 32; n < count; n += attention_threads(D) / 32) {
+  for (int n = threadIdx.x / 32; n < count; n += kBlock<D> / 32) {
     float scores[2];
     bool seen[2];
     for (int j = 0; j < 2; ++j) {

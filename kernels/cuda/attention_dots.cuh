@@ -10,7 +10,7 @@
 
 // 86 KB at the largest head, 25 KB at the smallest.
 template <int D> struct Dots : Powers {
-  static constexpr int kThreads = attention_threads(D), kLanes = kThreads / D;
+  static constexpr int kThreads = kBlock<D>, kLanes = kThreads / D;
   static constexpr int kOwn = kQueries * D / kThreads;  // queries of which a thread has a column
   float q[kQueries][D];
   float tile_values[kTile][D + 1];  // keys, then values; a column more, as above

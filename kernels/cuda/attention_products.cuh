@@ -12,7 +12,7 @@
 
 // 81 KB at the largest head, 25 KB at the smallest; rows are 16 bytes longer, so that eight of them are in banks of their own.
 template <int D> struct Products : Powers {
-  static constexpr int kThreads = attention_threads(D), kWarps = kThreads / 32;
+  static constexpr int kThreads = kBlock<D>, kWarps = kThreads / 32;
   static constexpr int kOwn = kQueries * D / kThreads;  // four for each 8 columns
   bf16 q[kQueries][D + 8];
   bf16 keys[kTile][D + 8], values[kTile][D + 8];
