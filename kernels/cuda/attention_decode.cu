@@ -10,7 +10,7 @@
 #include "attention_walks.cuh"
 
 template <int D, class Walk, class Q, class K>
-static __global__ void __launch_bounds__(Walk::kThreads) attention_decode(const Q* __restrict__ q, int64_t q_stride, float* __restrict__ partials, LoamSequences step,
+static __global__ void __launch_bounds__(Walk::kThreads, 1) attention_decode(const Q* __restrict__ q, int64_t q_stride, float* __restrict__ partials, LoamSequences step,
                                                                        Pages<K> kv, float scale, uint32_t window, int group) {
   SHARED_BYTES(window_bytes);
   Walk& walk = *(Walk*)window_bytes;

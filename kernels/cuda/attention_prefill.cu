@@ -46,7 +46,7 @@ static __device__ void attend_run(Walk& walk, const Q* q, int64_t q_stride, Out*
 }
 
 template <int D, class Walk, class Q, class K, class Out>
-static __global__ void __launch_bounds__(Walk::kThreads) attention_prefill(const Q* __restrict__ q, int64_t q_stride, Out* __restrict__ out, int64_t out_stride,
+static __global__ void __launch_bounds__(Walk::kThreads, 1) attention_prefill(const Q* __restrict__ q, int64_t q_stride, Out* __restrict__ out, int64_t out_stride,
                                                                         float* log_sum_exp, int64_t log_stride, LoamSequences step, Pages<K> kv, float scale,
                                                                         uint32_t window, int group) {
   SHARED_BYTES(window_bytes);

@@ -1,6 +1,7 @@
 //! The kernels for NVIDIA GPUs, and the device they run on.
 //!
-//! Begun: a device with memory, streams, events and graphs, and the first operation. Each operation's meaning is said in
+//! Begun: a device with memory, steps and resident adapters, and its operations on sequences and adapters; those of the
+//! other groups, and graphs of steps, are still to be written. Each operation's meaning is said in
 //! [`backend`](crate::backend), its kernel stands in `cuda/NAME.cu`, and its launcher is called from here.
 
 #[cfg(feature = "emulate")]
