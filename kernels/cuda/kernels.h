@@ -7,10 +7,112 @@
 
 enum LoamType : int32_t { LOAM_F32 = 0, LOAM_BF16 = 1, LOAM_F16 = 2 };
 
+// A matrix: its first value, and how far apart its rows lie, in values.
+struct LoamRows {
+  void* at;
+  int64_t stride;
+  int32_t rows, width;
+  LoamType type;
+};
+
+// `Segment` of src/layout/step.rs.
+struct LoamSegment {
+  uint32_t first_row, rows, first_position, first_page, pages;
+};
+
+// A step's sequences, on the device. A segment of one row has its splits (512 positions each) from `split_of_row[row]` on;
+// other rows have none there.
+struct LoamSequences {
+  const uint32_t *positions, *segment_of_row;
+  const LoamSegment* segments;
+  const uint32_t* pages;
+  const uint32_t* split_of_row;  // [rows + 1]
+  const uint32_t* row_of_split;
+  int32_t rows, segment_count, page_count, split_count;
+};
+
+// All pages, and which layer of them is meant.
+struct LoamPages {
+  void* from;
+  int32_t pages, layers, layer, kv_heads, page_tokens, head_dim;
+  LoamType type;
+};
+
+// One use of an adapter, and neighbours in a list: `from .. to`.
+struct LoamPair {
+  uint32_t row, slot;
+  float weight;
+};
+struct LoamRun {
+  uint32_t from, to;
+};
+
+// Uses of adapters by a set's rows, and the work that follows. `*_count` are the rooms of the lists; how much of them is in
+// use the device knows: `counts` are shrinks, expands, pairs.
+struct LoamPairs {
+  const LoamPair* pairs;
+  const uint32_t *of_row, *by_row;  // of_row[rows + 1]
+  const LoamRun* shrinks;           // up to 16 pairs of one adapter
+  const LoamRun* expands;           // up to 16 rows in `rows_alike`, which use the same adapters
+  const uint32_t* rows_alike;
+  const uint32_t* counts;
+  int32_t rows, pair_count, shrink_count, expand_count;
+};
+
+// `SitePlace` of src/layout/adapter.rs with addresses; its modules follow it.
+struct LoamPlace {
+  const void* a;
+  uint32_t rank;
+  LoamType type;
+};
+struct LoamModule {
+  const void* b;
+  uint32_t rank, h_at, out_at, out_features;
+  float scale;
+  uint32_t unused;
+};
+
+// One site of all slots: the first slot's place, and how far apart slots lie.
+struct LoamPlaces {
+  const void* from;
+  int64_t slot_bytes;
+};
+
+// Values from a matrix's first to its last.
+static inline size_t values_in(const LoamRows& m) { return m.at && m.rows ? (size_t)(m.rows - 1) * m.stride + m.width : 0; }
+
 extern "C" {
 
 // out[row, i] = x[row, i] / sqrt(mean_i x[row, i]^2 + epsilon) * weight[i]; see rms_norm.cu. Strides count values.
 cudaError_t loam_rms_norm(const void* x, LoamType x_type, int64_t x_stride, const void* weight, LoamType weight_type, void* out,
                           LoamType out_type, int64_t out_stride, float* inverse, int64_t inverse_stride, int32_t rows, int32_t width, float epsilon, cudaStream_t stream);
+
+// qkv += delta, of rows with `of_row[row] < of_row[row + 1]`; queries and keys turn; keys and values go to their pages; see rope_store.cu.
+cudaError_t loam_rope_store(LoamRows qkv, LoamRows delta, const uint32_t* of_row, LoamRows angles, LoamSequences step, LoamPages kv, int32_t q_heads,
+                            cudaStream_t stream);
+
+// Page `to` becomes page `from`; see copy_pages.cu.
+cudaError_t loam_copy_page(void* pages, int64_t page_bytes, uint32_t from, uint32_t to, cudaStream_t stream);
+
+// Attention of segments of several rows; see attention_prefill.cu.
+cudaError_t loam_attention_prefill(LoamRows q, LoamRows out, LoamRows log_sum_exp, LoamSequences step, LoamPages kv, float scale, uint32_t window, cudaStream_t stream);
+
+// Attention of segments of one row, through `partials[split_count, q_heads, 2 + head_dim]`; `dots`: by dot products even
+// where prefill has matrix products. See attention_decode.cu.
+cudaError_t loam_attention_decode(LoamRows q, LoamRows out, LoamRows log_sum_exp, LoamSequences step, LoamPages kv, float scale, uint32_t window,
+                                  float* partials, bool dots, cudaStream_t stream);
+
+// Of both halves: fewer than `dots_below` pairs, or rows, of an adapter are multiplied by dot products even where others are
+// by matrix products.
+// h[pair] = A x[row], K cut every 512: `planes[cuts, pairs, h width]` and `tickets[shrinks, h width / 16]` of zeros, which it
+// leaves so, are scratch and may be null where there is one cut. See lora_shrink.cu.
+cudaError_t loam_lora_shrink(LoamRows x, LoamRows h, LoamPlaces places, LoamPairs pairs, float* planes, uint32_t* tickets, uint32_t dots_below,
+                             cudaStream_t stream);
+
+// h[pair] = A[token[row]]; see lora_shrink.cu.
+cudaError_t loam_lora_shrink_tokens(const uint32_t* tokens, LoamRows h, LoamPlaces places, LoamPairs pairs, cudaStream_t stream);
+
+// delta[row] = sum over the row's pairs of (weight scale h[pair]) B; `tiles` of 64 columns, over all modules. See lora_expand.cu.
+cudaError_t loam_lora_expand(LoamRows h, LoamRows delta, LoamPlaces places, int32_t tiles, LoamPairs pairs, uint32_t dots_below, cudaStream_t stream);
 
 }

@@ -60,6 +60,8 @@ pub enum Error {
     Level { level: &'static str, best: &'static str },
     #[error("threads could not be started: {reason}")]
     Threads { reason: String },
+    #[error("the GPU: {report}")]
+    Launch { report: String },
 }
 
 /// Refuses a shape that is not the expected one.

@@ -15,7 +15,132 @@ pub(super) enum LoamType {
     F16 = 2,
 }
 
+/// `LoamRows`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamRows {
+    pub(super) at: *mut c_void,
+    pub(super) stride: i64,
+    pub(super) rows: i32,
+    pub(super) width: i32,
+    pub(super) dtype: LoamType,
+}
+
+/// `LoamSequences`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamSequences {
+    pub(super) positions: *const u32,
+    pub(super) segment_of_row: *const u32,
+    pub(super) segments: *const c_void,
+    pub(super) pages: *const u32,
+    pub(super) split_of_row: *const u32,
+    pub(super) row_of_split: *const u32,
+    pub(super) rows: i32,
+    pub(super) segment_count: i32,
+    pub(super) page_count: i32,
+    pub(super) split_count: i32,
+}
+
+/// `LoamPages`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamPages {
+    pub(super) from: *mut c_void,
+    pub(super) pages: i32,
+    pub(super) layers: i32,
+    pub(super) layer: i32,
+    pub(super) kv_heads: i32,
+    pub(super) page_tokens: i32,
+    pub(super) head_dim: i32,
+    pub(super) dtype: LoamType,
+}
+
+/// `LoamPairs`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamPairs {
+    pub(super) pairs: *const c_void,
+    pub(super) of_row: *const u32,
+    pub(super) by_row: *const u32,
+    pub(super) shrinks: *const c_void,
+    pub(super) expands: *const c_void,
+    pub(super) rows_alike: *const u32,
+    pub(super) counts: *const u32,
+    pub(super) rows: i32,
+    pub(super) pair_count: i32,
+    pub(super) shrink_count: i32,
+    pub(super) expand_count: i32,
+}
+
+/// `LoamPlaces`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamPlaces {
+    pub(super) from: *const c_void,
+    pub(super) slot_bytes: i64,
+}
+
 unsafe extern "C" {
+    pub(super) fn loam_rope_store(
+        qkv: LoamRows,
+        delta: LoamRows,
+        of_row: *const u32,
+        angles: LoamRows,
+        step: LoamSequences,
+        kv: LoamPages,
+        q_heads: i32,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_copy_page(pages: *mut c_void, bytes: i64, from: u32, to: u32, stream: RawStream) -> c_int;
+    pub(super) fn loam_attention_prefill(
+        q: LoamRows,
+        out: LoamRows,
+        log_sum_exp: LoamRows,
+        step: LoamSequences,
+        kv: LoamPages,
+        scale: f32,
+        window: u32,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_attention_decode(
+        q: LoamRows,
+        out: LoamRows,
+        log_sum_exp: LoamRows,
+        step: LoamSequences,
+        kv: LoamPages,
+        scale: f32,
+        window: u32,
+        partials: *mut f32,
+        dots: bool,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_lora_shrink(
+        x: LoamRows,
+        h: LoamRows,
+        places: LoamPlaces,
+        pairs: LoamPairs,
+        planes: *mut f32,
+        tickets: *mut u32,
+        dots_below: u32,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_lora_shrink_tokens(
+        tokens: *const u32,
+        h: LoamRows,
+        places: LoamPlaces,
+        pairs: LoamPairs,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_lora_expand(
+        h: LoamRows,
+        delta: LoamRows,
+        places: LoamPlaces,
+        tiles: i32,
+        pairs: LoamPairs,
+        dots_below: u32,
+        stream: RawStream,
+    ) -> c_int;
     pub(super) fn loam_rms_norm(
         x: *const c_void,
         x_type: LoamType,

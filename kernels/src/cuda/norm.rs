@@ -1,10 +1,11 @@
 //! Norms on the device.
 
 use super::device::{DeviceMemory, LaunchError, Stream};
-use super::ffi::{LoamType, loam_rms_norm};
+use super::ffi::loam_rms_norm;
+use super::rows::{loam_type, start_of};
 use crate::backend::RmsNorm;
 use crate::error::Error;
-use crate::layout::{DType, Memory, Rows};
+use crate::layout::Memory;
 
 /// See [`RmsNorm`]. Refusals are those of every backend, made before anything is launched.
 pub fn rms_norm(stream: &Stream, op: RmsNorm<'_, DeviceMemory>) -> Result<Result<(), LaunchError>, Error> {
@@ -36,18 +37,4 @@ pub fn rms_norm(stream: &Stream, op: RmsNorm<'_, DeviceMemory>) -> Result<Result
         )
     };
     Ok(super::device::checked(code))
-}
-
-/// The address of a matrix's first value.
-fn start_of(rows: &Rows<'_, DeviceMemory>) -> *mut std::ffi::c_void {
-    rows.memory().address().wrapping_byte_add(rows.offset() * rows.dtype().bytes())
-}
-
-fn loam_type(dtype: DType) -> LoamType {
-    match dtype {
-        DType::F32 => LoamType::F32,
-        DType::Bf16 => LoamType::Bf16,
-        DType::F16 => LoamType::F16,
-        DType::U32 => unreachable!("no operation on values takes integers: `check` refused them"),
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use loam_kernels::backend::{Backend, Expand, Shrink};
+use loam_kernels::backend::{Expand, Lora, Shrink};
 use loam_kernels::layout::{Adapter, AdapterLayout, DType, Pair, RowSet, SiteKind, SiteShape};
 
 use crate::check::{Mismatch, Want, compare};
@@ -78,7 +78,7 @@ pub(crate) fn embedding_cases() -> Vec<LoraCase> {
 }
 
 /// Adapters resident on a device, and what they hold.
-pub(crate) struct Resident<B: Backend> {
+pub(crate) struct Resident<B: Lora> {
     pub(crate) table: B::Adapters,
     /// By slot; empty where nobody uses it.
     pub(crate) adapters: Vec<Vec<Module>>,
@@ -87,7 +87,7 @@ pub(crate) struct Resident<B: Backend> {
 /// The site that is worked on stands between others, and every slab begins as poison.
 pub(crate) const SITE: usize = 1;
 
-impl<B: Backend> Resident<B> {
+impl<B: Lora> Resident<B> {
     /// Makes and installs those adapters that a scene uses, into one slot more than there are adapters.
     pub(crate) fn new(
         device: &B,
@@ -161,7 +161,7 @@ impl LoraCase {
 }
 
 /// Both halves over rows of activations.
-pub(crate) fn check<B: Backend>(device: &B, case: &LoraCase) -> Result<(), Mismatch> {
+pub(crate) fn check<B: Lora>(device: &B, case: &LoraCase) -> Result<(), Mismatch> {
     let mut random = Random::new(case.seed);
     let scene = case.scene(&mut random);
     let site = case.site(SiteKind::Linear);
@@ -185,7 +185,7 @@ pub(crate) fn check<B: Backend>(device: &B, case: &LoraCase) -> Result<(), Misma
 }
 
 /// The second half, from an `h` of its own.
-fn check_expand<B: Backend>(
+fn check_expand<B: Lora>(
     device: &B,
     random: &mut Random,
     case: &LoraCase,
@@ -210,7 +210,7 @@ fn check_expand<B: Backend>(
 }
 
 /// Both halves over tokens.
-pub(crate) fn check_embedding<B: Backend>(device: &B, case: &LoraCase) -> Result<(), Mismatch> {
+pub(crate) fn check_embedding<B: Lora>(device: &B, case: &LoraCase) -> Result<(), Mismatch> {
     let mut random = Random::new(case.seed);
     let scene = case.scene(&mut random);
     let site = case.site(SiteKind::Embedding);

@@ -9,6 +9,8 @@ mod check;
 mod cover;
 mod dense;
 mod device;
+#[cfg(feature = "emulate")]
+mod emulated;
 mod lora;
 mod mount;
 mod planted;

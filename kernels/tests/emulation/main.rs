@@ -6,3 +6,4 @@ mod faults;
 mod graphs;
 mod norm;
 mod rates;
+mod sequence;

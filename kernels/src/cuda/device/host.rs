@@ -7,6 +7,7 @@ use std::ptr;
 use thiserror::Error as ThisError;
 
 use crate::cuda::ffi::{RawStream, emulated as ffi};
+use crate::error::Error;
 use crate::layout::{DType, Element, Memory};
 
 /// Why the device refused or a kernel failed: CUDA's number, and what the emulation says of it.
@@ -102,6 +103,51 @@ impl DeviceMemory {
     pub fn write<T: Element>(&mut self, stream: &Stream, values: &[T]) -> Result<(), LaunchError> {
         // SAFETY: `values` are that many bytes; the device looks whether they fit.
         checked(unsafe { ffi::loam_device_write(stream.raw, self.at, values.as_ptr().cast(), size_of_val(values)) })
+    }
+
+    /// Overwrites values from `at` on.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "what is written there is nobody else's to read meanwhile")]
+    pub(in crate::cuda) fn write_at<T: Element>(
+        &mut self,
+        stream: &Stream,
+        at: usize,
+        values: &[T],
+    ) -> Result<(), LaunchError> {
+        let to = self.at.wrapping_byte_add(at * self.dtype.bytes());
+        // SAFETY: `values` are that many bytes; the device looks whether they fit.
+        checked(unsafe { ffi::loam_device_write(stream.raw, to, values.as_ptr().cast(), size_of_val(values)) })
+    }
+
+    /// Overwrites values from `at` on with bytes that are such values.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "what is written there is nobody else's to read meanwhile")]
+    pub(in crate::cuda) fn write_bytes(&mut self, stream: &Stream, at: usize, from: &[u8]) -> Result<(), Error> {
+        let to = self.range("what is written", at, from.len())?;
+        // SAFETY: the range was checked.
+        Ok(checked(unsafe { ffi::loam_device_write(stream.raw, to, from.as_ptr().cast(), from.len()) })?)
+    }
+
+    /// Values from `at` on as bytes, when what was asked for before is done.
+    pub(in crate::cuda) fn read_bytes(&self, stream: &Stream, at: usize, to: &mut [u8]) -> Result<(), Error> {
+        let from = self.range("what is read", at, to.len())?;
+        // SAFETY: the range was checked.
+        Ok(checked(unsafe { ffi::loam_device_read(stream.raw, to.as_mut_ptr().cast(), from, to.len()) })?)
+    }
+
+    /// Where so many bytes from value `at` on begin, if all are values and here.
+    fn range(&self, what: &'static str, at: usize, bytes: usize) -> Result<*mut c_void, Error> {
+        let value = self.dtype.bytes();
+        if !bytes.is_multiple_of(value) {
+            return Err(Error::Alignment { what, offset: bytes, bytes: value, dtype: self.dtype });
+        }
+        match at.checked_add(bytes / value) {
+            Some(to) if to <= self.len => Ok(self.at.wrapping_byte_add(at * value)),
+            to => Err(Error::OutOfBounds { what, from: at, to: to.unwrap_or(usize::MAX), len: self.len }),
+        }
+    }
+
+    /// Its size.
+    pub(in crate::cuda) const fn bytes(&self) -> usize {
+        self.len * self.dtype.bytes()
     }
 
     /// All values, when what was asked for before is done.

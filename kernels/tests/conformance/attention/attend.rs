@@ -1,6 +1,6 @@
 //! Attention: prefill, chunks, decode and all at once; windows; heads that share keys; contexts across every boundary.
 
-use loam_kernels::backend::{Attend, Backend};
+use loam_kernels::backend::{Attend, Attention};
 use loam_kernels::layout::{DType, KvShape, PagedKv};
 
 use super::{LAYER, LAYERS};
@@ -138,7 +138,7 @@ impl AttendCase {
 }
 
 /// Pages hold poison wherever no row may look: later positions, earlier ones than a window's, other layers and pages.
-pub(crate) fn check<B: Backend>(device: &B, case: &AttendCase) -> Result<(), Mismatch> {
+pub(crate) fn check<B: Attention>(device: &B, case: &AttendCase) -> Result<(), Mismatch> {
     let mut random = Random::new(case.seed);
     let AttendCase { heads: (q_heads, kv_heads), head_dim, page_tokens, window, .. } = *case;
     let scene = case.scene(&mut random);

@@ -1,6 +1,6 @@
 //! Copies of pages, in order.
 
-use loam_kernels::backend::{Backend, CopyPages};
+use loam_kernels::backend::{Attention, CopyPages};
 use loam_kernels::layout::{DType, KvShape, PagedKv};
 
 use super::LAYERS;
@@ -47,7 +47,7 @@ pub(crate) fn cases() -> Vec<CopyCase> {
 }
 
 /// Whole pages, all layers, to the bit.
-pub(crate) fn check<B: Backend>(device: &B, case: &CopyCase) -> Result<(), Mismatch> {
+pub(crate) fn check<B: Attention>(device: &B, case: &CopyCase) -> Result<(), Mismatch> {
     let mut random = Random::new(case.seed);
     let CopyCase { copies, kv_heads, head_dim, page_tokens, .. } = *case;
     let shape = KvShape { layers: LAYERS, kv_heads, head_dim, page_tokens };

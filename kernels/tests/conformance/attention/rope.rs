@@ -1,6 +1,6 @@
 //! Rotation and storing: tables of all kinds, partial rotation, shuffled pages.
 
-use loam_kernels::backend::{Backend, RopeStore};
+use loam_kernels::backend::{Attention, RopeStore};
 use loam_kernels::layout::{DType, KvShape, PagedKv, Rope, RopeScaling, RowSet};
 
 use super::{LAYER, LAYERS};
@@ -77,7 +77,7 @@ impl RopeCase {
 }
 
 /// Queries are turned in place; keys are turned, values kept, both in their places; all else stays.
-pub(crate) fn check<B: Backend>(device: &B, case: &RopeCase) -> Result<(), Mismatch> {
+pub(crate) fn check<B: Attention>(device: &B, case: &RopeCase) -> Result<(), Mismatch> {
     let mut random = Random::new(case.seed);
     let RopeCase { rows, heads: (q_heads, kv_heads), head_dim, page_tokens, .. } = *case;
     let scene = case.scene(&mut random);

@@ -1,0 +1,117 @@
+// What prefill and decode share: up to 16 queries of one head of keys walk tiles of 64 positions.
+//
+// A block's shared memory is a walk, which knows how queries meet a tile: `Dots` (attention_dots.cuh) in f32, `Products`
+// (attention_products.cuh) in bf16 by matrix products. Under one of them a query's results have the same bits whichever kernel and
+// whichever block it is in: a score is summed along the head, a tile's powers lane by lane and then by halves, values along
+// the positions, tiles and then splits in order.
+#pragma once
+#include <type_traits>
+
+#include "kernels.h"
+#include "launch.cuh"
+#include "pages.cuh"
+#include "ptx.cuh"
+#include "types.cuh"
+
+constexpr int kTile = 64, kSplit = 512, kQueries = 16;
+
+// Threads of a block: whole warps, a multiple of the head's size or a divisor, and of the tile.
+template <int D> constexpr int kBlock = D == 96 ? 192 : 256;
+
+// Powers of scores and what they are relative to: the part of a block's shared memory that both arithmetics have.
+struct Powers {
+  float power[kQueries][kTile + 4];  // scores first; four columns more, so that lanes of one column are in banks of their own
+  float greatest[kQueries], sum[kQueries], factor[kQueries];
+  uint32_t first[kQueries], last[kQueries];  // positions that a query sees
+};
+
+// What a block's queries read.
+template <class K> struct Source {
+  Pages<K> kv;
+  const uint32_t* pages;  // the segment's
+  int kv_head;
+  float scale;
+
+  __device__ __forceinline__ const K* key(uint32_t position) const { return kv.key(pages[position / kv.page_tokens], kv_head, position); }
+};
+
+// The first position that a row sees; a window of 0 is none.
+static __device__ __forceinline__ uint32_t first_seen(uint32_t position, uint32_t window) {
+  return window && position + 1 > window ? position + 1 - window : 0;
+}
+
+// A tile's scores to powers relative to the greatest so far, and the factor that brings what was summed before to the same.
+template <int D> static __device__ __forceinline__ void powers(Powers& walk, int count, uint32_t tile) {
+  const uint32_t lane = threadIdx.x % 32;
+  for (int n = threadIdx.x / 32; n < count; n += kBlock<D> / 32) {
+    float scores[2];
+    bool seen[2];
+    for (int j = 0; j < 2; ++j) {
+      const uint32_t position = tile + lane + 32 * j;
+      seen[j] = position >= walk.first[n] && position <= walk.last[n];
+      scores[j] = seen[j] ? walk.power[n][lane + 32 * j] : -INFINITY;
+    }
+    float greatest = fmaxf(scores[0], scores[1]);
+    for (int other = 16; other > 0; other /= 2) greatest = fmaxf(greatest, __shfl_xor_sync(0xffffffffu, greatest, other));
+    const float before = walk.greatest[n];
+    greatest = fmaxf(greatest, before);
+    // Where nothing was seen yet there is nothing to be relative to.
+    const float base = greatest == -INFINITY ? 0.0f : greatest;
+    float sum = 0;
+    for (int j = 0; j < 2; ++j) {
+      const float power = seen[j] ? expf(scores[j] - base) : 0.0f;
+      walk.power[n][lane + 32 * j] = power;
+      sum += power;
+    }
+    for (int other = 16; other > 0; other /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, other);
+    __syncwarp();
+    if (lane == 0) {
+      const float factor = expf(before - base);
+      walk.factor[n] = factor;
+      walk.greatest[n] = greatest;
+      walk.sum[n] = fmaf(walk.sum[n], factor, sum);
+    }
+  }
+}
+
+// One split: into `values` and the walk's `greatest` and `sum`, all from nothing. The walk's queries are there.
+template <class Walk, class K>
+static __device__ __forceinline__ void attend_split(Walk& walk, const Source<K>& source, int count, uint32_t split, float (&values)[Walk::kOwn]) {
+  for (int j = 0; j < Walk::kOwn; ++j) values[j] = 0;
+  if (threadIdx.x < kQueries) walk.greatest[threadIdx.x] = -INFINITY, walk.sum[threadIdx.x] = 0;
+  uint32_t first = walk.first[0], last = walk.last[0];
+  for (int n = 1; n < count; ++n) first = min(first, walk.first[n]), last = max(last, walk.last[n]);
+  for (uint32_t tile = split * kSplit; tile < (split + 1) * kSplit; tile += kTile) {
+    const uint32_t from = max(first, tile), to = min(last + 1, tile + kTile);
+    if (from >= to) continue;
+    __syncthreads();
+    walk.add_tile(source, count, tile, from, to, values);
+  }
+  __syncthreads();
+}
+
+// A partial result, and another added to it; a sum of 0 is one where nothing was seen. For each of two halves the factor.
+struct Blend {
+  float greatest, sum, before, after;
+};
+static __device__ __forceinline__ Blend blend(float greatest, float sum, float part_greatest, float part_sum) {
+  if (part_sum == 0.0f) return {greatest, sum, 1, 0};
+  if (sum == 0.0f) return {part_greatest, part_sum, 0, 1};
+  const float both = fmaxf(greatest, part_greatest), before = expf(greatest - both), after = expf(part_greatest - both);
+  return {both, fmaf(sum, before, part_sum * after), before, after};
+}
+static __device__ __forceinline__ float blended(float value, float part, const Blend& with) {
+  if (with.after == 0.0f) return value * with.before;
+  return fmaf(value, with.before, part * with.after);
+}
+
+// A head's size as a constant.
+template <class Work> static cudaError_t with_head(int head_dim, Work work) {
+  switch (head_dim) {
+    case 64: return work(std::integral_constant<int, 64>());
+    case 96: return work(std::integral_constant<int, 96>());
+    case 128: return work(std::integral_constant<int, 128>());
+    case 256: return work(std::integral_constant<int, 256>());
+    default: return cudaErrorInvalidValue;
+  }
+}

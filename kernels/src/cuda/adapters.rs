@@ -1,0 +1,106 @@
+//! Resident adapters: by slot on the host, and a table on the device of where each has its values.
+
+use std::sync::Arc;
+
+use super::device::{DeviceMemory, LaunchError, Stream};
+use super::ffi::{LoamPlaces, LoamType};
+use super::loam_type;
+use crate::error::{Error, expect_below, expect_shape};
+use crate::layout::{Adapter, AdapterLayout, B_TILE_COLUMNS, DType, PairList, SitePlace, SiteShape};
+
+/// Words of `LoamPlace` and of `LoamModule`.
+const PLACE_WORDS: usize = 4;
+const MODULE_WORDS: usize = 8;
+
+/// Adapters that steps can use, by slot.
+#[derive(Debug)]
+pub struct CudaAdapters {
+    sites: Vec<SiteShape>,
+    slots: Vec<Option<Arc<Adapter<DeviceMemory>>>>,
+    table: DeviceMemory,
+    /// Words of the table that a slot has.
+    slot_words: usize,
+}
+
+impl CudaAdapters {
+    pub(super) fn new(sites: Vec<SiteShape>, slots: usize) -> Result<Self, LaunchError> {
+        let slot_words = words_before(&sites, sites.len());
+        let table = DeviceMemory::new("the table of adapters", DType::U32, slot_words * slots)?;
+        Ok(Self { sites, slots: (0..slots).map(|_| None).collect(), table, slot_words })
+    }
+
+    /// Puts an adapter into a slot. The table is written in the stream's order, after steps that read what was there.
+    pub(super) fn install(
+        &mut self,
+        stream: &Stream,
+        slot: u32,
+        adapter: Option<Arc<Adapter<DeviceMemory>>>,
+    ) -> Result<Option<Arc<Adapter<DeviceMemory>>>, Error> {
+        expect_below("a slot", slot as usize, self.slots.len())?;
+        if let Some(adapter) = &adapter {
+            let shapes = adapter.layout().sites().iter().map(|place| &place.shape);
+            expect_shape("an adapter's sites", shapes.len(), self.sites.len())?;
+            let same = shapes.zip(&self.sites).take_while(|(found, expected)| found == expected).count();
+            expect_shape("sites of the table's shapes", same, self.sites.len())?;
+            let words = record(adapter.memory().address() as u64, adapter.layout());
+            self.table.write_at(stream, slot as usize * self.slot_words, &words)?;
+        }
+        Ok(std::mem::replace(&mut self.slots[slot as usize], adapter))
+    }
+
+    /// Refuses slots that hold nothing, and a site that is not there.
+    pub(super) fn check(&self, site: usize, pairs: &PairList) -> Result<(), Error> {
+        expect_below("a site", site, self.sites.len())?;
+        pairs.groups().iter().try_for_each(|group| match self.slots.get(group.slot as usize) {
+            Some(Some(_)) => Ok(()),
+            _ => Err(Error::EmptySlot { slot: group.slot }),
+        })
+    }
+
+    /// A checked site.
+    pub(super) fn site(&self, site: usize) -> &SiteShape {
+        &self.sites[site]
+    }
+
+    /// Tiles of `B` that a site has.
+    pub(super) fn tiles(&self, site: usize) -> usize {
+        self.sites[site].modules.iter().map(|outputs| outputs.div_ceil(B_TILE_COLUMNS)).sum()
+    }
+
+    /// A site's places in the adapters of checked pairs, in order of groups.
+    pub(super) fn places<'a>(&'a self, site: usize, pairs: &'a PairList) -> impl Iterator<Item = &'a SitePlace> {
+        let adapter = |slot: u32| self.slots[slot as usize].as_ref().expect("`check` refused empty slots");
+        pairs.groups().iter().map(move |group| &adapter(group.slot).layout().sites()[site])
+    }
+
+    /// What kernels read of a site.
+    pub(super) fn raw(&self, site: usize) -> LoamPlaces {
+        let from = self.table.address().cast::<u32>().wrapping_add(words_before(&self.sites, site)).cast();
+        LoamPlaces { from, slot_bytes: (self.slot_words * size_of::<u32>()) as i64 }
+    }
+}
+
+/// Words of the sites before one.
+fn words_before(sites: &[SiteShape], site: usize) -> usize {
+    sites[..site].iter().map(|site| PLACE_WORDS + site.modules.len() * MODULE_WORDS).sum()
+}
+
+/// `LoamPlace` and its `LoamModule`s for every site of an adapter.
+fn record(slab: u64, layout: &AdapterLayout) -> Vec<u32> {
+    let mut words = Vec::new();
+    let address = |at: usize| {
+        let address = slab + (at * layout.dtype().bytes()) as u64;
+        [address as u32, (address >> 32) as u32]
+    };
+    let dtype: LoamType = loam_type(layout.dtype());
+    for site in layout.sites() {
+        words.extend(address(site.a_at));
+        words.extend([site.rank as u32, dtype as u32]);
+        for it in &site.modules {
+            words.extend(address(it.b_at));
+            words.extend([it.rank, it.h_at, it.out_at, it.out_features].map(|count| count as u32));
+            words.extend([it.scale.to_bits(), 0]);
+        }
+    }
+    words
+}

@@ -1,0 +1,71 @@
+//! Both halves of adapters on the device.
+
+use std::ptr;
+
+use super::backend::{Cuda, CudaMode, CudaStep};
+use super::device::checked;
+use super::ffi::{LoamRows, loam_lora_expand, loam_lora_shrink, loam_lora_shrink_tokens};
+use super::written;
+use crate::backend::{Expand, Lora, Shrink};
+use crate::error::Error;
+
+/// Where the sums over an input are cut: `kCut` of lora_shrink.cu.
+const CUT: usize = 512;
+/// Ranks that a block has: `kRanks` there.
+const RANKS: usize = 16;
+
+impl Lora for Cuda {
+    fn lora_shrink(&self, step: &CudaStep, mut op: Shrink<'_, Self>) -> Result<(), Error> {
+        let list = step.plan().pairs(op.set);
+        op.adapters.check(op.site, list)?;
+        op.check(step.plan(), op.adapters.site(op.site), op.adapters.places(op.site, list))?;
+        if list.is_empty() {
+            return Ok(());
+        }
+        let (pairs, places) = (step.tables().pairs(op.set), op.adapters.raw(op.site));
+        let (h, stream) = (written(&mut op.h)?, self.stream());
+        let Some(x) = &op.x else {
+            let tokens = step.tables().tokens();
+            // SAFETY: `check` has seen that tokens are below the vocabulary and that `h` has room for all ranks.
+            return Ok(checked(unsafe { loam_lora_shrink_tokens(tokens, h, places, pairs, stream.raw()) })?);
+        };
+        let (cuts, width) = (op.adapters.site(op.site).in_features.div_ceil(CUT), op.h.width());
+        let mut scratch = self.scratch();
+        let (planes, tickets) = if cuts > 1 {
+            let tickets = scratch.tickets(pairs.shrink_count as usize * width.div_ceil(RANKS))?;
+            (scratch.values(cuts * list.pairs().len() * width)?, tickets)
+        } else {
+            (ptr::null_mut(), ptr::null_mut())
+        };
+        // SAFETY: `check` has seen that all fits; planes and tickets are as many as kernels.h asks for.
+        Ok(checked(unsafe {
+            loam_lora_shrink(LoamRows::of(x)?, h, places, pairs, planes, tickets, self.dots_below(), stream.raw())
+        })?)
+    }
+
+    fn lora_expand(&self, step: &CudaStep, mut op: Expand<'_, Self>) -> Result<(), Error> {
+        let list = step.plan().pairs(op.set);
+        op.adapters.check(op.site, list)?;
+        op.check(step.plan(), op.adapters.site(op.site), op.adapters.places(op.site, list))?;
+        if list.is_empty() {
+            return Ok(());
+        }
+        let (h, delta) = (LoamRows::of(&op.h)?, written(&mut op.delta)?);
+        let (pairs, places) = (step.tables().pairs(op.set), op.adapters.raw(op.site));
+        let tiles = op.adapters.tiles(op.site) as i32;
+        // SAFETY: `check` has seen that all fits.
+        Ok(checked(unsafe {
+            loam_lora_expand(h, delta, places, tiles, pairs, self.dots_below(), self.stream().raw())
+        })?)
+    }
+}
+
+impl Cuda {
+    /// Rows of an adapter from which on matrix products are faster than dot products; one arithmetic where that is asked for.
+    const fn dots_below(&self) -> u32 {
+        match self.mode() {
+            CudaMode::Deterministic => 0,
+            CudaMode::Fast => 4,
+        }
+    }
+}

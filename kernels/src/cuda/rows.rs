@@ -1,0 +1,48 @@
+//! Matrices as kernels take them.
+
+use std::ptr;
+
+use super::device::DeviceMemory;
+use super::ffi::{LoamRows, LoamType};
+use crate::error::Error;
+use crate::layout::{DType, Memory, Rows, RowsMut};
+
+impl LoamRows {
+    /// No matrix.
+    pub(super) const NONE: Self = Self { at: ptr::null_mut(), stride: 0, rows: 0, width: 0, dtype: LoamType::F32 };
+
+    /// A matrix, if all of it lies in its memory, which its owner may have exchanged.
+    pub(super) fn of(rows: &Rows<'_, DeviceMemory>) -> Result<Self, Error> {
+        let len = rows.memory().len();
+        if rows.end() > len {
+            return Err(Error::OutOfBounds { what: "a matrix", from: rows.offset(), to: rows.end(), len });
+        }
+        let count = |value| i32::try_from(value).map_err(|_| Error::TooLarge { what: "a matrix" });
+        Ok(Self {
+            at: start_of(rows),
+            stride: rows.stride() as i64,
+            rows: count(rows.rows())?,
+            width: count(rows.width())?,
+            dtype: loam_type(rows.dtype()),
+        })
+    }
+}
+
+/// A matrix that a kernel writes.
+pub(super) fn written(rows: &mut RowsMut<'_, DeviceMemory>) -> Result<LoamRows, Error> {
+    LoamRows::of(&rows.reading())
+}
+
+/// The address of a matrix's first value.
+pub(super) fn start_of(rows: &Rows<'_, DeviceMemory>) -> *mut std::ffi::c_void {
+    rows.memory().address().wrapping_byte_add(rows.offset() * rows.dtype().bytes())
+}
+
+pub(super) fn loam_type(dtype: DType) -> LoamType {
+    match dtype {
+        DType::F32 => LoamType::F32,
+        DType::Bf16 => LoamType::Bf16,
+        DType::F16 => LoamType::F16,
+        DType::U32 => unreachable!("no operation on values takes integers: `check` refused them"),
+    }
+}
