@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use loam_ledger_core::Hash;
 use loam_ledger_core::audit::{Files, ReadError};
 use loam_ledger_core::checkpoint::Checkpoint;
-use loam_ledger_core::epoch::RowPlace;
+use loam_ledger_core::epoch::{encode_fees, encode_mixes, encode_rows, erased_path, fees_path, forgotten_path};
 use loam_ledger_core::granted::{encode_granted, push_to_row_bundle};
 use loam_ledger_core::hash::digest;
 use loam_ledger_core::origin::LogId;
 use loam_ledger_core::text::decimal;
-use loam_ledger_core::tile::{Resource, bundle_path, bundles_of, push_to_bundle, row_bundle_path, tiles_of};
+use loam_ledger_core::tile::{Resource, bundle_path, bundles_of, row_bundle_path, tiles_of};
 
 use crate::error::Error;
 use crate::ledger::Ledger;
@@ -97,9 +97,6 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     fs::create_dir_all(folder).and_then(|()| fs::write(path, bytes)).map_err(|e| Error::io(path, &e))
 }
 
-/// What an epoch's erased rows left, in files of these names.
-const LEFT: [&str; 3] = ["erased", "forgotten", "fees"];
-
 /// One log of a store, seen as the files that its export has.
 pub(crate) struct LogFiles<'a> {
     reader: &'a Reader,
@@ -139,9 +136,9 @@ impl<'a> LogFiles<'a> {
         if self.log == LogId::Records && *self.scope == RowScope::Settlement {
             for epoch in self.closed_epochs()? {
                 let left = self.reader.erased_of_epoch(epoch)?;
-                let some = [!left.erased.is_empty(), !left.forgotten.is_empty(), !left.fees.is_empty()];
-                let there = LEFT.iter().zip(some).filter(|(_, some)| *some);
-                paths.extend(there.map(|(what, _)| format!("epochs/{epoch}/{what}")));
+                paths.extend((!left.erased.is_empty()).then(|| erased_path(epoch)));
+                paths.extend((!left.forgotten.is_empty()).then(|| forgotten_path(epoch)));
+                paths.extend((!left.fees.is_empty()).then(|| fees_path(epoch)));
             }
         }
         if self.rows_granted() {
@@ -166,20 +163,12 @@ impl<'a> LogFiles<'a> {
             return Ok(None);
         }
         let left = self.reader.erased_of_epoch(epoch)?;
-        let rows = match what {
-            "erased" => left.erased,
-            "forgotten" => left.forgotten,
-            "fees" => {
-                let fee = |(place, fee): &(RowPlace, u64)| [&place.key()[..], &fee.to_be_bytes()].concat();
-                return Ok(Some(left.fees.iter().flat_map(fee).collect()));
-            }
-            _ => return Ok(None),
-        };
-        let mut bundle = Vec::new();
-        for rows in rows {
-            push_to_bundle(&mut bundle, &rows.encode())?;
-        }
-        Ok(Some(bundle))
+        Ok(match what {
+            "erased" => Some(encode_mixes(&left.erased)?),
+            "forgotten" => Some(encode_rows(&left.forgotten)?),
+            "fees" => Some(encode_fees(&left.fees)?),
+            _ => None,
+        })
     }
 
     fn checkpoint_sizes(&self) -> Result<Vec<u64>, Error> {

@@ -58,6 +58,9 @@ pub struct Writer {
     turned: Condvar,
 }
 
+/// A policy, with its digest.
+type Policy = (Hash, PolicyChanged);
+
 /// Numbers of steps, with the times that their entries will have: so a row knows, before it is sealed, which policy is in
 /// force at its answer's first step, be it this one.
 struct Numbers {
@@ -66,7 +69,7 @@ struct Numbers {
     /// The time of the last that was taken.
     time_ms: u64,
     /// From which sequence on which policy is in force, and by it priced.
-    priced: Vec<(u64, Option<Arc<(Hash, PolicyChanged)>>)>,
+    priced: Vec<(u64, Option<Arc<Policy>>)>,
 }
 
 struct Chain {

@@ -12,7 +12,7 @@ use loam_ledger_core::row::{Completion, Row, Tokens, Usage};
 
 use crate::hooked::{Hook, Hooked};
 use crate::support::{Running, TOKENS, append, boot_info, options, usage_step, whole_request};
-use crate::{SHARD, in_memory, whole};
+use crate::{in_memory, whole};
 
 /// The same through erasing, where an account could not be read.
 #[test]

@@ -5,8 +5,8 @@ use loam_ledger_core::audit::fold_records;
 use loam_ledger_core::division::epoch_seed;
 use loam_ledger_core::entry::{Entry, Redaction, ShardHead, ShardOpened};
 use loam_ledger_core::epoch::{
-    Carried, ErasedRows, LeafFile, RowPlace, Settled, Settlement, encode_fees, encode_mixes, erased_path, fees_path,
-    forgotten_path,
+    Carried, ErasedRows, LeafFile, RowPlace, Settled, Settlement, encode_fees, encode_mixes, encode_rows, erased_path,
+    fees_path, forgotten_path,
 };
 use loam_ledger_core::fee::fee_nano;
 use loam_ledger_core::granted::GrantedRow;
@@ -322,7 +322,7 @@ impl Season {
         let forgotten: Vec<ErasedRows> = self.forgotten.iter().map(|(_, _, rows)| rows.clone()).collect();
         if self.lie.erases() {
             put(erased_path(1), &encode_mixes(&erased).expect("one mix"));
-            put(forgotten_path(1), &encode_mixes(&forgotten).expect("one mix"));
+            put(forgotten_path(1), &encode_rows(&forgotten).expect("one mix"));
             put(fees_path(1), &encode_fees(&fees).expect("in order"));
         }
         world.write_manifest("all/records");

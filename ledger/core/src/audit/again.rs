@@ -6,7 +6,7 @@ use crate::audit::files::{Files, Folder, ReadError};
 use crate::audit::report::{Class, Failure, LedgerReport, Scope, fault};
 use crate::audit::rewards::{Close, Difference, EpochReport, Left, Recorded, Rewards, RewardsReport};
 use crate::entry::Entry;
-use crate::epoch::{Finding, RowPlace, decode_fees, decode_mixes, erased_path, fees_path, forgotten_path};
+use crate::epoch::{Finding, RowPlace, decode_fees, decode_mixes, decode_rows, erased_path, fees_path, forgotten_path};
 use crate::error::Error;
 use crate::granted::{GrantedRow, decode_granted, split_row_bundle};
 use crate::hash::Hash;
@@ -174,7 +174,7 @@ fn left_of(files: &dyn Files, closes: &[Close]) -> Result<BTreeMap<u32, Left>, F
     let of = |close: &Close| {
         let epoch = close.act.epoch;
         let erased = optional(files, &erased_path(epoch), decode_mixes)?;
-        let forgotten = optional(files, &forgotten_path(epoch), decode_mixes)?;
+        let forgotten = optional(files, &forgotten_path(epoch), decode_rows)?;
         Ok((epoch, Left { erased, forgotten }))
     };
     closes.iter().map(of).collect()

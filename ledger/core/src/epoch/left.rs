@@ -18,7 +18,7 @@ pub fn erased_path(epoch: u32) -> String {
     format!("epochs/{epoch}/erased")
 }
 
-/// The file with rows that were settled in an epoch and erased since, by mix.
+/// The file with rows that were settled in an epoch and erased since, each alone.
 pub fn forgotten_path(epoch: u32) -> String {
     format!("epochs/{epoch}/forgotten")
 }
@@ -30,35 +30,57 @@ pub fn fees_path(epoch: u32) -> String {
 
 /// The bytes of a list of erased rows, which must be in ascending order of their bytes, one for each mix and policy.
 pub fn encode_mixes(mixes: &[ErasedRows]) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::with_capacity(128 * mixes.len());
-    for rows in mixes {
+    encode(mixes, decode_mixes)
+}
+
+/// Reads a list of erased rows strictly, one for each mix and policy.
+pub fn decode_mixes(bytes: &[u8]) -> Result<Vec<ErasedRows>, Error> {
+    decode(bytes, MIXES_MAX, |before, rows| (&before.pairs, before.policy) != (&rows.pairs, rows.policy))
+}
+
+/// The bytes of a list of rows each alone, which must be in ascending order of their bytes; some may be the same.
+///
+/// Rows that were settled cannot be told by their sums: a fee was split to lanes row by row.
+pub fn encode_rows(rows: &[ErasedRows]) -> Result<Vec<u8>, Error> {
+    encode(rows, decode_rows)
+}
+
+/// Reads a list of rows each alone, strictly.
+pub fn decode_rows(bytes: &[u8]) -> Result<Vec<ErasedRows>, Error> {
+    decode(bytes, FEES_MAX, |_, _| true)
+}
+
+fn encode(list: &[ErasedRows], decode: impl FnOnce(&[u8]) -> Result<Vec<ErasedRows>, Error>) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::with_capacity(128 * list.len());
+    for rows in list {
         crate::tile::push_to_bundle(&mut bytes, &rows.encode())?;
     }
     // What this refuses no reader would take.
-    decode_mixes(&bytes)?;
+    decode(&bytes)?;
     Ok(bytes)
 }
 
-/// Reads a list of erased rows strictly.
-pub fn decode_mixes(bytes: &[u8]) -> Result<Vec<ErasedRows>, Error> {
-    let mut mixes: Vec<ErasedRows> = Vec::new();
+fn decode(
+    bytes: &[u8],
+    most: usize,
+    follows: impl Fn(&ErasedRows, &ErasedRows) -> bool,
+) -> Result<Vec<ErasedRows>, Error> {
+    let mut list: Vec<ErasedRows> = Vec::new();
     let (mut rest, mut last): (&[u8], &[u8]) = (bytes, &[]);
     while let Some((length, tail)) = rest.split_first_chunk::<2>() {
         let length = usize::from(u16::from_be_bytes(*length));
         let (item, tail) = tail.split_at_checked(length).ok_or(Error::BundleShort)?;
-        if mixes.len() == MIXES_MAX {
-            return Err(Error::ListLong { most: MIXES_MAX });
+        if list.len() == most {
+            return Err(Error::ListLong { most });
         }
         let rows = ErasedRows::decode(item)?;
-        if item <= last
-            || mixes.last().is_some_and(|before| (&before.pairs, before.policy) == (&rows.pairs, rows.policy))
-        {
+        if item < last || list.last().is_some_and(|before| !follows(before, &rows)) {
             return Err(Error::ListOrder);
         }
-        mixes.push(rows);
+        list.push(rows);
         (rest, last) = (tail, item);
     }
-    if rest.is_empty() { Ok(mixes) } else { Err(Error::BundleShort) }
+    if rest.is_empty() { Ok(list) } else { Err(Error::BundleShort) }
 }
 
 /// The bytes of fees by place, which must be in ascending order, each place once.

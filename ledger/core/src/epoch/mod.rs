@@ -18,7 +18,8 @@ pub use account::{Account, Accounts, ContributorStatement, Line, Reason, Stateme
 pub use carried::Carried;
 pub use leaf_file::{LeafFault, LeafFile, LeafOf, ProofFault};
 pub use left::{
-    FEES_MAX, MIXES_MAX, decode_fees, decode_mixes, encode_fees, encode_mixes, erased_path, fees_path, forgotten_path,
+    FEES_MAX, MIXES_MAX, decode_fees, decode_mixes, decode_rows, encode_fees, encode_mixes, encode_rows, erased_path,
+    fees_path, forgotten_path,
 };
 pub use pace::{Pace, UnknownStep};
 pub use settled::{FINDINGS_MAX, Finding, Findings, Settled};

@@ -1,6 +1,8 @@
 //! What an export tells of erased rows, and leaf files: refused by name, wherever they are not in their one form.
 
-use loam_ledger_core::epoch::{ErasedRows, LeafFile, RowPlace, decode_fees, decode_mixes, encode_fees, encode_mixes};
+use loam_ledger_core::epoch::{
+    ErasedRows, LeafFile, RowPlace, decode_fees, decode_mixes, decode_rows, encode_fees, encode_mixes, encode_rows,
+};
 use loam_ledger_core::row::Pair;
 use loam_ledger_core::sum_tree::SumProof;
 use loam_ledger_core::{Error, Hash};
@@ -29,6 +31,10 @@ fn mixes_are_ascending_and_each_once() {
     assert_eq!(encode_mixes(&[rows(1, 5), rows(1, 5)]), Err(Error::ListOrder));
     // One mix in two parts says the same sums by other items.
     assert_eq!(encode_mixes(&[rows(1, 5), rows(1, 6)]), Err(Error::ListOrder));
+    // Rows each alone may be alike.
+    let alike = [rows(1, 5), rows(1, 5), rows(1, 6)];
+    assert_eq!(decode_rows(&encode_rows(&alike).unwrap()).unwrap(), alike);
+    assert_eq!(encode_rows(&[rows(1, 6), rows(1, 5)]), Err(Error::ListOrder));
     for end in (1..bytes.len()).filter(|end| *end != bytes.len() / 2) {
         assert!(decode_mixes(&bytes[..end]).is_err(), "{end} bytes");
     }
