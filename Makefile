@@ -87,9 +87,11 @@ test: build ## the fast tier of tests
 	fi
 	@$(SAY) "test: the kernels on an emulated GPU"
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	    $(CARGO) nextest run $(KERNELS) --features emulate --test emulation; \
+	    $(CARGO) nextest run $(KERNELS) --features emulate --test emulation --test conformance \
+	        -E 'binary(emulation) | test(/^emulated::/)'; \
 	else \
-	    $(CARGO) test $(KERNELS) --features emulate --test emulation; \
+	    $(CARGO) test $(KERNELS) --features emulate --test emulation && \
+	    $(CARGO) test $(KERNELS) --features emulate --test conformance emulated::; \
 	fi
 
 # The tests themselves read LOAM_TEST_TIER; the nextest profile is about patience and selects nothing.

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::floor::StoreId;
 
 /// The format that this program writes and reads.
-pub(crate) const STORE_FORMAT: u64 = 2;
+pub const STORE_FORMAT: u64 = 2;
 
 /// The key of the store's identity.
 pub(crate) const IDENTITY: &[u8] = b"identity";

@@ -54,6 +54,7 @@ pub use export::ExportFolder;
 pub use fsck::{Acked, Examined};
 pub use home::Folder;
 pub use keys::{Keys, MemoryKeys};
+pub use layout::STORE_FORMAT;
 pub use ledger::{Ledger, Options, RESERVE_BYTES, TAIL_ENTRIES_MAX};
 pub use offers::{Appended, Offer};
 pub use payloads::{PAYLOAD_BYTES_MAX, Payload};

@@ -11,6 +11,7 @@ mod ledger;
 mod metrics;
 mod progress;
 mod recorder;
+mod records;
 mod run;
 mod serve;
 mod settings;
@@ -46,6 +47,21 @@ enum Command {
         #[command(subcommand)]
         command: clients::AdapterCommand,
     },
+    /// Make the key of somebody who signs records, or say whose a key is.
+    Id {
+        #[command(subcommand)]
+        command: records::IdCommand,
+    },
+    /// Record prices and the lanes that fees are split to, or print them.
+    Policy {
+        #[command(subcommand)]
+        command: records::PolicyCommand,
+    },
+    /// Close epochs, tell people what they are paid, try other policies.
+    Epoch {
+        #[command(subcommand)]
+        command: records::EpochCommand,
+    },
     /// Make keys for clients.
     Key {
         #[command(subcommand)]
@@ -75,6 +91,9 @@ fn main() -> ExitCode {
         Command::Ls(arguments) => clients::ls(&arguments),
         Command::Ps(arguments) => clients::ps(&arguments),
         Command::Adapter { command } => clients::adapter(&command),
+        Command::Id { command } => records::id(&command),
+        Command::Policy { command } => records::policy(&command),
+        Command::Epoch { command } => records::epoch(&command),
         Command::Key { command } => keys::run(&command),
         Command::Ledger(arguments) => ledger::run(&arguments),
     };

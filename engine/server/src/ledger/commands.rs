@@ -114,7 +114,7 @@ pub(crate) fn status(place: &Place, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         let say = |(log, size, signed, root, frozen): &(LogId, u64, Option<u64>, Hash, bool)| json!({"log": log.to_string(), "size": size, "signed": signed, "root": root.to_hex(), "frozen": frozen});
         let logs: Vec<_> = logs.iter().map(say).collect();
-        let status = json!({"name": ledger.name(), "format": 1, "secrets": secrets, "read_only": why.map(|why| why.to_string()), "missing_secrets": ledger.missing_secrets(),
+        let status = json!({"name": ledger.name(), "format": loam_ledger::STORE_FORMAT, "secrets": secrets, "read_only": why.map(|why| why.to_string()), "missing_secrets": ledger.missing_secrets(),
             "erased_requests": ledger.erased_requests()?, "free_bytes": ledger.free_bytes()?, "logs": logs});
         println!("{status}");
         return Ok(());

@@ -2,7 +2,7 @@
 //!
 //! `{"generations": ["<64 hex>"], "weights": [1000000], "fee": 1500, "tenant": "name", "tokens": 12}`:
 //! weights in millionths, the fee in nano-units, tokens delivered (1 where absent), and the digest of the `price_policy`
-//! (a synthetic one where absent).
+//! (a synthetic one where absent). A line without fee and policy is priced by the policy in force.
 
 use std::path::Path;
 
@@ -49,11 +49,12 @@ fn parse(line: &str) -> anyhow::Result<GivenCompletion> {
     ensure!(pairs.windows(2).all(|two| two[0].generation != two[1].generation), "generations: each once");
     let number = |name: &str| object.get(name).map(|v| v.as_u64().with_context(|| format!("{name}: a whole number")));
     let policy = object.get("price_policy").map(|v| v.as_str().and_then(|text| Hash::from_hex(text).ok()));
-    // A fee needs a policy to explain it.
-    let synthetic = digest(b"a synthetic price policy");
+    // A fee needs a policy to explain it; where there is neither, the ledger has both.
+    let fee_is_given = object.contains_key("fee");
+    let synthetic = if fee_is_given { digest(b"a synthetic price policy") } else { Hash::ZERO };
     Ok(GivenCompletion {
         pairs,
-        fee_nano: number("fee").context("fee: it is missing")??,
+        fee_nano: number("fee").transpose()?.unwrap_or(0),
         tenant: object.get("tenant").and_then(Value::as_str).context("tenant: a name")?.to_owned(),
         tokens: number("tokens").transpose()?.unwrap_or(1),
         price_policy: policy.map_or(Ok(synthetic), |p| p.context("price_policy: 64 hexadecimal digits"))?,

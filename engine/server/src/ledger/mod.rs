@@ -168,7 +168,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 impl Place {
-    fn home(&self) -> Folder {
+    pub(crate) fn home(&self) -> Folder {
         Folder::new(&self.data, self.floor.as_deref())
     }
 
@@ -177,7 +177,7 @@ impl Place {
     }
 
     /// Opens the ledger; where it can only be read, says why, and goes on.
-    fn open(&self) -> anyhow::Result<Ledger> {
+    pub(crate) fn open(&self) -> anyhow::Result<Ledger> {
         let ledger = Ledger::open(&self.home(), self.options())?;
         if let Some(why) = ledger.read_only() {
             eprintln!("loam: {} is open for reading only: {why}", self.data.display());

@@ -2,6 +2,7 @@
 
 mod commands;
 mod kill;
+mod money;
 mod outside;
 mod readers;
 mod syscalls;

@@ -210,7 +210,14 @@ fn hostile_files() {
             let output = world.run(&arguments);
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(1), "{name} as {}: {text}", hex_encode(bytes));
-            assert!(text.contains(&format!("malformed fault at records/epochs/1/{name}")), "{text}");
+            // Rows each alone may be alike: one that is told twice is well formed, and divides what nobody paid.
+            let told_twice = name == "forgotten" && bytes.len() > whole.len();
+            let says = if told_twice {
+                "in another way than the rules do"
+            } else {
+                &format!("malformed fault at records/epochs/1/{name}")
+            };
+            assert!(text.contains(says), "{text}");
         }
         world.write(&path, &whole);
     }

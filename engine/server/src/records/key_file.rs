@@ -1,0 +1,84 @@
+//! A person's key in a file of their own. The private part is never printed, and leaves the file for no server.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow, bail};
+use loam_ledger::Ledger;
+use loam_ledger_core::Hash;
+use loam_ledger_core::hash::digest;
+use loam_ledger_core::record::{AuthorKey, ContributorId, key_id};
+
+const FIRST_LINE: &str = "loam-id-v1";
+
+/// What the file holds.
+pub(super) struct KeyFile {
+    /// Who signs: the id of their first key.
+    contributor: ContributorId,
+    /// What the key grows from.
+    seed: [u8; 32],
+}
+
+impl KeyFile {
+    /// Draws a key.
+    pub(super) fn draw() -> anyhow::Result<Self> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| anyhow!("no randomness: {error}"))?;
+        Ok(Self { contributor: AuthorKey::from_seed(&seed).contributor(), seed })
+    }
+
+    pub(super) fn contributor(&self) -> ContributorId {
+        self.contributor
+    }
+
+    /// The key of somebody who has signed nothing yet.
+    pub(super) fn fresh(&self) -> AuthorKey {
+        AuthorKey::from_seed(&self.seed)
+    }
+
+    /// The key, at the place in its owner's chain that a ledger waits for.
+    pub(super) fn standing(&self, ledger: &Ledger) -> anyhow::Result<AuthorKey> {
+        let found = ledger.with_registry(|registry| registry.people().find(&self.contributor).cloned())?;
+        let found = found.with_context(|| {
+            format!("{} is not registered in {}: `loam id new` with --data registers", self.contributor, ledger.name())
+        })?;
+        let key = AuthorKey::resumed(&self.seed, self.contributor, found.sequence, found.previous);
+        if key_id(&found.public_key) != key_id(&key.public_key()) {
+            bail!("{} signs with another key by now: use the file that has it", self.contributor);
+        }
+        Ok(key)
+    }
+
+    /// The seed of an epoch's ties, which only the key's owner can tell before the epoch is closed; nothing must be kept
+    /// for it but the key.
+    pub(super) fn epoch_seed(&self, origin: &str, epoch: u32) -> Hash {
+        let parts = [b"loam/secret-epoch-seed/v1\0", &self.seed[..], origin.as_bytes(), &epoch.to_be_bytes()];
+        digest(&parts.concat())
+    }
+
+    /// Writes a file that must not be there yet, and that only its owner may read.
+    pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let shown = || path.display().to_string();
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(shown)?;
+        let seed = Hash(self.seed).to_hex();
+        let text = format!("{FIRST_LINE}\ncontributor {}\nseed {seed}\n", self.contributor);
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(shown)
+    }
+
+    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        Self::parse(&text).with_context(|| format!("{} is not a key of `loam id new`", path.display()))
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let lines: Vec<&str> = text.lines().collect();
+        let [FIRST_LINE, contributor, seed] = lines[..] else { bail!("it has not the three lines that one has") };
+        let value = |line: &str, name: &str| {
+            let value = line.strip_prefix(name).and_then(|rest| rest.strip_prefix(' '));
+            value.and_then(|hex| Hash::from_hex(hex).ok()).with_context(|| format!("{name}: 64 hexadecimal digits"))
+        };
+        Ok(Self { contributor: value(contributor, "contributor")?, seed: value(seed, "seed")?.0 })
+    }
+}
