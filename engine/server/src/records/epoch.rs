@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use loam_ledger::Ledger;
 use loam_ledger_core::Hash;
-use loam_ledger_core::epoch::{LeafFile, Settled};
+use loam_ledger_core::epoch::{LeafFile, Line, Settled};
 use loam_ledger_core::fee::lane_word;
 use loam_ledger_core::record::{Act, EpochClosed, Lane};
 use serde_json::{Map, Value, json};
@@ -109,7 +109,7 @@ fn statement(
         let file = LeafFile::payout(close, contributor, &statement.paid, statement.proof.clone());
         std::fs::write(out, file.encode()).with_context(|| out.display().to_string())?;
     }
-    let line = |line: loam_ledger_core::epoch::Line| json!({"reason": format!("{:?}", line.reason), "subject": line.subject.to_hex(), "nano": line.amount_nano.to_string()});
+    let line = |line: Line| json!({"reason": line.reason.word(), "subject": line.subject.to_hex(), "nano": line.amount_nano.to_string()});
     if json {
         let waiting: Vec<Value> = statement.waiting.iter().flat_map(|(_, waits)| waits.lines()).map(line).collect();
         println!(
@@ -124,19 +124,20 @@ fn statement(
     }
     println!("epoch {epoch} paid {contributor} {}", units(statement.paid.sum_nano()));
     for line in statement.paid.lines() {
-        println!("  {:>24}  {:?}, {}", units(line.amount_nano), line.reason, line.subject);
+        println!("  {:>24}  {}", units(line.amount_nano), why(&line));
     }
     for (_, waits) in &statement.waiting {
         for line in waits.lines() {
-            println!(
-                "  {:>24}  waits for evidence that concerns them: {:?}, {}",
-                units(line.amount_nano),
-                line.reason,
-                line.subject
-            );
+            println!("  {:>24}  waits for evidence that concerns them: {}", units(line.amount_nano), why(&line));
         }
     }
     Ok(())
+}
+
+/// A line's reason, and what it is for where it is for something.
+fn why(line: &Line) -> String {
+    let subject = if line.subject == Hash::ZERO { String::new() } else { format!(", {}", line.subject) };
+    format!("{}{subject}", line.reason.word())
 }
 
 fn simulate(place: &Place, epoch: Option<u32>, file: &Path, json: bool) -> anyhow::Result<()> {
@@ -165,7 +166,9 @@ fn last(ledger: &Ledger) -> anyhow::Result<u32> {
 
 fn tell(act: &EpochClosed, settled: &Settled) {
     let totals = &settled.totals;
-    println!("epoch {}: {} answers, fees {}", act.epoch, settled.usage.count, units(totals.fees));
+    let count = settled.usage.count;
+    let answers = if count == 1 { "answer" } else { "answers" };
+    println!("epoch {}: {count} {answers}, fees {}", act.epoch, units(totals.fees));
     for lane in Lane::ALL {
         println!("  {:>24}  {}", units(settled.lanes.of(*lane)), lane_word(*lane));
     }
@@ -178,7 +181,9 @@ fn tell(act: &EpochClosed, settled: &Settled) {
         (totals.lanes, "waits in lanes that nobody is paid from yet"),
         (totals.subsidies_waiting, "subsidies that wait"),
     ] {
-        println!("  {:>24}  {what}", units(nano));
+        if nano > 0 {
+            println!("  {:>24}  {what}", units(nano));
+        }
     }
 }
 

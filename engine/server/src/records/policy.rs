@@ -48,7 +48,8 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
             let policy = read(file, &ledger, keys.contributor())?;
             let (number, effective_ms) = (policy.number, policy.effective_ms);
             let appended = say(&ledger, &mut key, Act::PolicyChanged(policy))?;
-            println!("policy {number} is {}, in force from {effective_ms} ms after 1970 on", appended.id);
+            let seconds = effective_ms.saturating_sub(now_ms()) / 1_000;
+            println!("policy {number} is {}, in force in {seconds} s (at {effective_ms} ms after 1970)", appended.id);
             ledger.close()?;
         }
         Command::Show { place, json } => {
@@ -88,10 +89,13 @@ fn shown(id: &Hash, policy: &PolicyChanged) -> Value {
 pub(super) fn read(path: &Path, ledger: &Ledger, host: ContributorId) -> anyhow::Result<PolicyChanged> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let policies = ledger.with_registry(|registry| registry.money().policies().len())?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     let number = u32::try_from(policies + 1).context("there are too many policies")?;
-    parse(&text, number, now_ms, host).with_context(|| path.display().to_string())
+    parse(&text, number, now_ms(), host).with_context(|| path.display().to_string())
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn parse(text: &str, number: u32, now_ms: u64, host: ContributorId) -> anyhow::Result<PolicyChanged> {
