@@ -146,7 +146,7 @@ fn a_store_of_another_format_is_refused_by_its_number() {
     store.commit(batch).unwrap();
     drop(store);
     let said = Server::try_start(folder.path(), &[]).err().expect("a program of today does not know the format 7");
-    assert!(said.contains("the store is of format 7, and this program knows 1"), "{said}");
+    assert!(said.contains("the store is of format 7, and this program knows 2"), "{said}");
 }
 
 #[test]
