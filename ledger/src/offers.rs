@@ -89,7 +89,9 @@ impl Ledger {
         let mut storing = Storing::new(self);
         if let Some(text) = &text {
             check_text(&record.body, text)?;
-            storing.payload(Owner::TEXT, text)?;
+            if self.reader.payload_owner(&text.digest())?.is_none() {
+                storing.payload(Owner::TEXT, text)?;
+            }
         }
         let (mut beside, mut erase, mut rows) = (Batch::default(), Vec::new(), None);
         // Held where what is drafted, or erased, must not change before the record is durable.
@@ -278,8 +280,10 @@ fn matched<'p>(
                 (_, Some(other)) if other != owner => {
                     return wrong(format!("the content of row {row} is another row's"));
                 }
-                (Some(payload), _) => matched.push((owner, payload)),
-                (None, Some(_)) => {}
+                (Some(payload), None) => matched.push((owner, payload)),
+                // What lies here already lies under one secret, which redacting it erases: never under a second.
+                (_, Some(_)) if reader.is_redacted(content)? => return wrong(format!("row {row} was redacted")),
+                (_, Some(_)) => {}
                 (None, None) if before.is_some() => {}
                 (None, None) => return wrong(format!("what row {row} says did not come with it")),
             }

@@ -64,6 +64,25 @@ fn a_redacted_row_is_gone_in_every_revision_and_every_proof_stays() {
     whole(&after);
 }
 
+/// The same words offered twice lay under two secrets, of which redacting erased one.
+#[test]
+fn words_that_came_twice_are_redacted_and_do_not_come_back() {
+    let mut village = Village::new();
+    let dataset = village.dataset();
+    let (clay, says) = row("clay", OLD);
+    for _ in 0..2 {
+        let offer = village.proposal(dataset, None, vec![add(vec![clay])], vec![says.clone()]);
+        village.offer(Who::Ann, offer).expect("an offer");
+    }
+    let act = RowRedacted { dataset, row: row_id("clay"), reason: RedactionReason::Asked };
+    village.say(Who::Ann, Act::RowRedacted(act)).expect("a redaction");
+    assert_eq!(village.ledger.payload(&clay.content), Err(Error::Erased));
+    let offer = village.proposal(dataset, None, vec![add(vec![clay])], vec![says]);
+    let refused = village.offer(Who::Ann, offer).expect_err("it is refused").to_string();
+    assert!(refused.contains("was redacted"), "{refused}");
+    assert_eq!(village.ledger.payload(&clay.content), Err(Error::Erased));
+}
+
 #[test]
 fn redacting_a_row_leaves_the_others() {
     let mut village = Village::new();
