@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
-const FILES: [&str; 4] = ["inference", "adapters", "ledger", "server"];
+const FILES: [&str; 5] = ["inference", "adapters", "ledger", "provenance", "server"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let paths = FILES.map(|name| format!("loam/v1/{name}.proto"));

@@ -74,8 +74,8 @@ struct Closed {
 
 impl Ledger {
     /// Divides what came in since the last close. `seed` is what that close committed to (zeros before the first), and
-    /// `next_seed` what this one is to. The draft is closed by offering a record of exactly its act.
-    pub fn draft_epoch(&self, seed: Hash, next_seed: &Hash) -> Result<EpochDraft, Error> {
+    /// `next_seed` this one's commitment. The draft is closed by offering a record of exactly its act.
+    pub fn draft_epoch(&self, seed: Hash, next_seed: Hash) -> Result<EpochDraft, Error> {
         self.inlet()?.check()?;
         let _alone = self.reader.shared.erasing();
         let head = self.record_close()?;
@@ -96,8 +96,8 @@ impl Ledger {
         Ok(EpochDraft { act, settled })
     }
 
-    /// What an epoch would have come to by another policy, for all its rows.
-    pub fn simulate_epoch(&self, epoch: u32, policy: &PolicyChanged) -> Result<Settled, Error> {
+    /// What an epoch would have come to by another policy, for all its rows; and its close with these sums.
+    pub fn simulate_epoch(&self, epoch: u32, policy: &PolicyChanged) -> Result<EpochDraft, Error> {
         let _together = self.reader.shared.exporting();
         let registry = self.with_registry(Registry::clone)?;
         let (_, act) = find_epoch(&registry, epoch)?;
@@ -105,7 +105,10 @@ impl Ledger {
         let by = self.reader.registry_at(act.records)?;
         let closed = self.reader.closed(epoch)?;
         let seed = epoch_seed(&act.seed, &last_root);
-        self.reader.settle(&by, seed, epoch, closed.stage, &act.covered, Some(policy))
+        let settled = Arc::new(self.reader.settle(&by, seed, epoch, closed.stage, &act.covered, Some(policy))?);
+        let Settled { usage, payouts, erased, lanes, totals, .. } = &*settled;
+        let (usage, payouts, erased, lanes, totals) = (*usage, *payouts, *erased, *lanes, *totals);
+        Ok(EpochDraft { act: EpochClosed { usage, payouts, erased, lanes, totals, ..act }, settled })
     }
 
     /// What a contributor was paid in a closed epoch, with its proof, and what waits; and the record that closed it.

@@ -9,7 +9,7 @@ use clap::Args;
 use loam_proto::v1;
 use loam_proto::v1::ledger_client::LedgerClient;
 
-use super::{Place, told};
+use super::{Keyed, Place, told};
 
 /// What it takes.
 #[derive(Args)]
@@ -29,18 +29,29 @@ pub(crate) struct Arguments {
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { place, out, log, scope } = arguments;
-    let shown = || out.display().to_string();
-    fs::create_dir_all(out).with_context(shown)?;
-    if fs::read_dir(out).with_context(shown)?.next().is_some() {
-        bail!("{} is not empty: name a folder that is new or empty", out.display());
-    }
     let scope = match scope.as_str() {
         "public" => v1::Scope::Public,
         "all" => v1::Scope::All,
         _ => v1::Scope::Unspecified,
     };
-    let mut client = LedgerClient::new(place.connect().await?);
-    let request = v1::ExportRequest { log: log.clone(), scope: scope.into() };
+    let connection = place.connect().await?;
+    let files = fetch_all(connection.clone(), out, log, scope).await?;
+    for log in LedgerClient::new(connection).logs(v1::LogsRequest {}).await.map_err(told)?.into_inner().logs {
+        println!("{}: loam-audit log {} --vkey '{}'", log.log, out.join(&log.log).display(), log.verifier_key);
+    }
+    eprintln!("loam: {files} files written; a key is only as good as where you have it from");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a server's logs, all of them or one, into a folder that is new or empty. Gives the number of files.
+pub(crate) async fn fetch_all(connection: Keyed, out: &Path, log: &str, scope: v1::Scope) -> anyhow::Result<u64> {
+    let shown = || out.display().to_string();
+    fs::create_dir_all(out).with_context(shown)?;
+    if fs::read_dir(out).with_context(shown)?.next().is_some() {
+        bail!("{} is not empty: name a folder that is new or empty", out.display());
+    }
+    let mut client = LedgerClient::new(connection);
+    let request = v1::ExportRequest { log: log.to_owned(), scope: scope.into() };
     let mut stream = client.export(request).await.map_err(told)?.into_inner();
     let (mut bytes, mut files) = (Vec::new(), 0);
     while let Some(message) = stream.message().await.map_err(told)? {
@@ -51,11 +62,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             files += 1;
         }
     }
-    for log in client.logs(v1::LogsRequest {}).await.map_err(told)?.into_inner().logs {
-        println!("{}: loam-audit log {} --vkey '{}'", log.log, out.join(&log.log).display(), log.verifier_key);
-    }
-    eprintln!("loam: {files} files written; a key is only as good as where you have it from");
-    Ok(ExitCode::SUCCESS)
+    Ok(files)
 }
 
 /// Writes one file below a folder: a server says what it is called, and is not trusted to stay inside.

@@ -17,7 +17,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 use tonic::{Request, Status};
 
 pub(crate) use adapters::Command as AdapterCommand;
-pub(crate) use fetch::Arguments as FetchArguments;
+pub(crate) use fetch::{Arguments as FetchArguments, fetch_all};
 pub(crate) use standing::Arguments as StandingArguments;
 
 /// Which server, and who asks.
@@ -35,11 +35,11 @@ pub(crate) struct Place {
 }
 
 /// A connection under a key.
-type Keyed = InterceptedService<Channel, Key>;
+pub(crate) type Keyed = InterceptedService<Channel, Key>;
 
 /// What puts the key before each call.
 #[derive(Clone)]
-struct Key(Option<MetadataValue<Ascii>>);
+pub(crate) struct Key(Option<MetadataValue<Ascii>>);
 
 impl Interceptor for Key {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
@@ -51,11 +51,16 @@ impl Interceptor for Key {
 }
 
 impl Place {
-    async fn connect(&self) -> anyhow::Result<Keyed> {
+    /// Somewhere that was named in another way.
+    pub(crate) fn new(url: String, key: Option<String>, ca: Option<PathBuf>) -> Self {
+        Self { url, key, ca }
+    }
+
+    pub(crate) async fn connect(&self) -> anyhow::Result<Keyed> {
         if !self.url.starts_with("http://") && !self.url.starts_with("https://") {
-            bail!("--url {}: begin it with http:// or https://", self.url);
+            bail!("{}: begin a server's address with http:// or https://", self.url);
         }
-        let mut endpoint = Channel::from_shared(self.url.clone()).with_context(|| format!("--url {}", self.url))?;
+        let mut endpoint = Channel::from_shared(self.url.clone()).with_context(|| self.url.clone())?;
         if let Some(path) = &self.ca {
             let pem = std::fs::read(path).with_context(|| path.display().to_string())?;
             endpoint = endpoint.tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))?;
@@ -87,7 +92,7 @@ fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
 }
 
 /// A refusal as a person reads it: the sentence, without the protocol around it.
-fn told(status: Status) -> anyhow::Error {
+pub(crate) fn told(status: Status) -> anyhow::Error {
     match status.message() {
         // That is all the transport says where the other side speaks something else.
         "transport error" => anyhow!("the connection broke off: does the server speak TLS (https://), or none?"),

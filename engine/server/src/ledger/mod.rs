@@ -168,6 +168,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 impl Place {
+    /// Somewhere that was named in another way.
+    pub(crate) fn new(data: PathBuf, floor: Option<PathBuf>, reserve_bytes: u64) -> Self {
+        Self { data, floor, reserve_bytes }
+    }
+
     pub(crate) fn home(&self) -> Folder {
         Folder::new(&self.data, self.floor.as_deref())
     }

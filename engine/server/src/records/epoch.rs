@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Subcommand;
-use loam_ledger::Ledger;
 use loam_ledger_core::Hash;
-use loam_ledger_core::epoch::{LeafFile, Line, Settled};
+use loam_ledger_core::epoch::{Line, Statement};
 use loam_ledger_core::fee::lane_word;
 use loam_ledger_core::record::{Act, EpochClosed, Lane};
+use loam_ledger_core::registry::commitment;
 use serde_json::{Map, Value, json};
 
-use super::{Signing, policy, say, units};
-use crate::ledger::Place;
+use super::book::{BookArguments, Drafted, last_epoch};
+use super::{Signing, policy, units, write};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -28,7 +28,7 @@ pub(crate) enum Command {
     /// Tell a contributor what a closed epoch paid them, and write the proof that `loam-audit rewards` checks.
     Statement {
         #[command(flatten)]
-        place: Place,
+        book: BookArguments,
         /// Which epoch; the last one where it is absent.
         #[arg(long)]
         epoch: Option<u32>,
@@ -45,7 +45,7 @@ pub(crate) enum Command {
     /// What a closed epoch would have come to by another policy. Nothing is recorded.
     Simulate {
         #[command(flatten)]
-        place: Place,
+        book: BookArguments,
         /// Which epoch; the last one where it is absent.
         #[arg(long)]
         epoch: Option<u32>,
@@ -62,74 +62,77 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Close { signing, json } => close(signing, *json),
-        Command::Statement { place, epoch, contributor, out, json } => {
-            statement(place, *epoch, contributor, out.as_ref(), *json)
+        Command::Statement { book, epoch, contributor, out, json } => {
+            statement(book, *epoch, contributor, out.as_ref(), *json)
         }
-        Command::Simulate { place, epoch, policy, json } => simulate(place, *epoch, policy, *json),
+        Command::Simulate { book, epoch, policy, json } => simulate(book, *epoch, policy, *json),
     }?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn close(signing: &Signing, json: bool) -> anyhow::Result<()> {
-    let (ledger, keys, mut key) = signing.open()?;
-    let (origin, epoch) =
-        ledger.with_registry(|registry| (registry.origin().to_owned(), registry.money().next_epoch()))?;
-    let opened = if epoch == 1 { Hash::ZERO } else { keys.epoch_seed(&origin, epoch) };
-    let draft = ledger.draft_epoch(opened, &keys.epoch_seed(&origin, epoch.saturating_add(1)))?;
-    let appended = say(&ledger, &mut key, Act::EpochClosed(draft.act.clone()))?;
-    ledger.close()?;
-    let findings = draft.settled.findings.count;
+    let mut pen = signing.open()?;
+    let registry = pen.book.registry();
+    let (origin, epoch) = (registry.origin(), registry.money().next_epoch());
+    let opened = if epoch == 1 { Hash::ZERO } else { pen.file.epoch_seed(origin, epoch) };
+    let draft = pen.book.draft_epoch(opened, commitment(&pen.file.epoch_seed(origin, epoch.saturating_add(1))))?;
+    let at = pen.say(Act::EpochClosed(draft.act.clone()))?.at;
+    pen.book.close()?;
     if json {
-        let mut told = told_json(&draft.act, &draft.settled);
-        told.insert("record".to_owned(), appended.id.to_hex().into());
-        told.insert("findings".to_owned(), findings.into());
+        let mut told = told_json(&draft.act);
+        told.insert("record".to_owned(), at.id.to_hex().into());
+        told.insert("findings".to_owned(), draft.findings.into());
         println!("{}", Value::Object(told));
         return Ok(());
     }
-    tell(&draft.act, &draft.settled);
-    println!("closed by record {}, entry {}", appended.id, appended.index);
-    if findings > 0 {
-        println!("{findings} rows have fees that no policy in force explains; they wait in the reserve:");
-        draft.settled.findings.first.iter().take(10).for_each(|finding| println!("  {finding}"));
-    }
+    tell(&draft.act);
+    println!("closed by record {}, entry {}", at.id, at.index);
+    tell_findings(&draft);
     Ok(())
 }
 
+fn tell_findings(draft: &Drafted) {
+    if draft.findings > 0 {
+        println!("{} rows have fees that no policy in force explains; they wait in the reserve:", draft.findings);
+        draft.first.iter().for_each(|finding| println!("  {finding}"));
+    }
+}
+
 fn statement(
-    place: &Place,
+    book: &BookArguments,
     epoch: Option<u32>,
     contributor: &Hash,
     out: Option<&PathBuf>,
     json: bool,
 ) -> anyhow::Result<()> {
-    let ledger = Ledger::open_read_only(&place.home())?;
-    let epoch = epoch.map_or_else(|| last(&ledger), Ok)?;
-    let (close, _, statement) = ledger.statement(epoch, contributor)?;
+    let book = book.read()?;
+    let epoch = epoch.map_or_else(|| last_epoch(&*book), Ok)?;
+    let told = book.statement(epoch, contributor)?;
+    let proof = told.file.check(&told.close, &told.act).context("the statement that the ledger gave is not proven")?;
+    let paid_nano = proof.map_or(0, |proof| proof.amount);
+    let lines: Vec<Line> = told.file.statement.iter().flat_map(Statement::lines).collect();
+    let waiting: Vec<Line> = told.waiting.iter().flat_map(Statement::lines).collect();
     if let Some(out) = out {
-        let file = LeafFile::payout(close, contributor, &statement.paid, statement.proof.clone());
-        std::fs::write(out, file.encode()).with_context(|| out.display().to_string())?;
+        write(out, told.file.encode())?;
     }
-    let line = |line: Line| json!({"reason": line.reason.word(), "subject": line.subject.to_hex(), "nano": line.amount_nano.to_string()});
     if json {
-        let waiting: Vec<Value> = statement.waiting.iter().flat_map(|(_, waits)| waits.lines()).map(line).collect();
+        let line = |line: &Line| json!({"reason": line.reason.word(), "subject": line.subject.to_hex(), "nano": line.amount_nano.to_string()});
+        let [lines, waiting] = [lines, waiting].map(|lines| lines.iter().map(line).collect::<Vec<_>>());
         println!(
             "{}",
             json!({
-                "epoch": epoch, "contributor": contributor.to_hex(), "close": close.to_hex(),
-                "paid_nano": statement.paid.sum_nano().to_string(),
-                "lines": statement.paid.lines().map(line).collect::<Vec<_>>(), "waiting": waiting,
+                "epoch": epoch, "contributor": contributor.to_hex(), "close": told.close.to_hex(),
+                "paid_nano": paid_nano.to_string(), "lines": lines, "waiting": waiting,
             })
         );
         return Ok(());
     }
-    println!("epoch {epoch} paid {contributor} {}", units(statement.paid.sum_nano()));
-    for line in statement.paid.lines() {
+    println!("epoch {epoch} paid {contributor} {}", units(paid_nano));
+    for line in lines {
         println!("  {:>24}  {}", units(line.amount_nano), why(&line));
     }
-    for (_, waits) in &statement.waiting {
-        for line in waits.lines() {
-            println!("  {:>24}  waits for evidence that concerns them: {}", units(line.amount_nano), why(&line));
-        }
+    for line in waiting {
+        println!("  {:>24}  waits for evidence that concerns them: {}", units(line.amount_nano), why(&line));
     }
     Ok(())
 }
@@ -140,37 +143,26 @@ fn why(line: &Line) -> String {
     format!("{}{subject}", line.reason.word())
 }
 
-fn simulate(place: &Place, epoch: Option<u32>, file: &Path, json: bool) -> anyhow::Result<()> {
-    let ledger = Ledger::open_read_only(&place.home())?;
-    let epoch = epoch.map_or_else(|| last(&ledger), Ok)?;
-    let operator = ledger.with_registry(|registry| registry.people().operator())?;
-    let operator = operator.context("no operator is registered, so no epoch was closed")?;
-    let settled = ledger.simulate_epoch(epoch, &policy::read(file, &ledger, operator)?)?;
-    let epochs = ledger.with_registry(|registry| registry.money().epochs().to_vec())?;
-    let (_, act) = epochs.into_iter().find(|(_, act)| act.epoch == epoch).context("the epoch was found before")?;
+fn simulate(book: &BookArguments, epoch: Option<u32>, file: &Path, json: bool) -> anyhow::Result<()> {
+    let book = book.read()?;
+    let epoch = epoch.map_or_else(|| last_epoch(&*book), Ok)?;
+    let operator = book.registry().people().operator().context("no operator is registered, so no epoch was closed")?;
+    let draft = book.simulate_epoch(epoch, &policy::read(file, &*book, operator)?)?;
     if json {
-        println!("{}", Value::Object(told_json(&act, &settled)));
+        println!("{}", Value::Object(told_json(&draft.act)));
     } else {
         println!("by the policy of {}, and nothing of it recorded:", file.display());
-        tell(&act, &settled);
+        tell(&draft.act);
     }
     Ok(())
 }
 
-fn last(ledger: &Ledger) -> anyhow::Result<u32> {
-    match ledger.with_registry(|registry| registry.money().next_epoch())? {
-        1 => bail!("no epoch is closed yet: `loam epoch close` closes one"),
-        next => Ok(next - 1),
-    }
-}
-
-fn tell(act: &EpochClosed, settled: &Settled) {
-    let totals = &settled.totals;
-    let count = settled.usage.count;
+fn tell(act: &EpochClosed) {
+    let (totals, count) = (&act.totals, act.usage.count);
     let answers = if count == 1 { "answer" } else { "answers" };
     println!("epoch {}: {count} {answers}, fees {}", act.epoch, units(totals.fees));
     for lane in Lane::ALL {
-        println!("  {:>24}  {}", units(settled.lanes.of(*lane)), lane_word(*lane));
+        println!("  {:>24}  {}", units(act.lanes.of(*lane)), lane_word(*lane));
     }
     for (nano, what) in [
         (totals.opening, "waited at the last close"),
@@ -187,14 +179,12 @@ fn tell(act: &EpochClosed, settled: &Settled) {
     }
 }
 
-fn told_json(act: &EpochClosed, settled: &Settled) -> Map<String, Value> {
-    let totals = &settled.totals;
-    let lanes: Map<String, Value> = Lane::ALL
-        .iter()
-        .map(|lane| (lane_word(*lane).to_owned(), settled.lanes.of(*lane).to_string().into()))
-        .collect();
+fn told_json(act: &EpochClosed) -> Map<String, Value> {
+    let totals = &act.totals;
+    let lanes: Map<String, Value> =
+        Lane::ALL.iter().map(|lane| (lane_word(*lane).to_owned(), act.lanes.of(*lane).to_string().into())).collect();
     let told = json!({
-        "epoch": act.epoch, "answers": settled.usage.count, "fees_nano": totals.fees.to_string(), "lanes": lanes,
+        "epoch": act.epoch, "answers": act.usage.count, "fees_nano": totals.fees.to_string(), "lanes": lanes,
         "opening_nano": totals.opening.to_string(), "erased_nano": totals.erased.to_string(),
         "paid_nano": totals.paid.to_string(), "awaiting_generations_nano": totals.awaiting_generations.to_string(),
         "awaiting_revisions_nano": totals.awaiting_revisions.to_string(), "lanes_waiting_nano": totals.lanes.to_string(),

@@ -6,10 +6,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
-use loam_ledger::Ledger;
 use loam_ledger_core::Hash;
 use loam_ledger_core::hash::digest;
 use loam_ledger_core::record::{AuthorKey, ContributorId, key_id};
+
+use super::book::Book;
 
 const FIRST_LINE: &str = "loam-id-v1";
 
@@ -39,10 +40,9 @@ impl KeyFile {
     }
 
     /// The key, at the place in its owner's chain that a ledger waits for.
-    pub(super) fn standing(&self, ledger: &Ledger) -> anyhow::Result<AuthorKey> {
-        let found = ledger.with_registry(|registry| registry.people().find(&self.contributor).cloned())?;
-        let found = found.with_context(|| {
-            format!("{} is not registered in {}: `loam id new` with --data registers", self.contributor, ledger.name())
+    pub(super) fn standing(&self, book: &dyn Book) -> anyhow::Result<AuthorKey> {
+        let found = book.registry().people().find(&self.contributor).with_context(|| {
+            format!("{} is not registered in {}: `loam id new` registers a new key", self.contributor, book.name())
         })?;
         let key = AuthorKey::resumed(&self.seed, self.contributor, found.sequence, found.previous);
         if key_id(&found.public_key) != key_id(&key.public_key()) {

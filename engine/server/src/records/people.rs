@@ -9,16 +9,16 @@ use loam_ledger_core::record::{Act, ContributorKind, ContributorRegistered};
 use loam_ledger_core::text::hex_encode;
 use serde_json::json;
 
+use super::Pen;
+use super::book::BookArguments;
 use super::key_file::KeyFile;
-use super::say;
-use crate::ledger::Place;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Make a key in a file of its own, and register whoever holds it with a ledger on this machine.
+    /// Make a key in a file of its own, and register whoever holds it.
     New {
         #[command(flatten)]
-        place: Place,
+        book: BookArguments,
         /// The file to write, which must not be there. Keep it: nobody can make it again.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -42,24 +42,24 @@ pub(crate) enum Command {
 /// Runs one command.
 pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::New { place, out, kind, json } => {
-            let (file, ledger) = (KeyFile::draw()?, place.open()?);
+        Command::New { book, out, kind, json } => {
+            let (file, book) = (KeyFile::draw()?, book.write()?);
             // On disk before it is registered: a key that is known and lost would be nobody's for ever.
             file.write(out)?;
-            let mut key = file.fresh();
+            let key = file.fresh();
             let (public_key, kind) = (key.public_key(), kind_of(kind));
             let act = Act::ContributorRegistered(ContributorRegistered { public_key, kind, heir: None });
-            let said = say(&ledger, &mut key, act);
-            let appended = said.or_else(|why| {
+            let mut pen = Pen { book, file, key, receipt: None };
+            let taken = pen.say(act).or_else(|why| {
                 // A key that nobody knows is of no use.
                 std::fs::remove_file(out).with_context(|| out.display().to_string())?;
                 Err(why)
             })?;
-            tell(&file, *json);
+            tell(&pen.file, *json);
             if !json {
-                println!("registered in {} as record {}, entry {}", ledger.name(), appended.id, appended.index);
+                println!("registered in {} as record {}, entry {}", pen.book.name(), taken.at.id, taken.at.index);
             }
-            ledger.close()?;
+            pen.book.close()?;
         }
         Command::Show { file, json } => tell(&KeyFile::read(file)?, *json),
     }

@@ -12,14 +12,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Subcommand;
-use loam_ledger::Ledger;
 use loam_ledger_core::Hash;
 use loam_ledger_core::fee::lane_word;
 use loam_ledger_core::record::{Act, Body, ContributorId, Lane, PerLane, PolicyChanged, Price};
 use serde_json::{Map, Value, json};
 
-use super::{Signing, say};
-use crate::ledger::Place;
+use super::Signing;
+use super::book::{Book, BookArguments};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -29,11 +28,14 @@ pub(crate) enum Command {
         signing: Signing,
         /// What it says, as JSON: lanes in basis points, prices in nano-units a token.
         file: PathBuf,
+        /// Say it as one JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Print all policies, the last one last.
     Show {
         #[command(flatten)]
-        place: Place,
+        book: BookArguments,
         /// Say it as one JSON array.
         #[arg(long)]
         json: bool,
@@ -43,18 +45,22 @@ pub(crate) enum Command {
 /// Runs one command.
 pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Set { signing, file } => {
-            let (ledger, keys, mut key) = signing.open()?;
-            let policy = read(file, &ledger, keys.contributor())?;
+        Command::Set { signing, file, json } => {
+            let mut pen = signing.open()?;
+            let policy = read(file, &*pen.book, pen.file.contributor())?;
             let (number, effective_ms) = (policy.number, policy.effective_ms);
-            let appended = say(&ledger, &mut key, Act::PolicyChanged(policy))?;
+            let id = pen.say(Act::PolicyChanged(policy))?.at.id;
             let seconds = effective_ms.saturating_sub(now_ms()) / 1_000;
-            println!("policy {number} is {}, in force in {seconds} s (at {effective_ms} ms after 1970)", appended.id);
-            ledger.close()?;
+            if *json {
+                println!("{}", json!({"policy": id.to_hex(), "number": number, "effective_ms": effective_ms}));
+            } else {
+                println!("policy {number} is {id}, in force in {seconds} s (at {effective_ms} ms after 1970)");
+            }
+            pen.book.close()?;
         }
-        Command::Show { place, json } => {
-            let ledger = Ledger::open_read_only(&place.home())?;
-            let policies = ledger.with_registry(|registry| registry.money().policies().to_vec())?;
+        Command::Show { book, json } => {
+            let book = book.read()?;
+            let policies = book.registry().money().policies();
             if *json {
                 println!("{}", Value::Array(policies.iter().map(|(id, policy)| shown(id, policy)).collect()));
             } else if policies.is_empty() {
@@ -86,9 +92,9 @@ fn shown(id: &Hash, policy: &PolicyChanged) -> Value {
 }
 
 /// Reads a policy that would be this ledger's next. Who says nothing of a host is the host.
-pub(super) fn read(path: &Path, ledger: &Ledger, host: ContributorId) -> anyhow::Result<PolicyChanged> {
+pub(super) fn read(path: &Path, book: &dyn Book, host: ContributorId) -> anyhow::Result<PolicyChanged> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let policies = ledger.with_registry(|registry| registry.money().policies().len())?;
+    let policies = book.registry().money().policies().len();
     let number = u32::try_from(policies + 1).context("there are too many policies")?;
     parse(&text, number, now_ms(), host).with_context(|| path.display().to_string())
 }

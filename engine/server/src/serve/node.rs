@@ -30,6 +30,10 @@ const EXPORTS_MAX: usize = 4;
 const ERASURES_MAX: usize = 2;
 const ERASURE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Offers of records at one time, whose rows are held meanwhile; and how long one more waits for its turn.
+const OFFERS_MAX: usize = 4;
+const OFFER_PATIENCE: Duration = Duration::from_secs(10);
+
 /// One server.
 pub(crate) struct Node {
     pub(crate) engine: Engine,
@@ -51,6 +55,7 @@ pub(crate) struct Node {
     exports: Arc<Semaphore>,
     exporting: Arc<Mutex<BTreeSet<Arc<str>>>>,
     erasures: Arc<Semaphore>,
+    offers: Arc<Semaphore>,
 }
 
 /// A place for an export; it is its tenant's only one.
@@ -96,6 +101,7 @@ impl Node {
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             exporting: Arc::default(),
             erasures: Arc::new(Semaphore::new(ERASURES_MAX)),
+            offers: Arc::new(Semaphore::new(OFFERS_MAX)),
         }
     }
 
@@ -127,6 +133,13 @@ impl Node {
             ));
         }
         Ok(Exporting { tenants: Arc::clone(&self.exporting), tenant, _place: place })
+    }
+
+    /// A place for one more offer of a record.
+    pub(crate) async fn offering(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let busy = |_| Problem::new(Kind::Busy, format!("{OFFERS_MAX} records are being taken; try again later"));
+        let place = tokio::time::timeout(OFFER_PATIENCE, Arc::clone(&self.offers).acquire_owned()).await;
+        place.map_err(busy)?.map_err(|_| self.ending())
     }
 
     /// Runs what erases. It may wait for exports, and has places of its own for that.
@@ -351,8 +364,12 @@ pub(crate) fn ledger_problem(error: &loam_ledger::Error) -> Problem {
         | Error::UnknownLog { .. }
         | Error::NotInLog { .. }
         | Error::NotThatLarge { .. } => Kind::NotFound,
-        Error::Erased | Error::StillOpen | Error::SecretMissing | Error::NotPublished { .. } => Kind::Conflict,
-        Error::Core(_) => Kind::Invalid,
+        Error::Erased
+        | Error::StillOpen
+        | Error::SecretMissing
+        | Error::NotPublished { .. }
+        | Error::NotDrafted { .. } => Kind::Conflict,
+        Error::Core(_) | Error::Refused(_) | Error::Offer { .. } | Error::NoList { .. } => Kind::Invalid,
         Error::Busy => Kind::Busy,
         Error::LowSpace { .. } | Error::ReadOnly { .. } | Error::Closed | Error::Failed { .. } => Kind::Unavailable,
         _ => Kind::Internal,

@@ -14,6 +14,7 @@ use loam_ledger_core::origin::LogId;
 use loam_ledger_core::record::{
     Access, Act, ContributorKind, Covered, EpochClosed, Lane, PolicyChanged, Price, RecordId,
 };
+use loam_ledger_core::registry::commitment;
 use loam_ledger_core::row::{Completion, Pair, Row};
 
 use crate::story::{Engine, Log, receipt, rows_of};
@@ -231,7 +232,7 @@ impl Season {
         let settled = settlement.finish();
         let covered = Covered { shard: 1, from: from as u64, to: to as u64, root };
         let next = seed_after(by.money().next_epoch());
-        let mut act = settled.close(&by, vec![covered], seed, &next).expect("there is a policy");
+        let mut act = settled.close(&by, vec![covered], seed, commitment(&next)).expect("there is a policy");
         self.change(&mut act, first);
         let id = self.town.say(&[OPERATOR], Act::EpochClosed(act)).expect("its sums are right");
         self.closed.push(Closed { id, settled, by });

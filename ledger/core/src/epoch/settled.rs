@@ -6,7 +6,7 @@ use crate::epoch::pace::Pace;
 use crate::epoch::settlement::RowPlace;
 use crate::hash::Hash;
 use crate::record::{ContributorId, Covered, EpochClosed, ListRoot, PerLane, SumRoot, Totals};
-use crate::registry::{Registry, commitment};
+use crate::registry::Registry;
 use crate::sum_tree::SumProof;
 
 /// Findings that are kept one by one; the others are counted.
@@ -100,13 +100,14 @@ impl Settled {
     }
 
     /// The record that closes the next epoch of the registry by which it was settled; none where no policy is in force.
-    /// `seed` is what the epoch before it committed to, `next_seed` what this one does.
+    /// `seed` is what the epoch before it committed to, `next_seed` the [`commitment`](crate::registry::commitment) of this
+    /// one: whose seed it is keeps it until then.
     pub fn close(
         &self,
         registry: &Registry,
         covered: Vec<Covered>,
         seed: Hash,
-        next_seed: &Hash,
+        next_seed: Hash,
     ) -> Option<EpochClosed> {
         let (policy, _) = registry.money().policy_at(registry.time_ms())?;
         Some(EpochClosed {
@@ -115,7 +116,7 @@ impl Settled {
             records: registry.size(),
             policy: *policy,
             seed,
-            next_seed: commitment(next_seed),
+            next_seed,
             usage: self.usage,
             payouts: self.payouts,
             erased: self.erased,

@@ -10,6 +10,7 @@ use loam_ledger_core::epoch::{Account, Carried, Settled, Settlement};
 use loam_ledger_core::record::{
     Access, Act, Covered, DisputeOpened, DisputeResolved, MILLION, PolicyChanged, RecordId, SubsidyInjected, rows_root,
 };
+use loam_ledger_core::registry::commitment;
 use loam_ledger_core::row::Pair;
 use loam_ledger_core::sum_tree::Kind;
 
@@ -198,8 +199,9 @@ impl World {
         }
         let settled = settlement.finish();
         let epoch = self.town.registry.money().next_epoch();
-        let act =
-            settled.close(&self.town.registry, vec![covered], seed, &seed_after(epoch)).expect("there is a policy");
+        let act = settled
+            .close(&self.town.registry, vec![covered], seed, commitment(&seed_after(epoch)))
+            .expect("there is a policy");
         self.town.say(&[OPERATOR], Act::EpochClosed(act)).expect("its sums are right");
         settled
     }

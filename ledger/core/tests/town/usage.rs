@@ -7,7 +7,7 @@ use loam_ledger_core::epoch::{Account, Carried, ErasedRows, RowPlace, Settled, S
 use loam_ledger_core::fee::fee_nano;
 use loam_ledger_core::hash::row_leaf_hash;
 use loam_ledger_core::record::{Act, Covered, EpochClosed, Generation, RecordId};
-use loam_ledger_core::registry::Refusal;
+use loam_ledger_core::registry::{Refusal, commitment};
 use loam_ledger_core::row::{Completion, Finish, Pair, Row, Step, Tokens};
 
 use super::{OPERATOR, Town, base, named};
@@ -131,7 +131,7 @@ impl Town {
     /// The record that would close the epoch that runs.
     pub(crate) fn closing(&self, usage: &Usage, settled: &Settled) -> EpochClosed {
         let next_seed = seed_after(self.registry.money().next_epoch());
-        let act = settled.close(&self.registry, vec![usage.covered()], self.seed(), &next_seed);
+        let act = settled.close(&self.registry, vec![usage.covered()], self.seed(), commitment(&next_seed));
         act.expect("there is a policy")
     }
 

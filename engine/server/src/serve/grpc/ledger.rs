@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::patience::Patience;
 use super::{admitted, caller, status};
 use crate::access::Scope;
 use crate::serve::guard::Admitted;
@@ -31,10 +32,6 @@ const TAIL_EVERY: Duration = Duration::from_millis(100);
 
 /// Bytes of a file in one message.
 const CHUNK_BYTES: usize = 1 << 20;
-
-/// How long an export waits for its reader at most, and how fast that grows back with what is read: so slow may it be.
-const EXPORT_PATIENCE: Duration = Duration::from_secs(30);
-const EXPORT_BYTES_A_SECOND_MIN: u32 = 256 << 10;
 
 /// Messages of a stream that wait for its reader.
 const MESSAGES_MAX: usize = 4;
@@ -311,21 +308,6 @@ fn row(granted: GrantedRow) -> v1::Row {
     v1::Row { row: Some(row) }
 }
 
-/// How long an export still waits for its reader. While files are made nothing is erased: nobody holds that up for ever.
-struct Patience(Duration);
-
-impl Patience {
-    fn new() -> Self {
-        Self(EXPORT_PATIENCE)
-    }
-
-    fn sent(&mut self, bytes: usize, waited: Duration) {
-        let earned = Duration::from_secs(bytes as u64) / EXPORT_BYTES_A_SECOND_MIN;
-        // What was read fast is no right to stop for long afterwards.
-        self.0 = (self.0.saturating_sub(waited) + earned).min(EXPORT_PATIENCE);
-    }
-}
-
 /// A file in messages, for a reader that may be slow or gone.
 fn send_file(
     sender: &mpsc::Sender<Result<v1::ExportResponse, Status>>,
@@ -342,33 +324,10 @@ fn send_file(
             last: number + 1 == chunks,
         };
         let (began, size) = (Instant::now(), message.bytes.len());
-        if Handle::current().block_on(sender.send_timeout(Ok(message), patience.0)).is_err() {
+        if Handle::current().block_on(sender.send_timeout(Ok(message), patience.left())).is_err() {
             return ControlFlow::Break(());
         }
-        patience.sent(size, began.elapsed());
+        patience.moved(size, began.elapsed());
     }
     ControlFlow::Continue(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whoever_read_fast_may_not_stop_for_long() {
-        let mut patience = Patience::new();
-        (0..10_000).for_each(|_| patience.sent(CHUNK_BYTES, Duration::ZERO));
-        assert_eq!(patience.0, EXPORT_PATIENCE);
-    }
-
-    #[test]
-    fn whoever_reads_too_slowly_is_given_up() {
-        let mut patience = Patience::new();
-        // A chunk in five seconds is less than a chunk in four.
-        (0..40).for_each(|_| patience.sent(CHUNK_BYTES, Duration::from_secs(5)));
-        assert_eq!(patience.0, Duration::from_secs(4), "it has what the last chunk earned");
-        let mut patience = Patience::new();
-        (0..40).for_each(|_| patience.sent(CHUNK_BYTES, Duration::from_secs(3)));
-        assert_eq!(patience.0, EXPORT_PATIENCE, "a reader that keeps pace stays");
-    }
 }

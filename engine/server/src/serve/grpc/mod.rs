@@ -3,6 +3,8 @@
 mod adapters;
 mod inference;
 mod ledger;
+mod patience;
+mod provenance;
 mod raw;
 mod server;
 mod status;
@@ -22,8 +24,8 @@ use crate::access::{Caller, Scope};
 pub(crate) use status::{kind, status};
 
 /// Names of the services whose health is told.
-pub(crate) const SERVICES: [&str; 5] =
-    ["", "loam.v1.Inference", "loam.v1.Adapters", "loam.v1.Ledger", "loam.v1.Server"];
+pub(crate) const SERVICES: [&str; 6] =
+    ["", "loam.v1.Inference", "loam.v1.Adapters", "loam.v1.Ledger", "loam.v1.Provenance", "loam.v1.Server"];
 
 /// All services as routes.
 pub(crate) fn router(node: &Arc<Node>) -> anyhow::Result<(Router, HealthReporter)> {
@@ -39,10 +41,12 @@ pub(crate) fn router(node: &Arc<Node>) -> anyhow::Result<(Router, HealthReporter
     let inference = v1::inference_server::InferenceServer::new(inference::Service(Arc::clone(node)));
     let adapters = v1::adapters_server::AdaptersServer::new(adapters::Service(Arc::clone(node)));
     let ledger = v1::ledger_server::LedgerServer::new(ledger::Service(Arc::clone(node)));
+    let provenance = v1::provenance_server::ProvenanceServer::new(provenance::Service(Arc::clone(node)));
     let server = v1::server_server::ServerServer::new(server::Service(Arc::clone(node)));
     let mut routes = tonic::service::Routes::new(inference.max_decoding_message_size(bytes));
     routes = routes.add_service(adapters.max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX));
     routes = routes.add_service(ledger.max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX));
+    routes = routes.add_service(provenance.max_decoding_message_size(provenance::MESSAGE_BYTES_MAX));
     routes = routes.add_service(server.max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX));
     routes = routes.add_service(health).add_service(reflection).add_service(older);
     let raw = axum::middleware::from_fn_with_state(bytes, raw::keep);

@@ -1,0 +1,85 @@
+//! How people call things: a record by the beginning of its id, a dataset by its name too.
+
+use anyhow::{Context as _, bail, ensure};
+use loam_ledger_core::Hash;
+use loam_ledger_core::record::RecordId;
+use serde_json::{Value, json};
+
+use super::book::{Book, text_of};
+
+/// Digits by which a record may be called at least: fewer could be a word.
+const PREFIX_MIN: usize = 8;
+
+/// What a dataset's text says of it; the registry knows nothing but digests.
+pub(super) struct About {
+    pub(super) name: String,
+    pub(super) description: String,
+    /// An SPDX identifier, or words.
+    pub(super) licence: String,
+}
+
+impl About {
+    /// As it is kept beside the record.
+    pub(super) fn to_text(&self) -> String {
+        json!({"description": self.description, "licence": self.licence, "name": self.name}).to_string()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(text).ok()?;
+        let field = |name: &str| value.get(name)?.as_str().map(str::to_owned);
+        Some(Self { name: field("name")?, description: field("description")?, licence: field("licence")? })
+    }
+}
+
+/// What a dataset is called; by its id, where its text was never given here or cannot be read any more.
+pub(super) fn about(book: &dyn Book, dataset: &RecordId) -> anyhow::Result<About> {
+    let said = text_of(book, dataset)?.and_then(|text| About::read(&text));
+    let nameless = || About { name: dataset.to_hex(), description: String::new(), licence: String::new() };
+    Ok(said.unwrap_or_else(nameless))
+}
+
+/// The dataset that somebody calls by its id, the beginning of its id, or its name.
+pub(super) fn dataset(book: &dyn Book, word: &str) -> anyhow::Result<RecordId> {
+    let all = || book.registry().datasets().all().map(|(id, _)| *id);
+    if let Some(id) = by_id(word, all(), "datasets")? {
+        return Ok(id);
+    }
+    let mut called = Vec::new();
+    for id in all() {
+        if about(book, &id)?.name == word {
+            called.push(id);
+        }
+    }
+    match called[..] {
+        [id] => Ok(id),
+        [] => bail!("no dataset here is called {word:?}, by name or by id"),
+        _ => bail!("{} datasets are called {word:?}: name one by its id, {}", called.len(), listed(&called)),
+    }
+}
+
+/// The one of some records that somebody calls by its id or the beginning of it.
+pub(super) fn one_of(word: &str, all: impl Iterator<Item = RecordId>, what: &str) -> anyhow::Result<RecordId> {
+    by_id(word, all, what)?.with_context(|| format!("{word:?} is none of the {what} here"))
+}
+
+fn by_id(word: &str, mut all: impl Iterator<Item = RecordId>, what: &str) -> anyhow::Result<Option<RecordId>> {
+    let word = word.to_ascii_lowercase();
+    let is_hex = word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_hex || word.len() < PREFIX_MIN {
+        return Ok(None);
+    }
+    if let Ok(id) = Hash::from_hex(&word) {
+        ensure!(all.any(|one| one == id), "{id} is none of the {what} here");
+        return Ok(Some(id));
+    }
+    let found: Vec<RecordId> = all.filter(|id| id.to_hex().starts_with(&word)).collect();
+    match found[..] {
+        [] => Ok(None),
+        [id] => Ok(Some(id)),
+        _ => bail!("{} of the {what} begin with {word}: {}", found.len(), listed(&found)),
+    }
+}
+
+fn listed(ids: &[RecordId]) -> String {
+    ids.iter().map(Hash::to_hex).collect::<Vec<_>>().join(", ")
+}
