@@ -9,6 +9,7 @@ mod kept;
 mod keys;
 mod ledger;
 mod metrics;
+mod offered;
 mod progress;
 mod recorder;
 mod records;

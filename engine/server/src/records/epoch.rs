@@ -12,8 +12,8 @@ use loam_ledger_core::record::{Act, EpochClosed, Lane};
 use loam_ledger_core::registry::commitment;
 use serde_json::{Map, Value, json};
 
-use super::book::{BookArguments, Drafted, last_epoch};
-use super::{Signing, policy, units, write};
+use super::book::{BookArguments, Drafted, Taken, last_epoch};
+use super::{Signing, parse_contributor, policy, units, write};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -76,8 +76,9 @@ fn close(signing: &Signing, json: bool) -> anyhow::Result<()> {
     let (origin, epoch) = (registry.origin(), registry.money().next_epoch());
     let opened = if epoch == 1 { Hash::ZERO } else { pen.file.epoch_seed(origin, epoch) };
     let draft = pen.book.draft_epoch(opened, commitment(&pen.file.epoch_seed(origin, epoch.saturating_add(1))))?;
-    let at = pen.say(Act::EpochClosed(draft.act.clone()))?.at;
+    let taken = pen.say(Act::EpochClosed(draft.act.clone()))?;
     pen.book.close()?;
+    let Some(Taken { at, .. }) = taken else { return Ok(()) };
     if json {
         let mut told = told_json(&draft.act);
         told.insert("record".to_owned(), at.id.to_hex().into());
@@ -194,9 +195,4 @@ fn told_json(act: &EpochClosed) -> Map<String, Value> {
         Value::Object(told) => told,
         _ => unreachable!("it was made as an object"),
     }
-}
-
-fn parse_contributor(text: &str) -> Result<Hash, String> {
-    Hash::from_hex(text)
-        .map_err(|_| "a contributor is named by 64 hexadecimal digits: `loam id show` tells them".to_owned())
 }

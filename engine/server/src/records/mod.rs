@@ -9,6 +9,7 @@ mod epoch;
 mod here;
 mod key_file;
 mod names;
+mod paper;
 mod people;
 mod policy;
 mod there;
@@ -18,7 +19,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use loam_ledger::{Offer, Payload};
-use loam_ledger_core::record::{Act, AuthorKey, Body, Operation, RecordId, sign_record};
+use loam_ledger_core::Hash;
+use loam_ledger_core::record::{Act, Author, AuthorKey, Body, MILLION, Millionths, Operation, RecordId};
 
 pub(crate) use epoch::Command as EpochCommand;
 pub(crate) use people::Command as IdCommand;
@@ -30,6 +32,7 @@ pub(crate) use policy::run as policy;
 
 use book::{Book, BookArguments, Taken};
 use key_file::KeyFile;
+use paper::Paper;
 
 /// Where the records are, and who signs.
 #[derive(Args)]
@@ -42,6 +45,12 @@ pub(crate) struct Signing {
     /// A file to write: the proof that the record is in the log, which shows it even where the log later denies it.
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
+    /// Another author, and their share: `CONTRIBUTOR=30%`. What is left is the share of whoever signs first.
+    #[arg(long = "with", value_name = "ID=SHARE", value_parser = author, requires = "paper")]
+    with: Vec<Author>,
+    /// A file to write where others sign too: each of them signs it with `loam id sign`, and the last one records it.
+    #[arg(long, value_name = "FILE")]
+    paper: Option<PathBuf>,
 }
 
 /// Somebody at a book, about to say something.
@@ -50,6 +59,8 @@ struct Pen {
     file: KeyFile,
     key: AuthorKey,
     receipt: Option<PathBuf>,
+    with: Vec<Author>,
+    paper: Option<PathBuf>,
 }
 
 /// What is said, before it is signed.
@@ -68,25 +79,59 @@ impl Signing {
         let file = KeyFile::read(&self.id)?;
         let book = self.book.write()?;
         let key = file.standing(&*book)?;
-        Ok(Pen { book, file, key, receipt: self.receipt.clone() })
+        let (receipt, with, paper) = (self.receipt.clone(), self.with.clone(), self.paper.clone());
+        Ok(Pen { book, file, key, receipt, with, paper })
     }
 }
 
 impl Pen {
-    /// Signs what one author says, and appends it.
-    fn say(&mut self, said: impl Into<Said>) -> anyhow::Result<Taken> {
+    /// Whoever holds this key, and nobody with them.
+    fn alone(book: Box<dyn Book>, file: KeyFile, key: AuthorKey) -> Self {
+        Self { book, file, key, receipt: None, with: Vec::new(), paper: None }
+    }
+
+    /// Signs what is said, and appends it; or, where others sign too, writes the paper for them, and there is nothing more
+    /// to tell.
+    fn say(&mut self, said: impl Into<Said>) -> anyhow::Result<Option<Taken>> {
         let Said { act, mut cites, text, operations, payloads } = said.into();
         cites.sort_unstable();
         let text = text.map(|text| Ok::<_, anyhow::Error>(Payload { salt: salt()?, bytes: text.into_bytes() }));
         let text = text.transpose()?;
         let digest = text.as_ref().map(Payload::digest);
-        let body = Body { cites, text: digest, ..Body::by(self.key.contributor(), act) };
-        let record = sign_record(self.book.registry().origin(), 0, body, &mut [&mut self.key]);
-        let taken = self.book.offer(Offer { body: record.body, signed: record.signed, operations, payloads, text })?;
-        if let Some(path) = &self.receipt {
-            std::fs::write(path, &taken.receipt).with_context(|| path.display().to_string())?;
+        let body = Body { authors: self.authors()?, cites, text: digest, ..Body::by(self.key.contributor(), act) };
+        let registry = self.book.registry();
+        let mut paper = Paper::new(registry.origin(), Offer { body, signed: Vec::new(), operations, payloads, text });
+        paper.sign(registry, &self.key)?;
+        self.pass_on(paper)
+    }
+
+    /// Records a paper that all have signed; else writes it for the next one.
+    fn pass_on(&mut self, paper: Paper) -> anyhow::Result<Option<Taken>> {
+        let missing = paper.missing();
+        if !missing.is_empty() {
+            let path = self.paper.as_ref().context("others sign too: name a file to write for them with --paper")?;
+            paper.write(path)?;
+            println!(
+                "{} is signed; it is recorded when these have signed it too, with `loam id sign`:",
+                path.display()
+            );
+            missing.iter().for_each(|author| println!("  {author}"));
+            return Ok(None);
         }
-        Ok(taken)
+        let taken = self.book.offer(paper.offer)?;
+        self.key.moved_on(taken.at.id);
+        if let Some(path) = &self.receipt {
+            write(path, &taken.receipt)?;
+        }
+        Ok(Some(taken))
+    }
+
+    fn authors(&self) -> anyhow::Result<Vec<Author>> {
+        let others: u64 = self.with.iter().map(|author| u64::from(author.share)).sum();
+        let left = u64::from(MILLION).checked_sub(others).and_then(|left| u32::try_from(left).ok());
+        let share = left.context("--with: the shares of the others are more than the whole")?;
+        let first = Author { contributor: self.key.contributor(), share };
+        Ok(std::iter::once(first).chain(self.with.iter().copied()).collect())
     }
 }
 
@@ -94,6 +139,32 @@ impl From<Act> for Said {
     fn from(act: Act) -> Self {
         Self { act, cites: Vec::new(), text: None, operations: Vec::new(), payloads: Vec::new() }
     }
+}
+
+/// `ID=SHARE`, as another author is named.
+fn author(text: &str) -> Result<Author, String> {
+    let (id, part) = text.split_once('=').ok_or("write it as CONTRIBUTOR=SHARE, as in 0123...=30%")?;
+    let contributor = Hash::from_hex(id).map_err(|_| "a contributor is named by 64 hexadecimal digits".to_owned())?;
+    Ok(Author { contributor, share: share(part)? })
+}
+
+/// A share: `30%`, or `0.3`.
+fn share(text: &str) -> Result<Millionths, String> {
+    let wrong = || format!("{text:?} is no share: write 30% or 0.3, with six decimals at the most");
+    let (number, decimals) = text.strip_suffix('%').map_or((text, 6), |percent| (percent, 4));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > decimals {
+        return Err(wrong());
+    }
+    let millionths = format!("{whole}{fraction:0<decimals$}").parse::<Millionths>().map_err(|_| wrong())?;
+    if millionths > MILLION { Err("a share is 100% at the most".to_owned()) } else { Ok(millionths) }
+}
+
+/// A contributor, as an argument names one.
+fn parse_contributor(text: &str) -> Result<Hash, String> {
+    Hash::from_hex(text)
+        .map_err(|_| "a contributor is named by 64 hexadecimal digits: `loam id show` tells them".to_owned())
 }
 
 /// Sixteen random bytes, without which a digest tells nothing of what it is of.
@@ -111,4 +182,22 @@ fn write(path: &Path, bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
 /// Nano-units as a person reads money: whole units, a point, nine digits.
 fn units(nano: u128) -> String {
     format!("{}.{:09}", nano / 1_000_000_000, nano % 1_000_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_read() {
+        let read = |text: &str| share(text).ok();
+        assert_eq!((read("30%"), read("0.3"), read("33.3333%")), (Some(300_000), Some(300_000), Some(333_333)));
+        assert_eq!(
+            (read("0"), read("1"), read("100%"), read("0.000001")),
+            (Some(0), Some(MILLION), Some(MILLION), Some(1))
+        );
+        for wrong in ["", "%", ".3", "-1%", "101%", "1.5", "0.0000001", "30 %", "1e-2", "99999999999"] {
+            assert_eq!(read(wrong), None, "{wrong:?}");
+        }
+    }
 }
