@@ -5,6 +5,7 @@
 //! ```
 
 mod book;
+mod datanet;
 mod epoch;
 mod here;
 mod key_file;
@@ -20,10 +21,12 @@ use clap::Args;
 use loam_ledger::{Offer, Payload};
 use loam_ledger_core::record::{Act, AuthorKey, Body, Operation, RecordId, sign_record};
 
+pub(crate) use datanet::Command as DatanetCommand;
 pub(crate) use epoch::Command as EpochCommand;
 pub(crate) use people::Command as IdCommand;
 pub(crate) use policy::Command as PolicyCommand;
 
+pub(crate) use datanet::run as datanet;
 pub(crate) use epoch::run as epoch;
 pub(crate) use people::run as id;
 pub(crate) use policy::run as policy;
