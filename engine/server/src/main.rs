@@ -53,6 +53,11 @@ enum Command {
         #[command(subcommand)]
         command: records::IdCommand,
     },
+    /// Make a dataset together: rows offered, reviewed and committed, and who made each of them.
+    Datanet {
+        #[command(subcommand)]
+        command: records::DatanetCommand,
+    },
     /// Record prices and the lanes that fees are split to, or print them.
     Policy {
         #[command(subcommand)]
@@ -93,6 +98,7 @@ fn main() -> ExitCode {
         Command::Ps(arguments) => clients::ps(&arguments),
         Command::Adapter { command } => clients::adapter(&command),
         Command::Id { command } => records::id(&command),
+        Command::Datanet { command } => records::datanet(&command),
         Command::Policy { command } => records::policy(&command),
         Command::Epoch { command } => records::epoch(&command),
         Command::Key { command } => keys::run(&command),

@@ -5,6 +5,7 @@
 //! ```
 
 mod book;
+mod datanet;
 mod epoch;
 mod here;
 mod key_file;
@@ -22,10 +23,12 @@ use loam_ledger::{Offer, Payload};
 use loam_ledger_core::Hash;
 use loam_ledger_core::record::{Act, Author, AuthorKey, Body, MILLION, Millionths, Operation, RecordId};
 
+pub(crate) use datanet::Command as DatanetCommand;
 pub(crate) use epoch::Command as EpochCommand;
 pub(crate) use people::Command as IdCommand;
 pub(crate) use policy::Command as PolicyCommand;
 
+pub(crate) use datanet::run as datanet;
 pub(crate) use epoch::run as epoch;
 pub(crate) use people::run as id;
 pub(crate) use policy::run as policy;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::book::{Book, text_of};
 
 /// Digits by which a record may be called at least: fewer could be a word.
-const PREFIX_MIN: usize = 8;
+pub(super) const PREFIX_MIN: usize = 8;
 
 /// What a dataset's text says of it; the registry knows nothing but digests.
 pub(super) struct About {
