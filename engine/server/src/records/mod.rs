@@ -4,13 +4,16 @@
 //! id, policy, epoch, ...: what is said  ->  say: signed by the key in its owner's file  ->  Book: here, or at a server
 //! ```
 
+mod adapter;
 mod book;
 mod epoch;
 mod here;
 mod key_file;
+mod licence;
 mod names;
 mod people;
 mod policy;
+mod rehearsal;
 mod there;
 
 use std::path::{Path, PathBuf};
@@ -20,10 +23,12 @@ use clap::Args;
 use loam_ledger::{Offer, Payload};
 use loam_ledger_core::record::{Act, AuthorKey, Body, Operation, RecordId, sign_record};
 
+pub(crate) use adapter::Command as AdapterCommand;
 pub(crate) use epoch::Command as EpochCommand;
 pub(crate) use people::Command as IdCommand;
 pub(crate) use policy::Command as PolicyCommand;
 
+pub(crate) use adapter::run as adapter;
 pub(crate) use epoch::run as epoch;
 pub(crate) use people::run as id;
 pub(crate) use policy::run as policy;

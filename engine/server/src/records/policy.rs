@@ -99,7 +99,8 @@ pub(super) fn read(path: &Path, book: &dyn Book, host: ContributorId) -> anyhow:
     parse(&text, number, now_ms(), host).with_context(|| path.display().to_string())
 }
 
-fn now_ms() -> u64 {
+/// Milliseconds since 1970.
+pub(super) fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
