@@ -12,7 +12,7 @@ use loam_ledger_core::record::{Act, EpochClosed, Lane};
 use loam_ledger_core::registry::commitment;
 use serde_json::{Map, Value, json};
 
-use super::book::{BookArguments, Drafted, Taken, last_epoch};
+use super::book::{BookArguments, Drafted, last_epoch};
 use super::{Signing, parse_contributor, policy, units, write};
 
 #[derive(Subcommand)]
@@ -89,9 +89,8 @@ fn close(signing: &Signing, json: bool) -> anyhow::Result<()> {
     let (origin, epoch) = (registry.origin(), registry.money().next_epoch());
     let opened = if epoch == 1 { Hash::ZERO } else { pen.file.epoch_seed(origin, epoch) };
     let draft = pen.book.draft_epoch(opened, commitment(&pen.file.epoch_seed(origin, epoch.saturating_add(1))))?;
-    let taken = pen.say(Act::EpochClosed(draft.act.clone()))?;
+    let at = pen.say(Act::EpochClosed(draft.act.clone()))?.at;
     pen.book.close()?;
-    let Some(Taken { at, .. }) = taken else { return Ok(()) };
     if json {
         let mut told = told_json(&draft.act);
         told.insert("record".to_owned(), at.id.to_hex().into());

@@ -4,15 +4,19 @@
 //! id, policy, epoch, ...: what is said  ->  say: signed by the key in its owner's file  ->  Book: here, or at a server
 //! ```
 
+mod adapter;
 mod book;
 mod datanet;
 mod epoch;
 mod here;
 mod key_file;
+mod licence;
 mod names;
 mod paper;
 mod people;
 mod policy;
+mod rehearsal;
+mod shares;
 mod there;
 
 use std::path::{Path, PathBuf};
@@ -21,13 +25,15 @@ use anyhow::Context as _;
 use clap::Args;
 use loam_ledger::{Offer, Payload};
 use loam_ledger_core::Hash;
-use loam_ledger_core::record::{Act, Author, AuthorKey, Body, MILLION, Millionths, Operation, RecordId};
+use loam_ledger_core::record::{Act, Author, AuthorKey, Body, MILLION, Operation, RecordId};
 
+pub(crate) use adapter::Command as AdapterCommand;
 pub(crate) use datanet::Command as DatanetCommand;
 pub(crate) use epoch::Command as EpochCommand;
 pub(crate) use people::Command as IdCommand;
 pub(crate) use policy::Command as PolicyCommand;
 
+pub(crate) use adapter::run as adapter;
 pub(crate) use datanet::run as datanet;
 pub(crate) use epoch::run as epoch;
 pub(crate) use people::run as id;
@@ -48,6 +54,13 @@ pub(crate) struct Signing {
     /// A file to write: the proof that the record is in the log, which shows it even where the log later denies it.
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
+}
+
+/// The same, where others can sign with them.
+#[derive(Args)]
+pub(crate) struct CoSigning {
+    #[command(flatten)]
+    signing: Signing,
     /// Another author, and their share: `CONTRIBUTOR=30%`. What is left is the share of whoever signs first.
     #[arg(long = "with", value_name = "ID=SHARE", value_parser = author, requires = "paper")]
     with: Vec<Author>,
@@ -82,8 +95,13 @@ impl Signing {
         let file = KeyFile::read(&self.id)?;
         let book = self.book.write()?;
         let key = file.standing(&*book)?;
-        let (receipt, with, paper) = (self.receipt.clone(), self.with.clone(), self.paper.clone());
-        Ok(Pen { book, file, key, receipt, with, paper })
+        Ok(Pen { receipt: self.receipt.clone(), ..Pen::alone(book, file, key) })
+    }
+}
+
+impl CoSigning {
+    fn open(&self) -> anyhow::Result<Pen> {
+        Ok(Pen { with: self.with.clone(), paper: self.paper.clone(), ..self.signing.open()? })
     }
 }
 
@@ -93,9 +111,14 @@ impl Pen {
         Self { book, file, key, receipt: None, with: Vec::new(), paper: None }
     }
 
+    /// Signs what one author says, and appends it.
+    fn say(&mut self, said: impl Into<Said>) -> anyhow::Result<Taken> {
+        self.say_together(said)?.context("others sign too: with them nothing is said by this command")
+    }
+
     /// Signs what is said, and appends it; or, where others sign too, writes the paper for them, and there is nothing more
     /// to tell.
-    fn say(&mut self, said: impl Into<Said>) -> anyhow::Result<Option<Taken>> {
+    fn say_together(&mut self, said: impl Into<Said>) -> anyhow::Result<Option<Taken>> {
         let Said { act, mut cites, text, operations, payloads } = said.into();
         cites.sort_unstable();
         let text = text.map(|text| Ok::<_, anyhow::Error>(Payload { salt: salt()?, bytes: text.into_bytes() }));
@@ -148,20 +171,7 @@ impl From<Act> for Said {
 fn author(text: &str) -> Result<Author, String> {
     let (id, part) = text.split_once('=').ok_or("write it as CONTRIBUTOR=SHARE, as in 0123...=30%")?;
     let contributor = Hash::from_hex(id).map_err(|_| "a contributor is named by 64 hexadecimal digits".to_owned())?;
-    Ok(Author { contributor, share: share(part)? })
-}
-
-/// A share: `30%`, or `0.3`.
-fn share(text: &str) -> Result<Millionths, String> {
-    let wrong = || format!("{text:?} is no share: write 30% or 0.3, with six decimals at the most");
-    let (number, decimals) = text.strip_suffix('%').map_or((text, 6), |percent| (percent, 4));
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > decimals {
-        return Err(wrong());
-    }
-    let millionths = format!("{whole}{fraction:0<decimals$}").parse::<Millionths>().map_err(|_| wrong())?;
-    if millionths > MILLION { Err("a share is 100% at the most".to_owned()) } else { Ok(millionths) }
+    Ok(Author { contributor, share: shares::read(part)? })
 }
 
 /// A contributor, as an argument names one.
@@ -185,22 +195,4 @@ fn write(path: &Path, bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
 /// Nano-units as a person reads money: whole units, a point, nine digits.
 fn units(nano: u128) -> String {
     format!("{}.{:09}", nano / 1_000_000_000, nano % 1_000_000_000)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_are_read() {
-        let read = |text: &str| share(text).ok();
-        assert_eq!((read("30%"), read("0.3"), read("33.3333%")), (Some(300_000), Some(300_000), Some(333_333)));
-        assert_eq!(
-            (read("0"), read("1"), read("100%"), read("0.000001")),
-            (Some(0), Some(MILLION), Some(MILLION), Some(1))
-        );
-        for wrong in ["", "%", ".3", "-1%", "101%", "1.5", "0.0000001", "30 %", "1e-2", "99999999999"] {
-            assert_eq!(read(wrong), None, "{wrong:?}");
-        }
-    }
 }

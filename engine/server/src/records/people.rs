@@ -82,9 +82,8 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Rotate { signing, out, heir } => rotate(signing, out, *heir),
         Command::Succeed { signing, of } => {
             let mut pen = signing.open()?;
-            if pen.say(Act::Succession(Succession { of: *of }))?.is_some() {
-                println!("{} stands in the place of {of}", pen.file.contributor());
-            }
+            pen.say(Act::Succession(Succession { of: *of }))?;
+            println!("{} stands in the place of {of}", pen.file.contributor());
             pen.book.close()
         }
     }?;
@@ -100,7 +99,7 @@ fn new(book: &BookArguments, out: &Path, kind: ContributorKind, heir: Option<Has
     let mut pen = Pen::alone(book, file, key);
     let taken = or_forget(out, pen.say(act))?;
     tell(&pen.file, json);
-    if let (false, Some(taken)) = (json, taken) {
+    if !json {
         println!("registered in {} as record {}, entry {}", pen.book.name(), taken.at.id, taken.at.index);
     }
     pen.book.close()
@@ -111,7 +110,7 @@ fn sign(signing: &Signing, path: &Path) -> anyhow::Result<()> {
     let mut pen = signing.open()?;
     print!("{}", paper.words());
     paper.sign(pen.book.registry(), &pen.key)?;
-    pen.paper.get_or_insert_with(|| path.to_owned());
+    pen.paper = Some(path.to_owned());
     if let Some(taken) = pen.pass_on(paper)? {
         println!("all have signed: it is record {}, entry {}", taken.at.id, taken.at.index);
     }
@@ -124,9 +123,8 @@ fn rotate(signing: &Signing, out: &Path, heir: Option<Hash>) -> anyhow::Result<(
     let (key, proof) = pen.key.rotated(pen.book.registry().origin(), &seed);
     file.write(out)?;
     let act = Act::KeyRotated(KeyRotated { public_key: key.public_key(), proof, heir });
-    if or_forget(out, pen.say(act))?.is_some() {
-        println!("{} signs with the key in {} from now on", file.contributor(), out.display());
-    }
+    or_forget(out, pen.say(act))?;
+    println!("{} signs with the key in {} from now on", file.contributor(), out.display());
     pen.book.close()
 }
 
