@@ -14,4 +14,6 @@ mod life;
 mod product;
 mod records;
 mod running;
+mod scene;
+mod story;
 mod tls;
