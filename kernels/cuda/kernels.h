@@ -78,6 +78,20 @@ struct LoamPlaces {
   int64_t slot_bytes;
 };
 
+// One matrix of weights, its rows `stride` values apart, and the bias of its outputs, which may be null.
+struct LoamLayer {
+  const void *weight, *bias;
+  int64_t stride;
+  int32_t out_features;
+  LoamType bias_type;
+};
+// Layers over one input, side by side in its output; those that are not there have no outputs.
+constexpr int kLoamLayers = 4;
+struct LoamLayers {
+  LoamLayer each[kLoamLayers];
+  LoamType type;
+};
+
 // Values from a matrix's first to its last.
 static inline size_t values_in(const LoamRows& m) { return m.at && m.rows ? (size_t)(m.rows - 1) * m.stride + m.width : 0; }
 
@@ -114,5 +128,15 @@ cudaError_t loam_lora_shrink_tokens(const uint32_t* tokens, LoamRows h, LoamPlac
 
 // delta[row] = sum over the row's pairs of (weight scale h[pair]) B; `tiles` of 64 columns, over all modules. See lora_expand.cu.
 cudaError_t loam_lora_expand(LoamRows h, LoamRows delta, LoamPlaces places, int32_t tiles, LoamPairs pairs, uint32_t dots_below, cudaStream_t stream);
+
+// Of the two that follow: the output is made in tiles of `tile_rows` rows: 16, 64, or 128 where both operands are bf16.
+// With scratch, each cut of 512 of k is a block's: `planes[cuts, out.rows, out.width]`, and for each tile a ticket of 0, which is
+// left so; both may be null. No bit depends on either. See gemm.cu.
+// out[row, o] = sum_k x[row, k] weight[o, k] + bias[o]
+cudaError_t loam_linear(LoamRows x, LoamLayers layers, LoamRows out, int32_t tile_rows, float* planes, uint32_t* tickets,
+                        cudaStream_t stream);
+// out[m, n] = sum_k a[m, k] b[k, n]; transposed, a is given as [k, m], and b as [n, k].
+cudaError_t loam_product(LoamRows a, bool a_transposed, LoamRows b, bool b_transposed, LoamRows out, int32_t tile_rows,
+                         float* planes, uint32_t* tickets, cudaStream_t stream);
 
 }

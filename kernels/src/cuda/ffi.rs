@@ -81,7 +81,49 @@ pub(super) struct LoamPlaces {
     pub(super) slot_bytes: i64,
 }
 
+/// `kLoamLayers`.
+pub(super) const LAYERS: usize = 4;
+
+/// `LoamLayer`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamLayer {
+    pub(super) weight: *const c_void,
+    pub(super) bias: *const c_void,
+    pub(super) stride: i64,
+    pub(super) out_features: i32,
+    pub(super) bias_type: LoamType,
+}
+
+/// `LoamLayers`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamLayers {
+    pub(super) each: [LoamLayer; LAYERS],
+    pub(super) dtype: LoamType,
+}
+
 unsafe extern "C" {
+    pub(super) fn loam_linear(
+        x: LoamRows,
+        layers: LoamLayers,
+        out: LoamRows,
+        tile_rows: i32,
+        planes: *mut f32,
+        tickets: *mut u32,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_product(
+        a: LoamRows,
+        a_transposed: bool,
+        b: LoamRows,
+        b_transposed: bool,
+        out: LoamRows,
+        tile_rows: i32,
+        planes: *mut f32,
+        tickets: *mut u32,
+        stream: RawStream,
+    ) -> c_int;
     pub(super) fn loam_rope_store(
         qkv: LoamRows,
         delta: LoamRows,

@@ -15,6 +15,8 @@ pub mod device;
 #[cfg_attr(not(feature = "emulate"), expect(dead_code, reason = "device::driver, for a GPU, is still to be written"))]
 mod ffi;
 #[cfg(feature = "emulate")]
+mod gemm;
+#[cfg(feature = "emulate")]
 mod lora;
 #[cfg(feature = "emulate")]
 mod norm;
@@ -31,6 +33,8 @@ mod work;
 pub use adapters::CudaAdapters;
 #[cfg(feature = "emulate")]
 pub use backend::{Cuda, CudaMode, CudaStep};
+#[cfg(feature = "emulate")]
+pub use gemm::{linear, product};
 #[cfg(feature = "emulate")]
 pub use norm::rms_norm;
 #[cfg(feature = "emulate")]
