@@ -1,9 +1,10 @@
-//! What each kernel takes of a GPU, as the pinned compiler made it, against `cuda/resources.txt`.
+//! What each kernel takes of a GPU, as the pinned compiler made it, against `resources.txt`.
 //!
 //! A register too many halves what a multiprocessor runs at once, a spill sends every turn of a loop to memory, and a
 //! kernel without its matrix or copy instructions is slow and still right: none of it shows in a test of results. After a
 //! change that is meant, `LOAM_RESOURCES=write cargo test --release -p loam-kernels --features cuda --test resources`
-//! writes the table anew; its difference is what to review.
+//! writes the table anew; its difference is what to review. (It is not among the kernels, since whatever changes there has
+//! all of them compiled again.)
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -191,7 +192,7 @@ fn no_kernel_takes_more_than_the_table_says() {
         eprintln!("skipped: the table is of {PINNED}, and {TOOLKIT} holds another compiler");
         return;
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda/resources.txt");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/resources.txt");
     let now = text(&table);
     if env::var_os("LOAM_RESOURCES").is_some_and(|value| value == "write") {
         fs::write(&path, &now).expect("the table");
