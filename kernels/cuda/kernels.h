@@ -129,12 +129,12 @@ cudaError_t loam_lora_shrink_tokens(const uint32_t* tokens, LoamRows h, LoamPlac
 // delta[row] = sum over the row's pairs of (weight scale h[pair]) B; `tiles` of 64 columns, over all modules. See lora_expand.cu.
 cudaError_t loam_lora_expand(LoamRows h, LoamRows delta, LoamPlaces places, int32_t tiles, LoamPairs pairs, uint32_t dots_below, cudaStream_t stream);
 
-// Of the two that follow: the output is made in tiles of `tile_rows` rows: 16, 64, or 128 where both operands are bf16.
-// With scratch, each cut of 512 of k is a block's: `planes[cuts, out.rows, out.width]`, and for each tile a ticket of 0, which is
-// left so; both may be null. No bit depends on either. See gemm.cu.
+// Of the two that follow: the output is made in tiles of `tile_rows` rows: 64; in `loam_linear`, and what is like it, also 16,
+// and 128 if all is bf16. With scratch, each cut of 512 of k is a block's: `planes[cuts, out.rows, out.width]`, and for each
+// tile a ticket of 0, which is left so; both may be null. No bit depends on either. See gemm.cu.
 // out[row, o] = sum_k x[row, k] weight[o, k] + bias[o]
-cudaError_t loam_linear(LoamRows x, LoamLayers layers, LoamRows out, int32_t tile_rows, float* planes, uint32_t* tickets,
-                        cudaStream_t stream);
+cudaError_t loam_linear(LoamRows x, LoamLayers layers, LoamRows out, int32_t tile_rows, float* planes,
+                        uint32_t* tickets, cudaStream_t stream);
 // out[m, n] = sum_k a[m, k] b[k, n]; transposed, a is given as [k, m], and b as [n, k].
 cudaError_t loam_product(LoamRows a, bool a_transposed, LoamRows b, bool b_transposed, LoamRows out, int32_t tile_rows,
                          float* planes, uint32_t* tickets, cudaStream_t stream);
