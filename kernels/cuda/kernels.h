@@ -7,6 +7,9 @@
 
 enum LoamType : int32_t { LOAM_F32 = 0, LOAM_BF16 = 1, LOAM_F16 = 2 };
 
+// `Activation` of src/backend/dense.rs.
+enum LoamActivation : int32_t { LOAM_SILU = 0, LOAM_GELU = 1, LOAM_GELU_TANH = 2 };
+
 // A matrix: its first value, and how far apart its rows lie, in values.
 struct LoamRows {
   void* at;
@@ -83,9 +86,28 @@ static inline size_t values_in(const LoamRows& m) { return m.at && m.rows ? (siz
 
 extern "C" {
 
-// out[row, i] = x[row, i] / sqrt(mean_i x[row, i]^2 + epsilon) * weight[i]; see rms_norm.cu. Strides count values.
-cudaError_t loam_rms_norm(const void* x, LoamType x_type, int64_t x_stride, const void* weight, LoamType weight_type, void* out,
-                          LoamType out_type, int64_t out_stride, float* inverse, int64_t inverse_stride, int32_t rows, int32_t width, float epsilon, cudaStream_t stream);
+// Of all that follow: `of_row` says which rows have an adapter, `of_row[row] < of_row[row + 1]`; others' delta is not read. A delta
+// or an inverse that is not there is one without an address.
+
+// out[i] = from[which[i]], or from[i] where `which` is null; `from` of any weight type. See gather_rows.cu.
+cudaError_t loam_gather_rows(LoamRows from, const uint32_t* which, LoamRows out, cudaStream_t stream);
+
+// x[row] += delta[row], of rows with an adapter; see add.cu.
+cudaError_t loam_add(LoamRows x, LoamRows delta, const uint32_t* of_row, cudaStream_t stream);
+
+// out[row, i] = activation(gate[row, i]) up[row, i], gate and up = gate_up + delta; see gate.cu.
+cudaError_t loam_gate(LoamActivation activation, LoamRows gate_up, LoamRows delta, const uint32_t* of_row, LoamRows out, cudaStream_t stream);
+
+// out[row, i] = x[row, i] / sqrt(mean_i x[row, i]^2 + epsilon) * weight[i]; see rms_norm.cu.
+cudaError_t loam_rms_norm(LoamRows x, const void* weight, LoamType weight_type, LoamRows out, LoamRows inverse, float epsilon, cudaStream_t stream);
+
+// residual += x + delta, out = rms_norm(residual); see add_rms_norm.cu.
+cudaError_t loam_add_rms_norm(LoamRows residual, LoamRows x, LoamRows delta, const uint32_t* of_row, const void* weight, LoamType weight_type, LoamRows out,
+                              LoamRows inverse, float epsilon, cudaStream_t stream);
+
+// qkv += delta; each head of queries and of keys is normed by its weight, in place; see qk_norm.cu.
+cudaError_t loam_qk_norm(LoamRows qkv, LoamRows delta, const uint32_t* of_row, int32_t q_heads, int32_t kv_heads, const void* q_weight, LoamType q_type,
+                         const void* k_weight, LoamType k_type, float epsilon, cudaStream_t stream);
 
 // qkv += delta, of rows with `of_row[row] < of_row[row + 1]`; queries and keys turn; keys and values go to their pages; see rope_store.cu.
 cudaError_t loam_rope_store(LoamRows qkv, LoamRows delta, const uint32_t* of_row, LoamRows angles, LoamSequences step, LoamPages kv, int32_t q_heads,

@@ -15,6 +15,15 @@ pub(super) enum LoamType {
     F16 = 2,
 }
 
+/// `LoamActivation`.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug)]
+pub(super) enum LoamActivation {
+    Silu = 0,
+    Gelu = 1,
+    GeluTanh = 2,
+}
+
 /// `LoamRows`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -141,19 +150,47 @@ unsafe extern "C" {
         dots_below: u32,
         stream: RawStream,
     ) -> c_int;
+    pub(super) fn loam_gather_rows(from: LoamRows, which: *const u32, out: LoamRows, stream: RawStream) -> c_int;
+    pub(super) fn loam_add(x: LoamRows, delta: LoamRows, of_row: *const u32, stream: RawStream) -> c_int;
+    pub(super) fn loam_gate(
+        activation: LoamActivation,
+        gate_up: LoamRows,
+        delta: LoamRows,
+        of_row: *const u32,
+        out: LoamRows,
+        stream: RawStream,
+    ) -> c_int;
     pub(super) fn loam_rms_norm(
-        x: *const c_void,
-        x_type: LoamType,
-        x_stride: i64,
+        x: LoamRows,
         weight: *const c_void,
         weight_type: LoamType,
-        out: *mut c_void,
-        out_type: LoamType,
-        out_stride: i64,
-        inverse: *mut f32,
-        inverse_stride: i64,
-        rows: i32,
-        width: i32,
+        out: LoamRows,
+        inverse: LoamRows,
+        epsilon: f32,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_add_rms_norm(
+        residual: LoamRows,
+        x: LoamRows,
+        delta: LoamRows,
+        of_row: *const u32,
+        weight: *const c_void,
+        weight_type: LoamType,
+        out: LoamRows,
+        inverse: LoamRows,
+        epsilon: f32,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_qk_norm(
+        qkv: LoamRows,
+        delta: LoamRows,
+        of_row: *const u32,
+        q_heads: i32,
+        kv_heads: i32,
+        q_weight: *const c_void,
+        q_type: LoamType,
+        k_weight: *const c_void,
+        k_type: LoamType,
         epsilon: f32,
         stream: RawStream,
     ) -> c_int;

@@ -11,13 +11,14 @@ mod attention;
 #[cfg(feature = "emulate")]
 mod backend;
 #[cfg(feature = "emulate")]
+#[expect(dead_code, reason = "the group is whole when its products are")]
+mod dense;
+#[cfg(feature = "emulate")]
 pub mod device;
 #[cfg_attr(not(feature = "emulate"), expect(dead_code, reason = "device::driver, for a GPU, is still to be written"))]
 mod ffi;
 #[cfg(feature = "emulate")]
 mod lora;
-#[cfg(feature = "emulate")]
-mod norm;
 #[cfg(feature = "emulate")]
 pub mod planted;
 #[cfg(feature = "emulate")]
@@ -31,7 +32,5 @@ mod work;
 pub use adapters::CudaAdapters;
 #[cfg(feature = "emulate")]
 pub use backend::{Cuda, CudaMode, CudaStep};
-#[cfg(feature = "emulate")]
-pub use norm::rms_norm;
 #[cfg(feature = "emulate")]
 use rows::{loam_type, written};

@@ -4,6 +4,5 @@
 
 mod faults;
 mod graphs;
-mod norm;
 mod rates;
 mod sequence;
