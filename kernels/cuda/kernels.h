@@ -81,6 +81,44 @@ struct LoamPlaces {
   int64_t slot_bytes;
 };
 
+// How a row's token is chosen: `Sampling` of src/layout/sampling.rs as kernels read it. Lists are ranges of those of all rows;
+// what is not there is `0xffffffff`.
+struct LoamChoice {
+  float inverse_temperature;  // 0: the first in rank
+  float top_p, floor;         // `floor`: the logarithm of min_p
+  float repetition_penalty, presence_penalty, frequency_penalty;
+  uint32_t top_k, top;  // `top`: how many of the most probable tokens to report
+  uint32_t seen_from, seen_to, biases_from, biases_to, mask_from;
+  uint32_t adjusted;  // this row's place among those whose logits something changes
+  uint32_t number_low, number_high;  // the draw's number in 0..1, times 2^64
+};
+struct LoamSeen {
+  uint32_t token, in_prompt, in_output;
+};
+struct LoamBias {
+  uint32_t token;
+  float bias;
+};
+struct LoamChoices {
+  const LoamChoice* rows;
+  const LoamSeen* seen;
+  const LoamBias* biases;
+  const uint32_t* masks;
+  int32_t seen_count, bias_count, mask_words, adjusted;
+};
+
+// Of each tile of 1,024 tokens of a row, `[rows, tiles]`: the greatest logit, and the sum of `e^(logit - greatest)` in parts of 2^40.
+struct LoamTiles {
+  float* peaks;
+  unsigned long long* sums;
+  int32_t tiles;
+};
+
+// What is said of chosen tokens; tokens and ranks are whole numbers of 32 bits, whatever `type` says.
+struct LoamChosen {
+  LoamRows tokens, log_probabilities, ranks, top_tokens, top_log_probabilities;
+};
+
 // Values from a matrix's first to its last.
 static inline size_t values_in(const LoamRows& m) { return m.at && m.rows ? (size_t)(m.rows - 1) * m.stride + m.width : 0; }
 
@@ -136,5 +174,10 @@ cudaError_t loam_lora_shrink_tokens(const uint32_t* tokens, LoamRows h, LoamPlac
 
 // delta[row] = sum over the row's pairs of (weight scale h[pair]) B; `tiles` of 64 columns, over all modules. See lora_expand.cu.
 cudaError_t loam_lora_expand(LoamRows h, LoamRows delta, LoamPlaces places, int32_t tiles, LoamPairs pairs, uint32_t dots_below, cudaStream_t stream);
+
+// Each row's token and what is said of it, through `raw` and, for rows whose logits something changes, `adjusted` and
+// `adjusted_logits[adjusted, adjusted_stride]`, which are scratch. See sample.cu.
+cudaError_t loam_sample(LoamRows logits, LoamChoices choices, LoamTiles raw, LoamTiles adjusted, float* adjusted_logits, int64_t adjusted_stride, LoamChosen chosen,
+                        cudaStream_t stream);
 
 }

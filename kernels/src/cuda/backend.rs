@@ -39,6 +39,8 @@ pub(super) struct Scratch {
     values: Option<DeviceMemory>,
     /// Zeros, which kernels leave so.
     tickets: Option<DeviceMemory>,
+    /// What is sent with an operation.
+    tables: Option<DeviceMemory>,
 }
 
 impl Cuda {
@@ -69,6 +71,16 @@ impl Scratch {
             self.values = Some(DeviceMemory::new("scratch", DType::F32, len)?);
         }
         Ok(self.values.as_ref().map_or(std::ptr::null_mut(), |held| held.address().cast()))
+    }
+
+    /// These words on the device, until other ones are sent.
+    pub(super) fn tables(&mut self, words: &[u32]) -> Result<*const u32, Error> {
+        if self.tables.as_ref().is_none_or(|held| held.bytes() < size_of_val(words)) {
+            self.tables = Some(DeviceMemory::new("an operation's tables", DType::U32, words.len())?);
+        }
+        let Some(held) = &mut self.tables else { return Ok(std::ptr::null()) };
+        held.write(&Stream::default(), words)?;
+        Ok(held.address().cast())
     }
 
     /// So many tickets that nobody has drawn.

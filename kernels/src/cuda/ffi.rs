@@ -90,6 +90,40 @@ pub(super) struct LoamPlaces {
     pub(super) slot_bytes: i64,
 }
 
+/// `LoamChoices`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamChoices {
+    pub(super) rows: *const c_void,
+    pub(super) seen: *const c_void,
+    pub(super) biases: *const c_void,
+    pub(super) masks: *const u32,
+    pub(super) seen_count: i32,
+    pub(super) bias_count: i32,
+    pub(super) mask_words: i32,
+    pub(super) adjusted: i32,
+}
+
+/// `LoamTiles`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamTiles {
+    pub(super) peaks: *mut f32,
+    pub(super) sums: *mut u64,
+    pub(super) tiles: i32,
+}
+
+/// `LoamChosen`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamChosen {
+    pub(super) tokens: LoamRows,
+    pub(super) log_probabilities: LoamRows,
+    pub(super) ranks: LoamRows,
+    pub(super) top_tokens: LoamRows,
+    pub(super) top_log_probabilities: LoamRows,
+}
+
 unsafe extern "C" {
     pub(super) fn loam_rope_store(
         qkv: LoamRows,
@@ -192,6 +226,16 @@ unsafe extern "C" {
         k_weight: *const c_void,
         k_type: LoamType,
         epsilon: f32,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_sample(
+        logits: LoamRows,
+        choices: LoamChoices,
+        raw: LoamTiles,
+        adjusted: LoamTiles,
+        adjusted_logits: *mut f32,
+        adjusted_stride: i64,
+        chosen: LoamChosen,
         stream: RawStream,
     ) -> c_int;
 }

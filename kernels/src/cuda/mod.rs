@@ -26,6 +26,9 @@ pub mod rates;
 #[cfg(feature = "emulate")]
 mod rows;
 #[cfg(feature = "emulate")]
+#[expect(dead_code, reason = "the group is whole when scores are")]
+mod sampling;
+#[cfg(feature = "emulate")]
 mod work;
 
 #[cfg(feature = "emulate")]

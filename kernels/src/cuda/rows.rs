@@ -23,7 +23,8 @@ impl LoamRows {
             stride: rows.stride() as i64,
             rows: count(rows.rows())?,
             width: count(rows.width())?,
-            dtype: loam_type(rows.dtype()),
+            // Kernels that take whole numbers look at no type.
+            dtype: if rows.dtype() == DType::U32 { LoamType::F32 } else { loam_type(rows.dtype()) },
         })
     }
 }
