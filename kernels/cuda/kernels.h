@@ -81,6 +81,13 @@ struct LoamPlaces {
   int64_t slot_bytes;
 };
 
+// Some of a site's outputs, which are delta's columns from its first on: `from .. to`, which lie in `tiles` tiles of 64 columns of
+// a module from `first_tile` on, counted over all modules; or, where `of_row` is given, one column for each row.
+struct LoamColumns {
+  uint32_t from, to, first_tile, tiles;
+  const uint32_t* of_row;
+};
+
 // How a row's token is chosen: `Sampling` of src/layout/sampling.rs as kernels read it. Lists are ranges of those of all rows;
 // what is not there is `0xffffffff`.
 struct LoamChoice {
@@ -117,6 +124,20 @@ struct LoamTiles {
 // What is said of chosen tokens; tokens and ranks are whole numbers of 32 bits, whatever `type` says.
 struct LoamChosen {
   LoamRows tokens, log_probabilities, ranks, top_tokens, top_log_probabilities;
+};
+
+// One matrix of weights, its rows `stride` values apart, and the bias of its outputs, which may be null.
+struct LoamLayer {
+  const void *weight, *bias;
+  int64_t stride;
+  int32_t out_features;
+  LoamType bias_type;
+};
+// Layers over one input, side by side in its output; those that are not there have no outputs.
+constexpr int kLoamLayers = 4;
+struct LoamLayers {
+  LoamLayer each[kLoamLayers];
+  LoamType type;
 };
 
 // Values from a matrix's first to its last.
@@ -172,12 +193,31 @@ cudaError_t loam_lora_shrink(LoamRows x, LoamRows h, LoamPlaces places, LoamPair
 // h[pair] = A[token[row]]; see lora_shrink.cu.
 cudaError_t loam_lora_shrink_tokens(const uint32_t* tokens, LoamRows h, LoamPlaces places, LoamPairs pairs, cudaStream_t stream);
 
-// delta[row] = sum over the row's pairs of (weight scale h[pair]) B; `tiles` of 64 columns, over all modules. See lora_expand.cu.
-cudaError_t loam_lora_expand(LoamRows h, LoamRows delta, LoamPlaces places, int32_t tiles, LoamPairs pairs, uint32_t dots_below, cudaStream_t stream);
+// delta[row] = sum over the row's pairs of (weight scale h[pair]) B, of some columns. See lora_expand.cu.
+cudaError_t loam_lora_expand(LoamRows h, LoamRows delta, LoamPlaces places, LoamColumns columns, LoamPairs pairs, uint32_t dots_below, cudaStream_t stream);
 
 // Each row's token and what is said of it, through `raw` and, for rows whose logits something changes, `adjusted` and
 // `adjusted_logits[adjusted, adjusted_stride]`, which are scratch. See sample.cu.
 cudaError_t loam_sample(LoamRows logits, LoamChoices choices, LoamTiles raw, LoamTiles adjusted, float* adjusted_logits, int64_t adjusted_stride, LoamChosen chosen,
                         cudaStream_t stream);
+
+// Of the two that follow: the output is made in tiles of `tile_rows` rows: 16, 64, or 128 where both operands are bf16.
+// With scratch, each cut of 512 of k is a block's: `planes[cuts, out.rows, out.width]`, and for each tile a ticket of 0, which is
+// left so; both may be null. No bit depends on either. See gemm.cu.
+// out[row, o] = sum_k x[row, k] weight[o, k] + bias[o]
+cudaError_t loam_linear(LoamRows x, LoamLayers layers, LoamRows out, int32_t tile_rows, float* planes, uint32_t* tickets,
+                        cudaStream_t stream);
+// out[m, n] = sum_k a[m, k] b[k, n]; transposed, a is given as [k, m], and b as [n, k].
+cudaError_t loam_product(LoamRows a, bool a_transposed, LoamRows b, bool b_transposed, LoamRows out, int32_t tile_rows,
+                         float* planes, uint32_t* tickets, cudaStream_t stream);
+
+// targets[row] = products[row, row], of rows whose token is of `tokens`. Of this and of those that follow see score.cu.
+cudaError_t loam_score_targets(LoamRows products, const uint32_t* tokens, uint32_t first_token, uint32_t token_count, float* targets, cudaStream_t stream);
+
+// What tiles from `first_tile` on hold; `above[rows, tiles]` of it greater than the row's target.
+cudaError_t loam_score_tiles(LoamRows logits, const float* targets, LoamTiles seen, uint32_t* above, int32_t first_tile, cudaStream_t stream);
+
+// What all tiles say of the targets; ranks are whole numbers of 32 bits.
+cudaError_t loam_score_rows(const float* targets, LoamTiles seen, const uint32_t* above, LoamRows log_probabilities, LoamRows ranks, cudaStream_t stream);
 
 }

@@ -14,6 +14,8 @@ use crate::layout::{Adapter, DType, SiteShape, StepInputs, StepLimits, StepPlan}
 pub struct Cuda {
     mode: CudaMode,
     scratch: Mutex<Scratch>,
+    /// Of operations that are made of others, which use theirs meanwhile.
+    outer_scratch: Mutex<Scratch>,
 }
 
 /// Whether a row's bits may depend on how many others there are.
@@ -61,6 +63,11 @@ impl Cuda {
     /// Held while an operation that uses it is launched; the stream's order does the rest.
     pub(super) fn scratch(&self) -> MutexGuard<'_, Scratch> {
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, for an operation that calls others meanwhile.
+    pub(super) fn outer_scratch(&self) -> MutexGuard<'_, Scratch> {
+        self.outer_scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -90,6 +90,17 @@ pub(super) struct LoamPlaces {
     pub(super) slot_bytes: i64,
 }
 
+/// `LoamColumns`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamColumns {
+    pub(super) from: u32,
+    pub(super) to: u32,
+    pub(super) first_tile: u32,
+    pub(super) tiles: u32,
+    pub(super) of_row: *const u32,
+}
+
 /// `LoamChoices`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -124,7 +135,49 @@ pub(super) struct LoamChosen {
     pub(super) top_log_probabilities: LoamRows,
 }
 
+/// `kLoamLayers`.
+pub(super) const LAYERS: usize = 4;
+
+/// `LoamLayer`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamLayer {
+    pub(super) weight: *const c_void,
+    pub(super) bias: *const c_void,
+    pub(super) stride: i64,
+    pub(super) out_features: i32,
+    pub(super) bias_type: LoamType,
+}
+
+/// `LoamLayers`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamLayers {
+    pub(super) each: [LoamLayer; LAYERS],
+    pub(super) dtype: LoamType,
+}
+
 unsafe extern "C" {
+    pub(super) fn loam_linear(
+        x: LoamRows,
+        layers: LoamLayers,
+        out: LoamRows,
+        tile_rows: i32,
+        planes: *mut f32,
+        tickets: *mut u32,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_product(
+        a: LoamRows,
+        a_transposed: bool,
+        b: LoamRows,
+        b_transposed: bool,
+        out: LoamRows,
+        tile_rows: i32,
+        planes: *mut f32,
+        tickets: *mut u32,
+        stream: RawStream,
+    ) -> c_int;
     pub(super) fn loam_rope_store(
         qkv: LoamRows,
         delta: LoamRows,
@@ -179,7 +232,7 @@ unsafe extern "C" {
         h: LoamRows,
         delta: LoamRows,
         places: LoamPlaces,
-        tiles: i32,
+        columns: LoamColumns,
         pairs: LoamPairs,
         dots_below: u32,
         stream: RawStream,
@@ -236,6 +289,30 @@ unsafe extern "C" {
         adjusted_logits: *mut f32,
         adjusted_stride: i64,
         chosen: LoamChosen,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_score_targets(
+        products: LoamRows,
+        tokens: *const u32,
+        first_token: u32,
+        token_count: u32,
+        targets: *mut f32,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_score_tiles(
+        logits: LoamRows,
+        targets: *const f32,
+        seen: LoamTiles,
+        above: *mut u32,
+        first_tile: i32,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_score_rows(
+        targets: *const f32,
+        seen: LoamTiles,
+        above: *const u32,
+        log_probabilities: LoamRows,
+        ranks: LoamRows,
         stream: RawStream,
     ) -> c_int;
 }

@@ -1,8 +1,8 @@
 //! The kernels for NVIDIA GPUs, and the device they run on.
 //!
-//! Begun: a device with memory, steps and resident adapters, and its operations on sequences and adapters; those of the
-//! other groups, and graphs of steps, are still to be written. Each operation's meaning is said in
-//! [`backend`](crate::backend), its kernel stands in `cuda/NAME.cu`, and its launcher is called from here.
+//! Begun: a device with memory, steps and resident adapters, and all operations of a [`Backend`](crate::backend::Backend);
+//! graphs of steps are still to be written. Each operation's meaning is said in [`backend`](crate::backend), its kernel
+//! stands in `cuda/NAME.cu`, and its launcher is called from here.
 
 #[cfg(feature = "emulate")]
 mod adapters;
@@ -11,12 +11,13 @@ mod attention;
 #[cfg(feature = "emulate")]
 mod backend;
 #[cfg(feature = "emulate")]
-#[expect(dead_code, reason = "the group is whole when its products are")]
 mod dense;
 #[cfg(feature = "emulate")]
 pub mod device;
 #[cfg_attr(not(feature = "emulate"), expect(dead_code, reason = "device::driver, for a GPU, is still to be written"))]
 mod ffi;
+#[cfg(feature = "emulate")]
+mod gemm;
 #[cfg(feature = "emulate")]
 mod lora;
 #[cfg(feature = "emulate")]
@@ -26,8 +27,9 @@ pub mod rates;
 #[cfg(feature = "emulate")]
 mod rows;
 #[cfg(feature = "emulate")]
-#[expect(dead_code, reason = "the group is whole when scores are")]
 mod sampling;
+#[cfg(feature = "emulate")]
+mod score;
 #[cfg(feature = "emulate")]
 mod work;
 

@@ -3,18 +3,28 @@
 use super::backend::{Cuda, CudaStep, Scratch};
 use super::device::{DeviceMemory, checked};
 use super::ffi::{LoamChoices, LoamChosen, LoamRows, LoamTiles, loam_sample};
+use super::score::score;
 use super::written;
-use crate::backend::Sample;
+use crate::backend::{Sample, Sampler, Score};
 use crate::error::{self, Error};
 use crate::layout::Sampling;
 
 /// Tokens that are seen together: `kTileTokens` of sampling.cuh.
-const TILE_TOKENS: usize = 1024;
+pub(super) const TILE_TOKENS: usize = 1024;
 /// What is not there: `kNone` of sample.cu.
 const NONE: u32 = u32::MAX;
 
-/// See [`Sample`].
-pub(super) fn sample(gpu: &Cuda, step: &CudaStep, mut op: Sample<'_, DeviceMemory>) -> Result<(), Error> {
+impl Sampler for Cuda {
+    fn sample(&self, step: &CudaStep, op: Sample<'_, DeviceMemory>) -> Result<(), Error> {
+        sample(self, step, op)
+    }
+
+    fn log_probability_of(&self, step: &CudaStep, op: Score<'_, Self>) -> Result<(), Error> {
+        score(self, step, op)
+    }
+}
+
+fn sample(gpu: &Cuda, step: &CudaStep, mut op: Sample<'_, DeviceMemory>) -> Result<(), Error> {
     op.check(step.plan())?;
     let (rows, width) = (op.logits.rows(), op.logits.width());
     if rows == 0 {

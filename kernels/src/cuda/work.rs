@@ -16,6 +16,7 @@ pub(super) struct StepTables {
     tokens: usize,
     sampled: usize,
     scored: usize,
+    scored_tokens: usize,
     sequences: SequenceTables,
     /// Of each set of rows.
     pairs: [PairTables; 3],
@@ -65,12 +66,13 @@ impl StepTables {
         let tokens = words.put(plan.tokens().iter().copied());
         let sampled = words.put(plan.sampled().iter().copied());
         let scored = words.put(plan.scored().iter().map(|scored| scored.row));
+        let scored_tokens = words.put(plan.scored().iter().map(|scored| scored.token));
         let sequences = SequenceTables::lay(&mut words, plan);
         let pairs =
             [RowSet::Batch, RowSet::Sampled, RowSet::Scored].map(|set| PairTables::lay(&mut words, plan.pairs(set)));
         let mut memory = DeviceMemory::new("a step's tables", DType::U32, words.0.len())?;
         memory.write(stream, &words.0)?;
-        Ok(Self { memory, tokens, sampled, scored, sequences, pairs })
+        Ok(Self { memory, tokens, sampled, scored, scored_tokens, sequences, pairs })
     }
 
     fn at(&self, word: usize) -> *const u32 {
@@ -89,6 +91,11 @@ impl StepTables {
             RowSet::Sampled => self.at(self.sampled),
             RowSet::Scored => self.at(self.scored),
         }
+    }
+
+    /// Token of each scored row.
+    pub(super) fn scored_tokens(&self) -> *const u32 {
+        self.at(self.scored_tokens)
     }
 
     /// What attention reads.

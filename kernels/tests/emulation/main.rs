@@ -3,6 +3,7 @@
 //! `cargo nextest run -p loam-kernels --features emulate`
 
 mod faults;
+mod gemm;
 mod graphs;
 mod rates;
 mod sequence;
