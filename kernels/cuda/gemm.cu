@@ -1,9 +1,8 @@
 // out[row, o] = sum_k x[row, k] weight[o, k] + bias[o]; and products of two matrices, each as it lies or transposed.
 //
 // Threads to data: a block has a tile of the output. Both operands in bf16: by matrix products; steps of 64 of k come
-// to shared memory by asynchronous copies, three of them under way, and a warp has a rectangle of the tile. Other types:
-// by dot products in f32; a thread has up to 16 values of the tile. See gemm.cuh for the order of a sum, which no tile
-// changes.
+// to shared memory by asynchronous copies, three of them under way; a warp has a rectangle of the tile. Other types: by
+// dot products in f32; a thread has up to 16 values of the tile. No tile changes the order of a sum: see gemm.cuh.
 // Bytes moved: weights once for each tile of rows; x once for each tile of columns, from L2; planes, where cuts are
 // blocks', out and in.
 // Why these tiles: 16 rows are decode's, where weights are all that counts: four small blocks a multiprocessor have
@@ -56,23 +55,25 @@ static __device__ __forceinline__ Stored stored(const void* from, int64_t stride
   return {(const bf16*)from, stride, transposed ? k : rows, transposed ? rows : k, wide};
 }
 
-// Sends for `kOuter` rows of `kInner` values, zeros where the matrix ends.
+// Sends for `kOuter` rows of `kInner` values, zeros where the matrix ends: what is not there has an address all the
+// same, which nobody reads.
 template <int kOuter, int kInner, int kThreads>
 static __device__ __forceinline__ void stage(bf16* tile, const Stored& matrix, int first_outer, int first_inner) {
-  constexpr int kChunks = kInner / 8;
-  static_assert(kOuter * kChunks % kThreads == 0);
+  constexpr int kChunks = kInner / 8, kApart = kThreads / kChunks;
+  static_assert(kThreads % kChunks == 0 && kOuter % kApart == 0);
+  const int own_outer = threadIdx.x / kChunks, own_inner = threadIdx.x % kChunks * 8;
+  const int inside = max(0, min(8, matrix.inners - first_inner - own_inner));
+  const bf16* from = matrix.from + (first_outer + own_outer) * matrix.stride + first_inner + own_inner;
   UNROLL
-  for (int i = 0; i < kOuter * kChunks / kThreads; ++i) {
-    const int e = i * kThreads + threadIdx.x, outer = first_outer + e / kChunks, inner = first_inner + e % kChunks * 8;
-    const int valid = outer < matrix.outers ? max(0, min(8, matrix.inners - inner)) : 0;
-    const bf16* const from = valid ? matrix.from + outer * matrix.stride + inner : matrix.from;
-    bf16* const to = tile + staged_at<kInner>(e / kChunks, e % kChunks * 8);
+  for (int outer = own_outer; outer < kOuter; outer += kApart, from += kApart * matrix.stride) {
+    const int valid = first_outer + outer < matrix.outers ? inside : 0;
+    bf16* const to = tile + staged_at<kInner>(outer, own_inner);
     if (matrix.wide) {
       ptx::copy_async_16(to, from, valid * sizeof(bf16));
     } else {
       bf16 values[8];
       UNROLL
-      for (int v = 0; v < 8; ++v) values[v] = v < valid ? from[v] : __float2bfloat16(0.0f);
+      for (int i = 0; i < 8; ++i) values[i] = i < valid ? from[i] : __float2bfloat16(0.0f);
       uint4 word;
       memcpy(&word, values, 16);
       *(uint4*)to = word;

@@ -19,8 +19,8 @@ struct Columns {
   int out_at;
 };
 
-// Tiles of `kN` columns begin anew with each layer. Layers are walked by constant numbers: they stay parameters, and are
-// not copied to memory to be found there.
+// Tiles of `kN` columns begin anew with each layer. Layers are walked by constant numbers, so that they stay parameters
+// and are not copied to memory.
 template <int kN> static __device__ __forceinline__ Columns columns_of(const LoamLayers& layers, int tile) {
   Columns columns = {};
   int out_at = 0;

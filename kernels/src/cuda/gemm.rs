@@ -1,5 +1,6 @@
 //! Linear layers and products of matrices on the device.
 
+use std::ops::Range;
 use std::ptr;
 
 use super::backend::{Cuda, Scratch};
@@ -9,7 +10,7 @@ use super::rows::loam_type;
 use super::written;
 use crate::backend::{ApplyLinear, Product};
 use crate::error::{self, Error};
-use crate::layout::{DType, Memory, Part, Stored};
+use crate::layout::{DType, Linear, Memory, Part, Stored};
 
 /// Where sums are cut: `kCut` of gemm.cuh.
 const CUT: usize = 512;
@@ -17,36 +18,64 @@ const CUT: usize = 512;
 const GRID_MAX: usize = 65_535;
 
 /// See [`ApplyLinear`].
-pub fn linear(gpu: &Cuda, op: ApplyLinear<'_, DeviceMemory>) -> Result<(), Error> {
+pub(super) fn linear(gpu: &Cuda, mut op: ApplyLinear<'_, DeviceMemory>) -> Result<(), Error> {
     op.check()?;
-    if op.x.rows() == 0 {
+    let out = written(&mut op.out)?;
+    apply(gpu, LoamRows::of(&op.x)?, &layers_of(op.weights, 0..op.weights.out_features())?, out)
+}
+
+/// A layer, and the type of its weights.
+pub(super) type Typed = (LoamLayer, DType);
+
+/// The layers that make some outputs of a stack.
+pub(super) fn layers_of(weights: &Linear<DeviceMemory>, outputs: Range<usize>) -> Result<Vec<Typed>, Error> {
+    let (mut layers, mut at) = (Vec::new(), 0);
+    for part in weights.parts() {
+        let Stored::Dense(weight) = &part.weight;
+        let count = weight.len() / weights.in_features();
+        let inside = |output: usize| output.clamp(at, at + count) - at;
+        let own = inside(outputs.start)..inside(outputs.end);
+        if !own.is_empty() {
+            layers.push(layer_of(part, weights.in_features(), own)?);
+        }
+        at += count;
+    }
+    Ok(layers)
+}
+
+/// `out = x weights + bias`, layers side by side. All fits, as who calls has seen.
+pub(super) fn apply(gpu: &Cuda, x: LoamRows, layers: &[Typed], out: LoamRows) -> Result<(), Error> {
+    if x.rows == 0 {
         return Ok(());
     }
-    let (x, k) = (LoamRows::of(&op.x)?, op.x.width());
+    let (rows, k) = (x.rows as usize, x.width as usize);
     let mut scratch = gpu.scratch();
     let mut from = 0;
     // Layers of one type share a launch.
-    let runs = op.weights.parts().chunk_by(|one, next| one.dtype() == next.dtype());
-    for parts in runs.flat_map(|run| run.chunks(LAYERS)) {
-        let outs: Vec<usize> = parts.iter().map(|part| outputs(part, k)).collect();
+    let runs = layers.chunk_by(|(_, one), (_, next)| one == next);
+    for run in runs.flat_map(|run| run.chunks(LAYERS)) {
+        let outs: Vec<usize> = run.iter().map(|(layer, _)| layer.out_features as usize).collect();
         let width = outs.iter().sum();
-        let out = LoamRows::of(&op.out.reading().columns(from, width)?)?;
-        let (mut layers, dtype) = (LoamLayers::none(loam_type(parts[0].dtype())), parts[0].dtype());
-        for (layer, part) in layers.each.iter_mut().zip(parts) {
-            *layer = layer_of(part, k)?;
+        let mut together = LoamLayers::none(loam_type(run[0].1));
+        for (place, (layer, _)) in together.each.iter_mut().zip(run) {
+            *place = *layer;
         }
-        let tiles = if op.x.dtype() == DType::Bf16 && dtype == DType::Bf16 { Tiles::All } else { Tiles::Small };
-        let tiling = Tiling::of(op.x.rows(), &outs, k, tiles, multiprocessors())?;
+        let tiles = match (x.dtype, together.dtype) {
+            (LoamType::Bf16, LoamType::Bf16) => Tiles::All,
+            _ => Tiles::Small,
+        };
+        let tiling = Tiling::of(rows, &outs, k, tiles, multiprocessors())?;
         let (planes, tickets) = tiling.scratch(&mut scratch)?;
-        // SAFETY: `check` has seen that all fits; planes and tickets are as many as kernels.h asks for.
-        checked(unsafe { loam_linear(x, layers, out, tiling.rows as i32, planes, tickets, gpu.stream().raw()) })?;
+        let (out, tile_rows) = (out.columns(from, width), tiling.rows as i32);
+        // SAFETY: who calls has seen that all fits; planes and tickets are as many as kernels.h asks for.
+        checked(unsafe { loam_linear(x, together, out, tile_rows, planes, tickets, gpu.stream().raw()) })?;
         from += width;
     }
     Ok(())
 }
 
 /// See [`Product`].
-pub fn product(gpu: &Cuda, mut op: Product<'_, DeviceMemory>) -> Result<(), Error> {
+pub(super) fn product(gpu: &Cuda, mut op: Product<'_, DeviceMemory>) -> Result<(), Error> {
     op.check()?;
     if op.out.rows() == 0 {
         return Ok(());
@@ -76,22 +105,21 @@ impl LoamLayers {
     }
 }
 
-/// Outputs of a layer over `k` inputs.
-fn outputs(part: &Part<DeviceMemory>, k: usize) -> usize {
+/// Some outputs of a layer over `k` inputs.
+fn layer_of(part: &Part<DeviceMemory>, k: usize, outputs: Range<usize>) -> Result<Typed, Error> {
     let Stored::Dense(weight) = &part.weight;
-    weight.len() / k
-}
-
-fn layer_of(part: &Part<DeviceMemory>, k: usize) -> Result<LoamLayer, Error> {
-    let Stored::Dense(weight) = &part.weight;
-    let out_features = i32::try_from(outputs(part, k)).map_err(|_| Error::TooLarge { what: "a linear layer" })?;
-    Ok(LoamLayer {
-        weight: weight.address(),
-        bias: part.bias.as_ref().map_or(ptr::null(), |bias| bias.address().cast_const()),
+    let out_features = i32::try_from(outputs.len()).map_err(|_| Error::TooLarge { what: "a linear layer" })?;
+    let from = |memory: &DeviceMemory, value: usize| {
+        memory.address().wrapping_byte_add(value * memory.dtype().bytes()).cast_const()
+    };
+    let layer = LoamLayer {
+        weight: from(weight, outputs.start * k),
+        bias: part.bias.as_ref().map_or(ptr::null(), |bias| from(bias, outputs.start)),
         stride: k as i64,
         out_features,
         bias_type: part.bias.as_ref().map_or(LoamType::F32, |bias| loam_type(bias.dtype())),
-    })
+    };
+    Ok((layer, weight.dtype()))
 }
 
 /// Which tiles there are.

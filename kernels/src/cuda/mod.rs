@@ -1,8 +1,8 @@
 //! The kernels for NVIDIA GPUs, and the device they run on.
 //!
-//! Begun: a device with memory, steps and resident adapters, and its operations on sequences and adapters; those of the
-//! other groups, and graphs of steps, are still to be written. Each operation's meaning is said in
-//! [`backend`](crate::backend), its kernel stands in `cuda/NAME.cu`, and its launcher is called from here.
+//! Begun: a device with memory, steps and resident adapters, and all operations of a [`Backend`](crate::backend::Backend);
+//! graphs of steps are still to be written. Each operation's meaning is said in [`backend`](crate::backend), its kernel
+//! stands in `cuda/NAME.cu`, and its launcher is called from here.
 
 #[cfg(feature = "emulate")]
 mod adapters;
@@ -10,6 +10,8 @@ mod adapters;
 mod attention;
 #[cfg(feature = "emulate")]
 mod backend;
+#[cfg(feature = "emulate")]
+mod dense;
 #[cfg(feature = "emulate")]
 pub mod device;
 #[cfg_attr(not(feature = "emulate"), expect(dead_code, reason = "device::driver, for a GPU, is still to be written"))]
@@ -19,13 +21,15 @@ mod gemm;
 #[cfg(feature = "emulate")]
 mod lora;
 #[cfg(feature = "emulate")]
-mod norm;
-#[cfg(feature = "emulate")]
 pub mod planted;
 #[cfg(feature = "emulate")]
 pub mod rates;
 #[cfg(feature = "emulate")]
 mod rows;
+#[cfg(feature = "emulate")]
+mod sampling;
+#[cfg(feature = "emulate")]
+mod score;
 #[cfg(feature = "emulate")]
 mod work;
 
@@ -33,9 +37,5 @@ mod work;
 pub use adapters::CudaAdapters;
 #[cfg(feature = "emulate")]
 pub use backend::{Cuda, CudaMode, CudaStep};
-#[cfg(feature = "emulate")]
-pub use gemm::{linear, product};
-#[cfg(feature = "emulate")]
-pub use norm::rms_norm;
 #[cfg(feature = "emulate")]
 use rows::{loam_type, written};

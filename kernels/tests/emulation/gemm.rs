@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use half::{bf16, f16};
-use loam_kernels::backend::{ApplyLinear, Device, Product};
+use loam_kernels::backend::{ApplyLinear, Dense, Device, Product};
+use loam_kernels::cuda::Cuda;
 use loam_kernels::cuda::device::DeviceMemory;
-use loam_kernels::cuda::{Cuda, linear, product};
 use loam_kernels::layout::{DType, Linear, Memory, Part, Rows, RowsMut, Split, Stored};
 
 use crate::sequence::{memory, noise, products};
@@ -109,7 +109,7 @@ fn apply(gpu: &Cuda, types: [DType; 2], layers: &Linear<DeviceMemory>, rows: &[u
     let (k, n) = (layers.in_features(), layers.out_features());
     let x = Framed::new(gpu, x_type, [rows.len(), k], margin, |row, k| input(rows[row], k));
     let mut out = Framed::new(gpu, out_type, [rows.len(), n], margin, |_, _| f32::NAN);
-    linear(gpu, ApplyLinear { x: x.reading(), weights: layers, out: out.writing() }).expect("a linear layer");
+    gpu.linear(ApplyLinear { x: x.reading(), weights: layers, out: out.writing() }).expect("a linear layer");
     out.bytes(gpu)
 }
 
@@ -178,7 +178,7 @@ fn multiply(
     };
     let mut out = Framed::new(gpu, DType::F32, [rows, columns], margin, |_, _| f32::NAN);
     let op = Product { a: a.reading(), a_transposed, b: b.reading(), b_transposed, out: out.writing() };
-    product(gpu, op).expect("a product");
+    gpu.product(op).expect("a product");
     out.bytes(gpu)
 }
 

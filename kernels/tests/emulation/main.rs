@@ -5,6 +5,5 @@
 mod faults;
 mod gemm;
 mod graphs;
-mod norm;
 mod rates;
 mod sequence;

@@ -46,7 +46,7 @@ pub(crate) fn cases(a_transposed: bool, b_transposed: bool) -> Vec<ProductCase> 
 }
 
 /// Its check.
-pub(crate) fn check<D: Dense>(device: &D, case: &ProductCase) -> Result<(), Mismatch> {
+pub(crate) fn check<B: Dense>(device: &B, case: &ProductCase) -> Result<(), Mismatch> {
     let mut random = Random::new(case.seed);
     let ProductCase { m, k, n, a_transposed, b_transposed, .. } = *case;
     let mut matrix = |dtype, rows, width, transposed| {
