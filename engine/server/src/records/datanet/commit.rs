@@ -67,7 +67,7 @@ pub(super) fn run(commit: &Commit) -> anyhow::Result<()> {
     let diff = Diff::between(&ground.rows, &taken.rows);
     if commit.json {
         let ids = |ids: &[RecordId]| ids.iter().map(|id| id.to_hex()).collect::<Vec<_>>();
-        println!(
+        say!(
             "{}",
             json!({
                 "revision": at.id.to_hex(), "entry": at.index, "number": number, "dataset": ground.dataset.to_hex(),
@@ -75,27 +75,32 @@ pub(super) fn run(commit: &Commit) -> anyhow::Result<()> {
                 "rows": rows.count, "rows_root": rows.root.to_hex(), "rows_before": before.count,
                 "added": diff.added.len(), "removed": diff.removed.len(), "changed": diff.changed.len(),
             })
-        );
+        )?;
     } else {
-        taken.unfit.iter().for_each(|id| println!("left out: contribution {} ({DOES_NOT_FIT})", short(id)));
-        if taken.left > 0 {
-            println!("left for the next revision: {}", many(taken.left, "contribution", "contributions"));
+        for id in &taken.unfit {
+            say!("left out: contribution {} ({DOES_NOT_FIT})", short(id))?;
         }
-        println!("revision {}, entry {}", at.id, at.index);
-        tell(&ground, &taken, &rows, &diff, number);
+        if taken.left > 0 {
+            say!("left for the next revision: {}", many(taken.left, "contribution", "contributions"))?;
+        }
+        say!("revision {}, entry {}", at.id, at.index)?;
+        tell(&ground, &taken, &rows, &diff, number)?;
     }
     pen.book.close()
 }
 
 const DOES_NOT_FIT: &str = "rows that it goes on from have changed: its author can offer it again on the new revision";
 
-fn tell(ground: &Ground, taken: &Taken, rows: &ListRoot, diff: &Diff, number: usize) {
+fn tell(ground: &Ground, taken: &Taken, rows: &ListRoot, diff: &Diff, number: usize) -> anyhow::Result<()> {
     let Diff { added, removed, changed } = diff;
     let count = usize::try_from(rows.count).unwrap_or(usize::MAX);
-    println!("  revision {number} of {}, with {}", ground.about.name, many(count, "row", "rows"));
+    say!("  revision {number} of {}, with {}", ground.about.name, many(count, "row", "rows"))?;
     let [added, removed, changed] = [added, removed, changed].map(|rows| thousands(rows.len()));
-    println!("  {added} added, {removed} removed, {changed} changed, by:");
-    taken.contributions.iter().for_each(|id| println!("    contribution {}", short(id)));
+    say!("  {added} added, {removed} removed, {changed} changed, by:")?;
+    for id in &taken.contributions {
+        say!("    contribution {}", short(id))?;
+    }
+    Ok(())
 }
 
 /// How many revisions lead to the one that is gone on from, itself included.

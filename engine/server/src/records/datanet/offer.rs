@@ -146,7 +146,7 @@ pub(super) fn offer(pen: &mut Pen, ground: &Ground, work: Work, texts: Texts, te
     let twins = Twins::of(&proposal, &after, texts, lines);
     bar.end();
     if !terms.json {
-        twins.tell();
+        twins.tell()?;
     }
     let left_out = if terms.skip_duplicates { twins.leave_out(&mut proposal) } else { 0 };
     ensure!(!proposal.operations.is_empty(), "all rows are there already: nothing is left to offer");
@@ -157,7 +157,7 @@ pub(super) fn offer(pen: &mut Pen, ground: &Ground, work: Work, texts: Texts, te
         "left_out": left_out, "same": twins.shown(),
     });
     if left_out > 0 && !terms.json {
-        println!("left out: {}", many(left_out, "copy", "copies"));
+        say!("left out: {}", many(left_out, "copy", "copies"))?;
     }
     let name = &ground.about.name;
     let what = format!("to {name}, on {}: {}", ground.revision_word(), acts_told(&acts));
@@ -175,16 +175,16 @@ pub(super) fn offer(pen: &mut Pen, ground: &Ground, work: Work, texts: Texts, te
     let id = short(&at.id);
     let mut next = format!("next: somebody else looks at it: loam datanet review {id} --verdict accept");
     if owns(&*pen.book, ground, &pen.file.contributor())? {
-        next += &format!("\nor you commit it without: loam datanet commit {name} {id}");
+        next += &format!("\nor you commit it without: loam datanet commit {} {id}", ground.word());
     }
     tell(terms, &told, &format!("contribution {}, entry {}\n  offered {what}\n{next}", at.id, at.index))
 }
 
 fn tell(terms: &Terms, told: &Value, words: &str) -> anyhow::Result<()> {
     if terms.json {
-        println!("{told}");
+        say!("{told}")?;
     } else {
-        println!("{words}");
+        say!("{words}")?;
     }
     Ok(())
 }
