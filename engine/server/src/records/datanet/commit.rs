@@ -49,9 +49,9 @@ pub(super) fn run(commit: &Commit) -> anyhow::Result<()> {
     bar.begin();
     let taken = if commit.contributions.is_empty() {
         let found = found_good(&*pen.book, &ground)?;
-        Taken::as_far_as_they_fit(&*pen.book, &ground, &found)?
+        Draft::as_far_as_they_fit(&*pen.book, &ground, &found)?
     } else {
-        Taken::all_of(&*pen.book, &ground, &named(&*pen.book, &ground, &commit.contributions)?)?
+        Draft::all_of(&*pen.book, &ground, &named(&*pen.book, &ground, &commit.contributions)?)?
     };
     let before = rows_root(&ground.rows);
     let act = RevisionCommitted {
@@ -91,7 +91,7 @@ pub(super) fn run(commit: &Commit) -> anyhow::Result<()> {
 
 const DOES_NOT_FIT: &str = "rows that it goes on from have changed: its author can offer it again on the new revision";
 
-fn tell(ground: &Ground, taken: &Taken, rows: &ListRoot, diff: &Diff, number: usize) -> anyhow::Result<()> {
+fn tell(ground: &Ground, taken: &Draft, rows: &ListRoot, diff: &Diff, number: usize) -> anyhow::Result<()> {
     let Diff { added, removed, changed } = diff;
     let count = usize::try_from(rows.count).unwrap_or(usize::MAX);
     say!("  revision {number} of {}, with {}", ground.about.name, many(count, "row", "rows"))?;
@@ -119,19 +119,21 @@ fn named(book: &dyn Book, ground: &Ground, words: &[String]) -> anyhow::Result<V
     ensure!(words.len() <= LIST_MAX, "one revision takes {LIST_MAX} contributions at the most");
     let ids = words.iter().map(|word| find_contribution(book, word)).collect::<anyhow::Result<Vec<_>>>()?;
     let (mut seen, before) = (BTreeSet::new(), committed_before(book, ground));
-    let reviews = recorded(book)?;
     for id in &ids {
         let of = book.registry().datasets().contribution(id).map(|contribution| contribution.dataset);
         ensure!(of == Some(ground.dataset), "contribution {} is to another dataset", short(id));
         ensure!(seen.insert(*id), "contribution {} is named twice", short(id));
         ensure!(!before.contains(id), "contribution {} is in {} already", short(id), ground.revision_word());
+    }
+    let reviews = recorded(book)?;
+    for id in &ids {
         match standing(reviews.get(id).map_or(&[], |reviews| reviews)) {
             Standing::Accepted => {}
             Standing::Waits => {
-                eprintln!("loam: nobody else accepted contribution {}; you commit it all the same", short(id))
+                eprintln!("loam: nobody else accepted contribution {}; you commit it all the same", short(id));
             }
             Standing::Rejected => {
-                eprintln!("loam: a reviewer rejected contribution {}; you commit it all the same", short(id))
+                eprintln!("loam: a reviewer rejected contribution {}; you commit it all the same", short(id));
             }
         }
     }
@@ -195,7 +197,7 @@ fn found_good(book: &dyn Book, ground: &Ground) -> anyhow::Result<Vec<RecordId>>
 }
 
 /// Contributions that are committed, and what they come to.
-struct Taken {
+struct Draft {
     contributions: Vec<RecordId>,
     operations: Vec<Operation>,
     rows: Rows,
@@ -205,7 +207,7 @@ struct Taken {
     left: usize,
 }
 
-impl Taken {
+impl Draft {
     fn on(ground: &Ground) -> Self {
         Self {
             contributions: Vec::new(),

@@ -46,7 +46,7 @@ pub(super) fn run(create: &Create) -> anyhow::Result<()> {
     } else {
         say!("dataset {}, entry {}", at.id, at.index)?;
         say!("  {}, under {}, {}", create.name, line(&licence.words, NAME_CHARS_MAX), create.access)?;
-        say!("next: loam datanet add {} FILE, and it has rows to commit", typed(&create.name, &at.id))?;
+        say!("next: loam datanet add {} FILE offers its first rows", typed(&create.name, &at.id))?;
     }
     pen.book.close()
 }

@@ -31,7 +31,8 @@ pub(crate) struct Redact {
 pub(super) fn run(redact: &Redact) -> anyhow::Result<()> {
     let mut pen = redact.signing.open()?;
     let dataset = names::dataset(&*pen.book, &redact.dataset)?;
-    let row = names::one_of(&redact.row, all_rows(&*pen.book, &dataset)?.into_iter(), "rows ever offered to it")?;
+    let row =
+        names::one_of(&redact.row, all_rows(&*pen.book, &dataset)?.into_iter(), "rows ever offered to this dataset")?;
     let redacted = noted(&*pen.book, &dataset)?.redacted.contains(&row);
     ensure!(!redacted, "row {row} was redacted before: nothing of it is left here");
     let reason = RedactionReason::ALL.iter().copied().find(|reason| reason.word() == redact.reason);
