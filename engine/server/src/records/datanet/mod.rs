@@ -7,6 +7,14 @@
 //!
 //! What somebody gives is read whole before anything is recorded: a file with a fault in it changes nothing.
 
+/// Says a line to whoever runs the command; an error where nobody reads any more, which ends the command quietly.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        writeln!(std::io::stdout(), $($words)*)
+    }};
+}
+
 mod agree;
 mod calendar;
 mod carry;
