@@ -2,10 +2,12 @@
 
 mod commands;
 mod kill;
+mod lineage;
 mod money;
 mod outside;
 mod readers;
 mod syscalls;
+mod village;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

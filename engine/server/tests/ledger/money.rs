@@ -14,22 +14,22 @@ const POLICY: &str = r#"{
   "prices": [{"prefilled_nano": 10, "reused_nano": 1, "delivered_nano": 100}], "effective_in_s": 1}"#;
 
 /// The program, from its first word on.
-fn loam(arguments: &[&str]) -> Output {
+pub(crate) fn loam(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loam"));
     command.args(arguments).stdin(Stdio::null()).output().expect("the program starts")
 }
 
-fn done(arguments: &[&str]) -> String {
+pub(crate) fn done(arguments: &[&str]) -> String {
     let output = loam(arguments);
     assert!(output.status.success(), "loam {arguments:?}: {}", said(&output));
     String::from_utf8(output.stdout).expect("text")
 }
 
-fn told(arguments: &[&str]) -> Value {
+pub(crate) fn told(arguments: &[&str]) -> Value {
     serde_json::from_str(&done(arguments)).expect("JSON")
 }
 
-fn not_done(arguments: &[&str]) -> String {
+pub(crate) fn not_done(arguments: &[&str]) -> String {
     let output = loam(arguments);
     assert!(!output.status.success(), "loam {arguments:?} was not refused: {}", said(&output));
     String::from_utf8_lossy(&output.stderr).into_owned()
