@@ -42,6 +42,8 @@ pub enum Error {
     AdapterConflict { name: String, expected: String, found: String },
     #[error("{origin} now holds {found} and not {expected}, which was read there before; load it again under its name")]
     AdapterChanged { origin: String, expected: Generation, found: Generation },
+    #[error("adapter `{name}` may not be used ({generation}): {reason}")]
+    AdapterForbidden { name: String, generation: Generation, reason: String },
     #[error("a thread panicked over an adapter: {reason}")]
     AdapterPanic { reason: String },
     #[error("a request has no field `{field}`; {hint}")]

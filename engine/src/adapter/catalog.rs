@@ -1,7 +1,7 @@
 //! Which adapters there are: names that come and go, and what they stand for, which never changes.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::aliases::Aliases;
 use super::files::{AdapterFiles, Stamp};
@@ -43,8 +43,13 @@ struct Shared {
     rank_max: Option<u32>,
     sites: Arc<Sites>,
     base: Arc<dyn BaseTensors>,
+    permit: OnceLock<Permit>,
     aliases: Mutex<Aliases>,
 }
+
+/// Says whether a generation may be used, or why not. It is asked for every request, so it must be quick, and while the
+/// catalog is locked, so it must not ask the catalog.
+pub type Permit = Box<dyn Fn(&Generation) -> Result<(), String> + Send + Sync>;
 
 /// What a name has to stand for before it is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +113,15 @@ impl Catalog {
         let CatalogOptions { roots, way, dummies, rank_max, sites, base } = options;
         let roots = Roots::new(&roots, way)?;
         let aliases = Mutex::new(Aliases::default());
-        Ok(Self { shared: Arc::new(Shared { roots, dummies, rank_max, sites, base, aliases }) })
+        let permit = OnceLock::new();
+        Ok(Self { shared: Arc::new(Shared { roots, dummies, rank_max, sites, base, permit, aliases }) })
+    }
+
+    /// From now on a generation is used only where `permit` says so: a name is not let stand for another, and a request that
+    /// would begin with another is refused. Requests in flight end as they began. Once set, it stays.
+    pub fn permit(&self, permit: Permit) {
+        // Whoever opened the engine sets it; nobody does a second time.
+        let _ = self.shared.permit.set(permit);
     }
 
     /// Makes a name known without reading a tensor: the configuration is read and checked against the model, and the
@@ -144,6 +157,7 @@ impl Catalog {
         let adapter = Arc::new(adapter);
         let generation = adapter.generation;
         let mut aliases = self.shared.lock();
+        self.shared.ask(name, &generation)?;
         let current = aliases.find(name).map(|(id, _)| id);
         if let Some(id) = current.filter(|_| aliases.generation_of(name) == Some(generation)) {
             aliases.found_at(id, Arc::new(source.clone()), stamp);
@@ -184,6 +198,9 @@ impl Catalog {
     pub fn resolve(&self, name: &str) -> Result<Resolved, Error> {
         let mut aliases = self.shared.lock();
         let (id, _) = aliases.find(name).ok_or_else(|| unknown(name))?;
+        if let Some(generation) = aliases.generation_of(name) {
+            self.shared.ask(name, &generation)?;
+        }
         Ok(self.refer(&mut aliases, id))
     }
 
@@ -191,6 +208,7 @@ impl Catalog {
     pub fn resolve_generation(&self, generation: &Generation) -> Result<Resolved, Error> {
         let mut aliases = self.shared.lock();
         let id = aliases.named_with(generation).ok_or_else(|| unknown(&generation.to_string()))?;
+        self.shared.ask(&generation.to_string(), generation)?;
         Ok(self.refer(&mut aliases, id))
     }
 
@@ -218,6 +236,7 @@ impl Catalog {
                 Ok(Arc::new(adapter))
             }
             None => {
+                self.shared.ask(&source.to_string(), &adapter.generation)?;
                 aliases.read(id, adapter.generation, stamp);
                 Ok(Arc::new(adapter))
             }
@@ -295,6 +314,15 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Aliases> {
         // Nothing panics half-way through a change.
         self.aliases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self, name: &str, generation: &Generation) -> Result<(), Error> {
+        let Some(permit) = self.permit.get() else { return Ok(()) };
+        permit(generation).map_err(|reason| Error::AdapterForbidden {
+            name: name.to_owned(),
+            generation: *generation,
+            reason,
+        })
     }
 
     /// All that can be said of a source without its tensors.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use loam_engine::Error;
@@ -407,6 +407,40 @@ fn ten_thousand_names_are_cheap() {
 fn resident_bytes() -> usize {
     let statm = fs::read_to_string(Path::new("/proc/self/statm")).unwrap_or_default();
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096
+}
+
+/// Only what is permitted is used: a refusal changes nothing, and whoever has a generation keeps it.
+#[test]
+fn what_is_forbidden_is_neither_loaded_nor_begun_with() {
+    let world = World::new();
+    let (one, two) = (world.write("one", 1), world.write("two", 2));
+    let forbidden = Arc::new(Mutex::new(Vec::new()));
+    let asked = Arc::clone(&forbidden);
+    world.catalog.permit(Box::new(move |generation| match asked.lock().unwrap().contains(generation) {
+        true => Err("it is suspended".to_owned()),
+        false => Ok(()),
+    }));
+    let loaded = world.load("a", &one);
+    let generation = loaded.adapter.generation;
+    let held = world.catalog.resolve("a").unwrap();
+    let elsewhere = World::new();
+    let other = elsewhere.load("b", &elsewhere.write("two", 2)).adapter.generation;
+    *forbidden.lock().unwrap() = vec![generation, other];
+    let refused = |error: Option<Error>| {
+        let said = error.expect("it is refused").to_string();
+        assert!(said.contains("may not be used") && said.contains("it is suspended"), "{said}");
+    };
+    refused(world.catalog.resolve("a").err());
+    refused(world.catalog.resolve_generation(&generation).err());
+    refused(world.catalog.load("a", &two, Expected::Anything).err());
+    assert_eq!(world.generation("a"), Some(generation), "the name stands for what it did");
+    assert!(world.catalog.read(held.id).is_ok(), "what is in use can be read again");
+    let id = world.catalog.register("b", &two).unwrap();
+    let unread = world.catalog.resolve("b").unwrap();
+    refused(world.catalog.read(id).err());
+    assert_eq!((unread.generation, world.generation("b")), (None, None));
+    forbidden.lock().unwrap().clear();
+    assert!(world.catalog.resolve("a").is_ok() && world.catalog.read(id).is_ok());
 }
 
 /// A rank above what the engine was opened for is refused by its field, read or registered; one that is within is taken.

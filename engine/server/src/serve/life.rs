@@ -18,7 +18,7 @@ use tonic_health::server::HealthReporter;
 use tracing::{error, info, warn};
 
 use super::node::Node;
-use super::{grpc, guard, http, log_lines, net};
+use super::{grpc, guard, http, log_lines, net, published};
 use crate::access::Keys;
 use crate::kept;
 use crate::metrics::{Meters, Timed};
@@ -99,6 +99,9 @@ fn open(settings: Settings, keys: Keys) -> anyhow::Result<Node> {
     };
     let engine = Engine::open_recorded(&settings.to_open_options(), record, &mut |read| bar.show(read))?;
     bar.end();
+    if let (true, Some(ledger)) = (settings.adapters.require_published, &ledger) {
+        engine.catalog().permit(published::permit(ledger, engine.base())?);
+    }
     for module in &settings.adapters.modules {
         let LoraModule { name, source } = module;
         let loaded = engine.load_adapter(name, &module.real_source(), Expected::Nothing);

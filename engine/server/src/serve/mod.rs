@@ -7,6 +7,7 @@
 //!
 //! * [`node`]: what all connections share;
 //! * [`life`]: from the first setting to the last checkpoint;
+//! * [`published`]: which adapters may be used, where the records decide that;
 //! * [`net`]: sockets, TLS, and how much of each;
 //! * [`guard`]: who asks, before anything else of a request is looked at;
 //! * [`origin`]: pages in a browser, which speak for whoever looks at them;
@@ -23,6 +24,7 @@ mod net;
 mod node;
 mod origin;
 mod places;
+mod published;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -110,6 +110,8 @@ pub(crate) struct Adapters {
     pub(crate) pinned: Vec<String>,
     /// Where adapters may come from while the server runs; where there is none, none can be loaded then.
     pub(crate) roots: Vec<PathBuf>,
+    /// Whether only those are used that the records have as published.
+    pub(crate) require_published: bool,
     /// Adapters that one step can use.
     pub(crate) slots: usize,
     /// The highest rank that is taken.
@@ -205,6 +207,7 @@ impl Settings {
         let network = rules::network(gathered, &access, &mut warnings)?;
         let ledger = rules::ledger(gathered)?;
         rules::names(&served_names, &adapters)?;
+        rules::published(gathered, &adapters, ledger.as_ref())?;
         Ok(Self {
             model,
             served_names,

@@ -139,6 +139,7 @@ pub(super) fn adapters(gathered: &Gathered) -> Result<Adapters, SettingsError> {
         modules,
         pinned,
         roots: texts(gathered, "adapter-root")?.into_iter().map(PathBuf::from).collect(),
+        require_published: gathered.is_on("require-published"),
         slots: gathered.count("max-loras"),
         rank_max: gathered.number("max-lora-rank"),
         host_bytes: gathered.count("adapter-host-mib") << 20,
@@ -207,6 +208,21 @@ pub(super) fn ledger(gathered: &Gathered) -> Result<Option<Ledger>, SettingsErro
         reserve_bytes: wide(gathered.count("ledger-reserve-mib")) << 20,
         publish_interval: Duration::from_millis(wide(gathered.count("publish-interval-ms"))),
     }))
+}
+
+/// What is published is said by records, and those are in the ledger.
+pub(super) fn published(
+    gathered: &Gathered,
+    adapters: &Adapters,
+    ledger: Option<&Ledger>,
+) -> Result<(), SettingsError> {
+    if adapters.require_published && ledger.is_none() {
+        let origin = &gathered.said("require-published").origin;
+        return Err(rule(format!(
+            "require-published ({origin}) looks into the ledger, which is off; take one of them out"
+        )));
+    }
+    Ok(())
 }
 
 pub(super) fn access(gathered: &Gathered, warnings: &mut Vec<String>) -> Result<Access, SettingsError> {

@@ -191,6 +191,14 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "Folders that adapters may be loaded from while the server runs",
     },
     Setting {
+        name: "require-published",
+        kind: Switch,
+        default: Is("false"),
+        heading: ADAPTERS,
+        help: "Whether adapters are used only while the ledger's records have them as published, over this base model; \
+               who suspends one in the records takes it out of use at once",
+    },
+    Setting {
         name: "max-loras",
         kind: Number("N", 1, COUNT_MAX),
         default: Is("32"),

@@ -385,6 +385,17 @@ fn a_switch_is_on_by_its_name_alone() {
 }
 
 #[test]
+fn published_adapters_are_required_where_it_is_said_and_a_ledger_is_kept() {
+    let required = |settings: &Settings| settings.adapters.require_published;
+    check(&flags(&["m"]), required, false);
+    check(&flags(&["m", "--require-published"]), required, true);
+    check(&variables(&[("LOAM_REQUIRE_PUBLISHED", "true")]), required, true);
+    check(&file("require_published = true"), required, true);
+    let off = World { flags: &["m", "--ledger", "off"], variables: &[("LOAM_REQUIRE_PUBLISHED", "1")], file: "" };
+    refused(&off, &["require-published (LOAM_REQUIRE_PUBLISHED)", "off"]);
+}
+
+#[test]
 fn what_is_shown_can_be_read_again() {
     let world = World {
         flags: &["m", "--config", "loam.toml", "--lora-modules", "a=x", r#"{"name": "b", "path": "c'd\""}"#],

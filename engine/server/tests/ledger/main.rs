@@ -3,10 +3,12 @@
 mod commands;
 mod datanet;
 mod kill;
+mod lineage;
 mod money;
 mod outside;
 mod readers;
 mod syscalls;
+mod village;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -12,6 +12,7 @@ mod hostile;
 mod http;
 mod life;
 mod product;
+mod published;
 mod records;
 mod running;
 mod scene;

@@ -98,6 +98,7 @@ impl From<&Error> for Problem {
             Error::TemplateMissing { .. } => (Kind::Invalid, Some("messages".to_owned())),
             Error::Constraint { .. } => (Kind::Invalid, Some("form".to_owned())),
             Error::AdapterUnknown { .. } => (Kind::NotFound, Some("adapters.name".to_owned())),
+            Error::AdapterForbidden { .. } => (Kind::Conflict, Some("adapters.name".to_owned())),
             Error::AdapterConflict { .. } | Error::AdapterChanged { .. } => (Kind::Conflict, None),
             // What an adapter's files hold is the client's to mend.
             Error::File { .. }

@@ -12,23 +12,22 @@ use crate::records::names::by_id;
 
 /// The names of all published adapters whose statements can be read here.
 pub(super) fn names(book: &dyn Book) -> anyhow::Result<BTreeMap<Generation, String>> {
-    let mut texts: BTreeMap<Hash, (Generation, Hash)> = BTreeMap::new();
+    // Who points at another's text takes nobody's name: all who do are looked at.
+    let mut texts: BTreeMap<Hash, Vec<(Generation, Hash)>> = BTreeMap::new();
     for (generation, adapter) in book.registry().adapters().all() {
         let body = book.record(&adapter.record)?.body;
         if let (Act::AdapterPublished(act), Some(text)) = (body.act, body.text) {
-            texts.insert(text, (*generation, act.statement));
+            texts.entry(text).or_default().push((*generation, act.statement));
         }
     }
     let digests: Vec<Hash> = texts.keys().copied().collect();
     let mut names = BTreeMap::new();
     book.payloads(&digests, &mut |digest, found| {
-        let (generation, statement) = texts[digest];
-        if let Found::Here(text) = found
-            && let Some(said) = read(&text.bytes, &statement)
-            && said.generation == generation
-        {
-            names.insert(generation, said.name);
-        }
+        let Found::Here(text) = found else { return Ok(()) };
+        let said = texts[digest].iter().filter_map(|(generation, statement)| {
+            read(&text.bytes, statement).filter(|said| said.generation == *generation)
+        });
+        names.extend(said.map(|said| (said.generation, said.name)));
         Ok(())
     })?;
     Ok(names)

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 use loam_datanet::picture;
+use loam_datanet::shown::line;
 use loam_ledger_core::lineage::{Link, Node, links};
 use loam_ledger_core::record::{ActCount, Generation, RecordId};
 use serde_json::{Map, Value, json};
@@ -13,6 +14,9 @@ use serde_json::{Map, Value, json};
 use super::called;
 use crate::records::book::{Book, BookArguments};
 use crate::records::{names, write};
+
+/// Characters of a dataset's name that are shown.
+const NAME_SHOWN: usize = 64;
 
 /// What it takes.
 #[derive(Args)]
@@ -65,7 +69,7 @@ pub(super) fn run(lineage: &Lineage) -> anyhow::Result<()> {
     if must_retrain {
         println!("its authors must retrain or retire it, for what it was trained under was revoked:");
         for (grant, dataset) in &revoked {
-            println!("  grant {grant} of {}", names::about(&*book, dataset)?.name);
+            println!("  grant {grant} of {}", line(&names::about(&*book, dataset)?.name, NAME_SHOWN));
         }
     }
     if let Some(path) = &lineage.svg {
