@@ -107,6 +107,8 @@ bench: build ## figures, into benches/results/ (half an hour; leave the machine 
 	@.bin/loam-bench --results benches/results engine
 	@$(SAY) "bench: the ledger, on the disk that this folder lies on"
 	@.bin/loam-bench --results benches/results ledger
+	@$(SAY) "bench: rewards, an epoch of a million answers"
+	@.bin/loam-bench --results benches/results rewards
 	@$(SAY) "bench: the server, with its ledger and without"
 	@.bin/loam-bench --results benches/results serve
 
