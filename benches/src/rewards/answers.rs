@@ -48,8 +48,8 @@ pub(super) fn append(ledger: &Ledger, writer: &Writer, adapters: &[Generation], 
         lasts.collect::<anyhow::Result<Vec<_>>>()
     })?;
     let (sender, durable) = mpsc::channel();
-    let done = Box::new(move |outcome| drop(sender.send(outcome)));
-    writer.append(StepRecord::default(), Level::Durable, Some(done))?;
+    let acknowledged = move |outcome| drop(sender.send(outcome));
+    writer.append(StepRecord::default(), Level::Durable, Some(Box::new(acknowledged)))?;
     durable.recv().context("no acknowledgement")??;
     last.into_iter().find(|name| *name != Hash::ZERO).context("no answer was appended")
 }

@@ -2,8 +2,8 @@
 //! `loam-audit` with no part of the ledger. Beside each time stands what reading the export once takes.
 
 mod answers;
-mod memory;
 mod people;
+mod taken;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,8 +21,8 @@ use loam_ledger_core::sum_tree::Kind;
 use serde_json::Value;
 
 use crate::results::Figure;
-use memory::Taken;
 use people::People;
+use taken::Taken;
 
 /// What `loam-bench rewards` takes.
 #[derive(clap::Args)]
@@ -70,12 +70,18 @@ impl Bench {
         self.figures.push(Figure::new(figure, value, unit, roof, note));
     }
 
-    /// A time and the memory that went with it.
+    /// A time, and what it comes to for a row.
     fn took(&mut self, figure: &str, taken: &Taken, roof: Option<f64>, note: &str) {
         let seconds = taken.time.as_secs_f64();
         let rate = per_second(self.rows, taken.time);
-        let note = format!("{note}; {} completion rows, {rate:.0} a second", self.rows);
+        let (rows, processors) = (self.rows, taken.processor_seconds);
+        let note = format!("{note}; {rows} completion rows, {rate:.0} a second; processors' time {processors:.1} s");
         self.add(figure, seconds, "s", roof, note);
+    }
+
+    fn more_memory(&mut self, figure: &str, taken: &Taken) {
+        let note = format!("the most that was resident, over the {:.0} MiB before", taken.mib_before);
+        self.add(figure, taken.mib, "MiB", None, note);
     }
 
     /// What else runs on the machine, in the kernel's own measure.
@@ -83,14 +89,14 @@ impl Bench {
         let load = fs::read_to_string("/proc/loadavg")?;
         let load = load.split(' ').next().context("a load")?.parse()?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let note = format!("threads that wanted to run in the minute {when} this; {cores} cores");
+        let note = format!("threads that wanted to run, over the last minute; {cores} cores");
         self.add(&format!("load average {when}"), load, "threads", None, note);
         Ok(())
     }
 
     /// Answers under the prices in force, and the receipt of one.
     fn append(&mut self, ledger: &Ledger, people: &People<'_>) -> anyhow::Result<PathBuf> {
-        std::thread::sleep(Duration::from_millis(2 * people::NOTICE_MS));
+        std::thread::sleep(Duration::from_millis(people::NOTICE_MS + 100));
         let info = BootInfo {
             engine: ledger.engine_id(),
             base: people::base(),
@@ -99,10 +105,11 @@ impl Bench {
         };
         let writer = ledger.boot(info)?;
         let (rows, adapters) = (self.rows, &people.adapters);
-        let (last, taken) = memory::here(|| answers::append(ledger, &writer, adapters, rows))?;
+        let (last, taken) = taken::here(|| answers::append(ledger, &writer, adapters, rows))?;
         let note = format!(
-            "durable and integrated; a usage row beside each, {} of both an entry, a secret for each",
-            2 * answers::PER_ENTRY
+            "durable and integrated; {rows} with a usage row beside each, {} of both an entry; processors' time {:.1} s",
+            2 * answers::PER_ENTRY,
+            taken.processor_seconds
         );
         self.add("rewards: completion rows appended", per_second(rows, taken.time), "rows/s", None, note);
         writer.stop()?;
@@ -113,17 +120,17 @@ impl Bench {
     }
 
     fn close(&mut self, ledger: &Ledger, people: &mut People<'_>) -> anyhow::Result<u128> {
-        let (draft, taken) = memory::here(|| Ok(ledger.draft_epoch(Hash::ZERO, commitment(&digest(b"next seed")))?))?;
+        let (draft, taken) = taken::here(|| Ok(ledger.draft_epoch(Hash::ZERO, commitment(&digest(b"next seed")))?))?;
         let (act, found) = (draft.act.clone(), draft.settled.findings.count);
         ensure!(act.usage.count == self.rows, "{} of {} rows were settled", act.usage.count, self.rows);
         ensure!(found == 0, "{found} rows have a fee that no policy explains");
         ensure!(act.totals.paid > 0 && act.totals.paid < act.totals.fees, "nobody was paid: {:?}", act.totals);
         self.took("rewards: epoch drafted", &taken, None, "aim 60 s for 10,000,000; rows opened, checked, divided");
-        self.add("rewards: draft, memory", taken.mib, "MiB", None, "the most that was resident, over that before");
+        self.more_memory("rewards: draft, memory", &taken);
         let paid = act.totals.paid;
         drop(draft);
-        let (_, taken) = memory::here(|| people.operator_says(Act::EpochClosed(act)))?;
-        self.took("rewards: epoch closed", &taken, None, "signed, recorded, statements kept");
+        let (_, taken) = taken::here(|| people.operator_says(Act::EpochClosed(act)))?;
+        self.add("rewards: epoch closed", taken.time.as_secs_f64(), "s", None, "signed, recorded, statements kept");
         Ok(paid)
     }
 
@@ -143,9 +150,9 @@ impl Bench {
 
     fn export(&mut self, ledger: &Ledger) -> anyhow::Result<PathBuf> {
         let out = self.top.path().join("exported");
-        let (_, taken) = memory::here(|| Ok(ledger.export_all(&RowScope::Settlement, &out)?))?;
+        let (_, taken) = taken::here(|| Ok(ledger.export_all(&RowScope::Settlement, &out)?))?;
         self.took("rewards: exported for settlement", &taken, None, "all logs, rows opened");
-        self.add("rewards: export, memory", taken.mib, "MiB", None, "the most that was resident, over that before");
+        self.more_memory("rewards: export, memory", &taken);
         Ok(out)
     }
 
@@ -188,7 +195,7 @@ impl Bench {
 
 /// What the auditor says, if it finds that all holds.
 fn asked(command: &mut Command) -> anyhow::Result<(Value, Taken)> {
-    let (status, text, taken) = memory::child(command)?;
+    let (status, text, taken) = taken::child(command)?;
     ensure!(status.success(), "loam-audit ended with {status}: {text}");
     Ok((serde_json::from_str(&text).context("what loam-audit says")?, taken))
 }

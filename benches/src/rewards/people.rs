@@ -24,7 +24,7 @@ const TO_PARENT: u32 = 400_000;
 const ROWS: u64 = 64;
 
 /// When a policy comes into force after it is recorded.
-pub(super) const NOTICE_MS: u64 = 200;
+pub(super) const NOTICE_MS: u64 = 2_000;
 
 /// The base model that all adapters are of.
 pub(super) fn base() -> Hash {
