@@ -19,7 +19,7 @@ WHOLE := --release --workspace --locked
 SAY   := printf '\n== %s\n'
 
 PROGRAMS     := loam loam-audit loam-bench loam-demo
-FUZZ_CRATES   = ledger/core engine engine/server/wire
+FUZZ_CRATES   = ledger/core ledger/datanet engine engine/server/wire
 FUZZ_TARGETS  = $(foreach crate,$(FUZZ_CRATES),$(wildcard $(crate)/fuzz/fuzz_targets/*.rs))
 FUZZ_SECONDS ?= 60
 # Kernels are compiled once more on their own, for an emulated GPU and, where nvcc can be had, for a real one: `check`
@@ -114,12 +114,14 @@ bench: build ## figures, into benches/results/ (half an hour; leave the machine 
 	@.bin/loam-bench --results benches/results engine
 	@$(SAY) "bench: the ledger, on the disk that this folder lies on"
 	@.bin/loam-bench --results benches/results ledger
+	@$(SAY) "bench: rewards, an epoch of a million answers"
+	@.bin/loam-bench --results benches/results rewards
 	@$(SAY) "bench: the server, with its ledger and without"
 	@.bin/loam-bench --results benches/results serve
 
 # A fuzzer needs nightly's sanitizers, hence another compiler and a build folder of its own. It starts from the corpus
 # in the repository and keeps what it finds beside its build, so that a run leaves the checkout as it was.
-fuzz: ## fuzz each decoder of the ledger, and each reader of engine and server, for FUZZ_SECONDS (60)
+fuzz: ## fuzz each decoder of the ledger, and each reader of datasets, engine and server, for FUZZ_SECONDS (60)
 	@$(SAY) "fuzz: $(notdir $(basename $(FUZZ_TARGETS))) ($(FUZZ_SECONDS) s each)"
 	@if ! cargo +nightly fuzz --version >/dev/null 2>&1; then \
 	    echo "fuzzing needs cargo-fuzz and a nightly compiler. Install them with:"; \
