@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use loam_ledger_core::Hash;
 use loam_ledger_core::entry::RECORD_ENTRY_BYTES_MAX;
 use loam_ledger_core::record::{
-    Act, Body, ContributionProposed, Operation, Record, RecordId, RevisionCommitted, RowContent, Rows, Signed,
+    Act, Body, ContributionProposed, Operation, Record, RecordId, RevisionCommitted, RowContent, RowId, Rows, Signed,
 };
 use loam_ledger_core::registry::{Lists, Registry};
 
@@ -86,6 +86,12 @@ impl Ledger {
         record.check_form()?;
         // Signatures before anything is stored for it: nobody fills a disk in another's name.
         self.with_registry(|registry| registry.check_authors(&record))??;
+        // Held where what is drafted, or erased, must not change before the record is durable.
+        let waits = matches!(record.body.act, Act::RowRedacted(_) | Act::EpochClosed(_));
+        let _alone = waits.then(|| self.reader.shared.erasing());
+        // Else what one finds to lie here already, another could be about to put here, or to redact.
+        let stores = text.is_some() || matches!(record.body.act, Act::ContributionProposed(_) | Act::RowRedacted(_));
+        let _one = stores.then(|| self.reader.offering.lock().unwrap_or_else(PoisonError::into_inner));
         let mut storing = Storing::new(self);
         if let Some(text) = &text {
             check_text(&record.body, text)?;
@@ -94,32 +100,20 @@ impl Ledger {
             }
         }
         let (mut beside, mut erase, mut rows) = (Batch::default(), Vec::new(), None);
-        // Held where what is drafted, or erased, must not change before the record is durable.
-        let alone = || self.reader.shared.erasing();
-        let _alone = match &record.body.act {
+        match &record.body.act {
             Act::ContributionProposed(act) => {
                 self.store_contribution(act, &operations, &payloads, &mut storing)?;
-                None
             }
             _ if !operations.is_empty() || !payloads.is_empty() => {
                 return Err(Error::Offer { what: "only a contribution comes with operations and rows".to_owned() });
             }
             Act::RevisionCommitted(act) => {
                 rows = Some(self.check_commit(act)?);
-                None
             }
-            Act::RowRedacted(act) => {
-                let alone = alone();
-                erase = self.redacting(&act.dataset, &act.row, &mut beside)?;
-                Some(alone)
-            }
-            Act::EpochClosed(act) => {
-                let alone = alone();
-                self.closing(act, &mut beside)?;
-                Some(alone)
-            }
-            _ => None,
-        };
+            Act::RowRedacted(act) => erase = self.redacting(&act.dataset, &act.row, &mut beside)?,
+            Act::EpochClosed(act) => self.closing(act, &mut beside)?,
+            _ => {}
+        }
         storing.flush()?;
         // The committer stamps it.
         record.time_ms = 0;
@@ -145,13 +139,16 @@ impl Ledger {
         payloads: &[Payload],
         storing: &mut Storing<'_>,
     ) -> Result<(), Error> {
-        let wanted =
-            self.with_registry(|registry| registry.lists_wanted(&Act::ContributionProposed(act.clone())))??;
+        let (wanted, redacted) = self.with_registry(|registry| {
+            let wanted = registry.lists_wanted(&Act::ContributionProposed(act.clone()));
+            (wanted, registry.datasets().dataset(&act.dataset).map(|dataset| dataset.redacted.clone()))
+        })?;
         let rows = act.revision.as_ref().map_or_else(|| Ok(Arc::default()), |base| self.rows_of(base))?;
         let lists = [operations.to_vec()];
         let lists = Lists { operations: &lists, rows: &rows };
-        wanted.expect("a contribution has a list").check(lists)?;
-        for (owner, payload) in matched(&self.reader, act, operations, payloads)? {
+        wanted?.expect("a contribution has a list").check(lists)?;
+        let redacted = redacted.unwrap_or_default();
+        for (owner, payload) in matched(&self.reader, act, &redacted, operations, payloads)? {
             storing.payload(owner, payload)?;
         }
         storing.operations(&act.operations, operations)
@@ -254,6 +251,7 @@ fn check_text(body: &Body, text: &Payload) -> Result<(), Error> {
 fn matched<'p>(
     reader: &Reader,
     act: &ContributionProposed,
+    redacted: &BTreeSet<RowId>,
     operations: &[Operation],
     payloads: &'p [Payload],
 ) -> Result<Vec<(Owner, &'p Payload)>, Error> {
@@ -271,6 +269,10 @@ fn matched<'p>(
     for operation in operations {
         let new = operation.to.iter().filter(|content| !operation.from.contains(content));
         for RowContent { row, content } in new {
+            // What nobody can open any more does not come back, neither as it was nor by saying something new.
+            if redacted.contains(row) {
+                return wrong(format!("row {row} was redacted: it takes no content any more"));
+            }
             let owner = Owner { dataset: act.dataset, row: *row };
             let before = seen.insert(*content, owner);
             if before.is_some_and(|before| before != owner) {
@@ -282,7 +284,6 @@ fn matched<'p>(
                 }
                 (Some(payload), None) => matched.push((owner, payload)),
                 // What lies here already lies under one secret, which redacting it erases: never under a second.
-                (_, Some(_)) if reader.is_redacted(content)? => return wrong(format!("row {row} was redacted")),
                 (_, Some(_)) => {}
                 (None, None) if before.is_some() => {}
                 (None, None) => return wrong(format!("what row {row} says did not come with it")),

@@ -84,12 +84,6 @@ impl Reader {
         Ok(self.sealed_payload(digest)?.map(|sealed| sealed.owner))
     }
 
-    /// Whether a payload that lies here can be opened by nobody any more.
-    pub(crate) fn is_redacted(&self, digest: &Hash) -> Result<bool, Error> {
-        let Some(slot) = self.payload_slot(digest)? else { return Ok(false) };
-        Ok(matches!(self.secret_of(slot), Err(Error::Erased)))
-    }
-
     fn payload(&self, digest: &Hash) -> Result<Option<Payload>, Error> {
         let Some(sealed) = self.sealed_payload(digest)? else { return Ok(None) };
         let mut bytes = Zeroizing::new(sealed.hidden);

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use loam_ledger_core::Hash;
 use loam_ledger_core::entry::Entry;
@@ -53,6 +53,8 @@ pub(crate) struct Reader {
     /// Folded when it is first asked for.
     pub(crate) recorded: Arc<OnceLock<Recorded>>,
     pub(crate) rows_kept: Arc<RowsKept>,
+    /// Held by whoever stores what a record holds digests of, or redacts it.
+    pub(crate) offering: Arc<Mutex<()>>,
     pub(crate) draft: Arc<Draft>,
 }
 
@@ -64,8 +66,8 @@ impl Reader {
         identity: Arc<Identity>,
         shared: Arc<Shared>,
     ) -> Self {
-        let (recorded, rows_kept, draft) = Default::default();
-        Self { store, secrets, erasing, identity, shared, recorded, rows_kept, draft }
+        let (recorded, rows_kept, offering, draft) = Default::default();
+        Self { store, secrets, erasing, identity, shared, recorded, rows_kept, offering, draft }
     }
 
     pub(crate) fn log_view(&self, log: LogId) -> Result<LogView, Error> {

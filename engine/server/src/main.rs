@@ -9,6 +9,7 @@ mod kept;
 mod keys;
 mod ledger;
 mod metrics;
+mod offered;
 mod progress;
 mod recorder;
 mod records;
@@ -42,10 +43,10 @@ enum Command {
     Ls(clients::StandingArguments),
     /// Say how busy a running server is.
     Ps(clients::StandingArguments),
-    /// Load, unload and list a running server's adapters.
+    /// Load, unload and list a running server's adapters; publish adapters, and show what they were made of.
     Adapter {
         #[command(subcommand)]
-        command: clients::AdapterCommand,
+        command: AdapterCommand,
     },
     /// Make the key of somebody who signs records, or say whose a key is.
     Id {
@@ -82,6 +83,16 @@ enum Command {
 }
 
 #[derive(clap::Subcommand)]
+enum AdapterCommand {
+    /// What a server is asked.
+    #[command(flatten)]
+    Served(clients::AdapterCommand),
+    /// What the records say.
+    #[command(flatten)]
+    Recorded(records::AdapterCommand),
+}
+
+#[derive(clap::Subcommand)]
 enum ConfigCommand {
     /// Print each setting of `loam serve` with its origin.
     Show(settings::Given),
@@ -95,7 +106,8 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Ls(arguments) => clients::ls(&arguments),
         Command::Ps(arguments) => clients::ps(&arguments),
-        Command::Adapter { command } => clients::adapter(&command),
+        Command::Adapter { command: AdapterCommand::Served(command) } => clients::adapter(&command),
+        Command::Adapter { command: AdapterCommand::Recorded(command) } => records::adapter(&command),
         Command::Id { command } => records::id(&command),
         Command::Datanet { command } => records::datanet(&command),
         Command::Policy { command } => records::policy(&command),

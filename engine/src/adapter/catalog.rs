@@ -347,7 +347,8 @@ impl Shared {
     }
 }
 
-fn check_name(name: &str) -> Result<(), Error> {
+/// Whether an adapter can be called so.
+pub fn check_name(name: &str) -> Result<(), Error> {
     let fine = !name.is_empty()
         && name.len() <= NAME_BYTES_MAX
         && !name.contains("..")

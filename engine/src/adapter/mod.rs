@@ -22,7 +22,7 @@ use loam_kernels::layout::AdapterLayout;
 use loam_ledger_core::Hash;
 
 pub use aliases::ADAPTERS_MAX;
-pub use catalog::{Catalog, CatalogOptions, Expected, Listed, Loaded, NAME_BYTES_MAX, Reference, Resolved};
+pub use catalog::{Catalog, CatalogOptions, Expected, Listed, Loaded, NAME_BYTES_MAX, Reference, Resolved, check_name};
 pub use dummy::Dummy;
 pub use load::{BaseTensor, BaseTensors, NoBaseTensors, load};
 pub use loader::{Job, Loader, LoaderEvent, LoaderOptions, Notify, Read};

@@ -1,44 +1,8 @@
 //! loam-audit: checks what a Loam ledger says, offline, trusting nothing but the keys that are given.
-//!
-//! Every check is `loam-ledger-core`'s; here files are read and results are told.
 #![forbid(unsafe_code)]
-
-mod answer;
-mod arguments;
-mod consistency;
-mod files;
-mod given;
-mod lineage;
-mod log;
-mod money;
-mod progress;
-mod reasons;
-mod receipt;
-mod rewards;
-mod show;
-mod text;
-mod trace;
-mod trust;
-mod words;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::answer::Answer;
-use crate::arguments::{Arguments, Command};
-
 fn main() -> ExitCode {
-    let Arguments { json, command } = Arguments::parse();
-    let name = command.name();
-    let answered = match command {
-        Command::Log(asked) => log::audit(&asked),
-        Command::Receipt(asked) => receipt::check(&asked),
-        Command::Rewards(asked) => rewards::check(&asked),
-        Command::Trace(asked) => trace::follow(&asked),
-        Command::Consistency(asked) => consistency::check(&asked),
-        Command::Show(asked) => show::show(&asked),
-        Command::Trust => Ok(trust::tell()),
-    };
-    answered.unwrap_or_else(Answer::cannot).print(name, json)
+    loam_audit::run()
 }

@@ -81,6 +81,31 @@ fn words_that_came_twice_are_redacted_and_do_not_come_back() {
     let refused = village.offer(Who::Ann, offer).expect_err("it is refused").to_string();
     assert!(refused.contains("was redacted"), "{refused}");
     assert_eq!(village.ledger.payload(&clay.content), Err(Error::Erased));
+    let (anew, says) = row("clay", NEW);
+    let offer = village.proposal(dataset, None, vec![add(vec![anew])], vec![says]);
+    assert!(village.offer(Who::Ann, offer).expect_err("it is refused").to_string().contains("was redacted"));
+    assert_eq!(village.ledger.payload(&anew.content), Ok(None));
+}
+
+/// Whoever comes first: what is redacted is gone, also what somebody offers at that very moment.
+#[test]
+fn rows_are_offered_beside_their_redaction() {
+    for _ in 0..20 {
+        let mut village = Village::new();
+        let dataset = village.dataset();
+        let (clay, says) = row("clay", OLD);
+        let offer = village.proposal(dataset, None, vec![add(vec![clay])], vec![says]);
+        let act = RowRedacted { dataset, row: row_id("clay"), reason: RedactionReason::Asked };
+        let redaction = village.signed(Who::Operator, Act::RowRedacted(act));
+        let ledger = &village.ledger;
+        std::thread::scope(|scope| {
+            let offered = scope.spawn(|| ledger.offer(offer));
+            ledger.offer(redaction).expect("a redaction");
+            let _ = offered.join().expect("the thread ends");
+        });
+        assert!(matches!(ledger.payload(&clay.content), Ok(None) | Err(Error::Erased)));
+        whole(&village.home);
+    }
 }
 
 #[test]

@@ -227,7 +227,7 @@ impl ModelArguments {
         if let Some(rows) = self.max_num_batched_tokens {
             options.step_tokens_max = rows;
         }
-        options.digest_cache = cache_folder().map(|folder| folder.join("loam/digests.json"));
+        options.digest_cache = digest_cache();
         let mut bar = Bar::new("weights");
         let record = |base| match ledger {
             Some(ledger) => kept::record(ledger, base, digest(format!("{options:?}").as_bytes())),
@@ -239,10 +239,12 @@ impl ModelArguments {
     }
 }
 
-/// Where this user's caches lie; none where the environment does not say.
-fn cache_folder() -> Option<PathBuf> {
+/// Where the digests of unchanged files are remembered, among this user's caches; nowhere where the environment does not
+/// say where those lie.
+pub(crate) fn digest_cache() -> Option<PathBuf> {
     let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
+    let caches = named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    Some(caches.join("loam/digests.json"))
 }
 
 /// The ledger in a folder, made where there is none.

@@ -13,7 +13,7 @@ use loam_ledger_core::registry::commitment;
 use serde_json::{Map, Value, json};
 
 use super::book::{BookArguments, Drafted, last_epoch};
-use super::{Signing, policy, units, write};
+use super::{Signing, parse_contributor, policy, units, write};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -42,6 +42,18 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Settle every closed epoch again, from rows and records, and compare: what `loam-audit rewards` does, in one go.
+    Verify {
+        #[command(flatten)]
+        book: BookArguments,
+        /// A folder to keep the files in that it was checked by, which must be new or empty; else they go to a temporary
+        /// one.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Say it as one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
     /// What a closed epoch would have come to by another policy. Nothing is recorded.
     Simulate {
         #[command(flatten)]
@@ -65,6 +77,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Statement { book, epoch, contributor, out, json } => {
             statement(book, *epoch, contributor, out.as_ref(), *json)
         }
+        Command::Verify { book, out, json } => return verify(book, out.as_deref(), *json),
         Command::Simulate { book, epoch, policy, json } => simulate(book, *epoch, policy, *json),
     }?;
     Ok(ExitCode::SUCCESS)
@@ -143,6 +156,15 @@ fn why(line: &Line) -> String {
     format!("{}{subject}", line.reason.word())
 }
 
+fn verify(book: &BookArguments, out: Option<&Path>, json: bool) -> anyhow::Result<ExitCode> {
+    let book = book.read()?;
+    let temporary = tempfile::tempdir()?;
+    let folder = out.map_or_else(|| temporary.path().join("export"), Path::to_owned);
+    let key = book.export(&folder)?;
+    book.close()?;
+    Ok(loam_audit::rewards(&folder, &key, json))
+}
+
 fn simulate(book: &BookArguments, epoch: Option<u32>, file: &Path, json: bool) -> anyhow::Result<()> {
     let book = book.read()?;
     let epoch = epoch.map_or_else(|| last_epoch(&*book), Ok)?;
@@ -194,9 +216,4 @@ fn told_json(act: &EpochClosed) -> Map<String, Value> {
         Value::Object(told) => told,
         _ => unreachable!("it was made as an object"),
     }
-}
-
-fn parse_contributor(text: &str) -> Result<Hash, String> {
-    Hash::from_hex(text)
-        .map_err(|_| "a contributor is named by 64 hexadecimal digits: `loam id show` tells them".to_owned())
 }

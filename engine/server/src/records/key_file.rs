@@ -20,18 +20,30 @@ pub(super) struct KeyFile {
     contributor: ContributorId,
     /// What the key grows from.
     seed: [u8; 32],
+    /// What seeds of epochs grow from: the seed of the first key, which a close has committed to when the key is rotated.
+    epochs: [u8; 32],
 }
 
 impl KeyFile {
     /// Draws a key.
     pub(super) fn draw() -> anyhow::Result<Self> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| anyhow!("no randomness: {error}"))?;
-        Ok(Self { contributor: AuthorKey::from_seed(&seed).contributor(), seed })
+        let seed = draw()?;
+        Ok(Self { contributor: AuthorKey::from_seed(&seed).contributor(), seed, epochs: seed })
+    }
+
+    /// Another key for the same contributor, with what it grows from.
+    pub(super) fn rotated(&self) -> anyhow::Result<(Self, [u8; 32])> {
+        let seed = draw()?;
+        Ok((Self { contributor: self.contributor, seed, epochs: self.epochs }, seed))
     }
 
     pub(super) fn contributor(&self) -> ContributorId {
         self.contributor
+    }
+
+    /// The key's public part.
+    pub(super) fn public_key(&self) -> [u8; 32] {
+        AuthorKey::from_seed(&self.seed).public_key()
     }
 
     /// The key of somebody who has signed nothing yet.
@@ -54,7 +66,7 @@ impl KeyFile {
     /// The seed of an epoch's ties, which only the key's owner can tell before the epoch is closed; nothing must be kept
     /// for it but the key.
     pub(super) fn epoch_seed(&self, origin: &str, epoch: u32) -> Hash {
-        let parts = [b"loam/secret-epoch-seed/v1\0", &self.seed[..], origin.as_bytes(), &epoch.to_be_bytes()];
+        let parts = [b"loam/secret-epoch-seed/v1\0", &self.epochs[..], origin.as_bytes(), &epoch.to_be_bytes()];
         digest(&parts.concat())
     }
 
@@ -62,8 +74,8 @@ impl KeyFile {
     pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
         let shown = || path.display().to_string();
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(shown)?;
-        let seed = Hash(self.seed).to_hex();
-        let text = format!("{FIRST_LINE}\ncontributor {}\nseed {seed}\n", self.contributor);
+        let (seed, epochs) = (Hash(self.seed).to_hex(), Hash(self.epochs).to_hex());
+        let text = format!("{FIRST_LINE}\ncontributor {}\nepochs {epochs}\nseed {seed}\n", self.contributor);
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(shown)
     }
 
@@ -74,11 +86,23 @@ impl KeyFile {
 
     fn parse(text: &str) -> anyhow::Result<Self> {
         let lines: Vec<&str> = text.lines().collect();
-        let [FIRST_LINE, contributor, seed] = lines[..] else { bail!("it has not the three lines that one has") };
+        let [FIRST_LINE, contributor, epochs, seed] = lines[..] else {
+            bail!("it has not the four lines that one has")
+        };
         let value = |line: &str, name: &str| {
             let value = line.strip_prefix(name).and_then(|rest| rest.strip_prefix(' '));
             value.and_then(|hex| Hash::from_hex(hex).ok()).with_context(|| format!("{name}: 64 hexadecimal digits"))
         };
-        Ok(Self { contributor: value(contributor, "contributor")?, seed: value(seed, "seed")?.0 })
+        Ok(Self {
+            contributor: value(contributor, "contributor")?,
+            seed: value(seed, "seed")?.0,
+            epochs: value(epochs, "epochs")?.0,
+        })
     }
+}
+
+fn draw() -> anyhow::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| anyhow!("no randomness: {error}"))?;
+    Ok(seed)
 }

@@ -4,14 +4,19 @@
 //! id, policy, epoch, ...: what is said  ->  say: signed by the key in its owner's file  ->  Book: here, or at a server
 //! ```
 
+mod adapter;
 mod book;
 mod datanet;
 mod epoch;
 mod here;
 mod key_file;
+mod licence;
 mod names;
+mod paper;
 mod people;
 mod policy;
+mod rehearsal;
+mod shares;
 mod there;
 
 use std::path::{Path, PathBuf};
@@ -19,13 +24,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use loam_ledger::{Offer, Payload};
-use loam_ledger_core::record::{Act, AuthorKey, Body, Operation, RecordId, sign_record};
+use loam_ledger_core::Hash;
+use loam_ledger_core::record::{Act, Author, AuthorKey, Body, MILLION, Operation, RecordId};
 
+pub(crate) use adapter::Command as AdapterCommand;
 pub(crate) use datanet::Command as DatanetCommand;
 pub(crate) use epoch::Command as EpochCommand;
 pub(crate) use people::Command as IdCommand;
 pub(crate) use policy::Command as PolicyCommand;
 
+pub(crate) use adapter::run as adapter;
 pub(crate) use datanet::run as datanet;
 pub(crate) use epoch::run as epoch;
 pub(crate) use people::run as id;
@@ -33,6 +41,7 @@ pub(crate) use policy::run as policy;
 
 use book::{Book, BookArguments, Taken};
 use key_file::KeyFile;
+use paper::Paper;
 
 /// Where the records are, and who signs.
 #[derive(Args)]
@@ -47,12 +56,27 @@ pub(crate) struct Signing {
     receipt: Option<PathBuf>,
 }
 
+/// The same, where others can sign with them.
+#[derive(Args)]
+pub(crate) struct CoSigning {
+    #[command(flatten)]
+    signing: Signing,
+    /// Another author, and their share: `CONTRIBUTOR=30%`. What is left is the share of whoever signs first.
+    #[arg(long = "with", value_name = "ID=SHARE", value_parser = author, requires = "paper")]
+    with: Vec<Author>,
+    /// A file to write where others sign too: each of them signs it with `loam id sign`, and the last one records it.
+    #[arg(long, value_name = "FILE")]
+    paper: Option<PathBuf>,
+}
+
 /// Somebody at a book, about to say something.
 struct Pen {
     book: Box<dyn Book>,
     file: KeyFile,
     key: AuthorKey,
     receipt: Option<PathBuf>,
+    with: Vec<Author>,
+    paper: Option<PathBuf>,
 }
 
 /// What is said, before it is signed.
@@ -71,25 +95,69 @@ impl Signing {
         let file = KeyFile::read(&self.id)?;
         let book = self.book.write()?;
         let key = file.standing(&*book)?;
-        Ok(Pen { book, file, key, receipt: self.receipt.clone() })
+        Ok(Pen { receipt: self.receipt.clone(), ..Pen::alone(book, file, key) })
+    }
+}
+
+impl CoSigning {
+    fn open(&self) -> anyhow::Result<Pen> {
+        Ok(Pen { with: self.with.clone(), paper: self.paper.clone(), ..self.signing.open()? })
     }
 }
 
 impl Pen {
+    /// Whoever holds this key, and nobody with them.
+    fn alone(book: Box<dyn Book>, file: KeyFile, key: AuthorKey) -> Self {
+        Self { book, file, key, receipt: None, with: Vec::new(), paper: None }
+    }
+
     /// Signs what one author says, and appends it.
     fn say(&mut self, said: impl Into<Said>) -> anyhow::Result<Taken> {
+        self.say_together(said)?.context("others sign too: with them nothing is said by this command")
+    }
+
+    /// Signs what is said, and appends it; or, where others sign too, writes the paper for them, and there is nothing more
+    /// to tell.
+    fn say_together(&mut self, said: impl Into<Said>) -> anyhow::Result<Option<Taken>> {
         let Said { act, mut cites, text, operations, payloads } = said.into();
         cites.sort_unstable();
         let text = text.map(|text| Ok::<_, anyhow::Error>(Payload { salt: salt()?, bytes: text.into_bytes() }));
         let text = text.transpose()?;
         let digest = text.as_ref().map(Payload::digest);
-        let body = Body { cites, text: digest, ..Body::by(self.key.contributor(), act) };
-        let record = sign_record(self.book.registry().origin(), 0, body, &mut [&mut self.key]);
-        let taken = self.book.offer(Offer { body: record.body, signed: record.signed, operations, payloads, text })?;
-        if let Some(path) = &self.receipt {
-            std::fs::write(path, &taken.receipt).with_context(|| path.display().to_string())?;
+        let body = Body { authors: self.authors()?, cites, text: digest, ..Body::by(self.key.contributor(), act) };
+        let registry = self.book.registry();
+        let mut paper = Paper::new(registry.origin(), Offer { body, signed: Vec::new(), operations, payloads, text });
+        paper.sign(registry, &self.key)?;
+        self.pass_on(paper)
+    }
+
+    /// Records a paper that all have signed; else writes it for the next one.
+    fn pass_on(&mut self, paper: Paper) -> anyhow::Result<Option<Taken>> {
+        let missing = paper.missing();
+        if !missing.is_empty() {
+            let path = self.paper.as_ref().context("others sign too: name a file to write for them with --paper")?;
+            paper.write(path)?;
+            println!(
+                "{} is signed; it is recorded when these have signed it too, with `loam id sign`:",
+                path.display()
+            );
+            missing.iter().for_each(|author| println!("  {author}"));
+            return Ok(None);
         }
-        Ok(taken)
+        let taken = self.book.offer(paper.offer)?;
+        self.key.moved_on(taken.at.id);
+        if let Some(path) = &self.receipt {
+            write(path, &taken.receipt)?;
+        }
+        Ok(Some(taken))
+    }
+
+    fn authors(&self) -> anyhow::Result<Vec<Author>> {
+        let others: u64 = self.with.iter().map(|author| u64::from(author.share)).sum();
+        let left = u64::from(MILLION).checked_sub(others).and_then(|left| u32::try_from(left).ok());
+        let share = left.context("--with: the shares of the others are more than the whole")?;
+        let first = Author { contributor: self.key.contributor(), share };
+        Ok(std::iter::once(first).chain(self.with.iter().copied()).collect())
     }
 }
 
@@ -97,6 +165,19 @@ impl From<Act> for Said {
     fn from(act: Act) -> Self {
         Self { act, cites: Vec::new(), text: None, operations: Vec::new(), payloads: Vec::new() }
     }
+}
+
+/// `ID=SHARE`, as another author is named.
+fn author(text: &str) -> Result<Author, String> {
+    let (id, part) = text.split_once('=').ok_or("write it as CONTRIBUTOR=SHARE, as in 0123...=30%")?;
+    let contributor = Hash::from_hex(id).map_err(|_| "a contributor is named by 64 hexadecimal digits".to_owned())?;
+    Ok(Author { contributor, share: shares::read(part)? })
+}
+
+/// A contributor, as an argument names one.
+fn parse_contributor(text: &str) -> Result<Hash, String> {
+    Hash::from_hex(text)
+        .map_err(|_| "a contributor is named by 64 hexadecimal digits: `loam id show` tells them".to_owned())
 }
 
 /// Sixteen random bytes, without which a digest tells nothing of what it is of.

@@ -66,7 +66,12 @@ pub(super) fn one_of(word: &str, all: impl Iterator<Item = RecordId>, what: &str
     })
 }
 
-fn by_id(word: &str, mut all: impl Iterator<Item = RecordId>, what: &str) -> anyhow::Result<Option<RecordId>> {
+/// The same where there may be none: a word that is no id, or the id of nothing here by its beginning.
+pub(super) fn by_id(
+    word: &str,
+    mut all: impl Iterator<Item = RecordId>,
+    what: &str,
+) -> anyhow::Result<Option<RecordId>> {
     let word = word.to_ascii_lowercase();
     let is_hex = word.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_hex || word.len() < PREFIX_MIN {

@@ -1,17 +1,19 @@
 //! `loam id`: keys are made and kept by their owners.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use loam_ledger_core::record::{Act, ContributorKind, ContributorRegistered};
+use loam_ledger_core::Hash;
+use loam_ledger_core::record::{Act, ContributorKind, ContributorRegistered, KeyRotated, Succession};
 use loam_ledger_core::text::hex_encode;
 use serde_json::json;
 
-use super::Pen;
 use super::book::BookArguments;
 use super::key_file::KeyFile;
+use super::paper::Paper;
+use super::{Pen, Signing, parse_contributor};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -25,6 +27,9 @@ pub(crate) enum Command {
         /// What stands behind the key. A ledger's first is its operator, and there is no other.
         #[arg(long, value_name = "KIND", value_parser = ["person", "organisation", "tool", "operator"])]
         kind: String,
+        /// Who may take this one's place, should the key be lost.
+        #[arg(long, value_name = "ID", value_parser = parse_contributor)]
+        heir: Option<Hash>,
         /// Say it as one JSON object.
         #[arg(long)]
         json: bool,
@@ -37,37 +42,102 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Sign a paper that others sign too, and record it where nobody is missing.
+    Sign {
+        #[command(flatten)]
+        signing: Signing,
+        /// The paper, as a command with --paper wrote it. It is written again, with this signature.
+        file: PathBuf,
+    },
+    /// Sign with another key from now on. The old file is of no use then.
+    Rotate {
+        #[command(flatten)]
+        signing: Signing,
+        /// The file to write, which must not be there.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Who may take this one's place from now on; nobody where it is absent.
+        #[arg(long, value_name = "ID", value_parser = parse_contributor)]
+        heir: Option<Hash>,
+    },
+    /// Take the place of somebody who named you as heir: what they are owed is yours, and they sign nothing any more.
+    Succeed {
+        #[command(flatten)]
+        signing: Signing,
+        /// Whose place.
+        #[arg(value_parser = parse_contributor)]
+        of: Hash,
+    },
 }
 
 /// Runs one command.
 pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::New { book, out, kind, json } => {
-            let (file, book) = (KeyFile::draw()?, book.write()?);
-            // On disk before it is registered: a key that is known and lost would be nobody's for ever.
-            file.write(out)?;
-            let key = file.fresh();
-            let (public_key, kind) = (key.public_key(), kind_of(kind));
-            let act = Act::ContributorRegistered(ContributorRegistered { public_key, kind, heir: None });
-            let mut pen = Pen { book, file, key, receipt: None };
-            let taken = pen.say(act).or_else(|why| {
-                // A key that nobody knows is of no use.
-                std::fs::remove_file(out).with_context(|| out.display().to_string())?;
-                Err(why)
-            })?;
-            tell(&pen.file, *json);
-            if !json {
-                println!("registered in {} as record {}, entry {}", pen.book.name(), taken.at.id, taken.at.index);
-            }
-            pen.book.close()?;
+        Command::New { book, out, kind, heir, json } => new(book, out, kind_of(kind), *heir, *json),
+        Command::Show { file, json } => {
+            tell(&KeyFile::read(file)?, *json);
+            Ok(())
         }
-        Command::Show { file, json } => tell(&KeyFile::read(file)?, *json),
-    }
+        Command::Sign { signing, file } => sign(signing, file),
+        Command::Rotate { signing, out, heir } => rotate(signing, out, *heir),
+        Command::Succeed { signing, of } => {
+            let mut pen = signing.open()?;
+            pen.say(Act::Succession(Succession { of: *of }))?;
+            println!("{} stands in the place of {of}", pen.file.contributor());
+            pen.book.close()
+        }
+    }?;
     Ok(ExitCode::SUCCESS)
 }
 
+fn new(book: &BookArguments, out: &Path, kind: ContributorKind, heir: Option<Hash>, json: bool) -> anyhow::Result<()> {
+    let (file, book) = (KeyFile::draw()?, book.write()?);
+    // On disk before it is registered: a key that is known and lost would be nobody's for ever.
+    file.write(out)?;
+    let key = file.fresh();
+    let act = Act::ContributorRegistered(ContributorRegistered { public_key: file.public_key(), kind, heir });
+    let mut pen = Pen::alone(book, file, key);
+    let taken = or_forget(out, pen.say(act))?;
+    tell(&pen.file, json);
+    if !json {
+        println!("registered in {} as record {}, entry {}", pen.book.name(), taken.at.id, taken.at.index);
+    }
+    pen.book.close()
+}
+
+fn sign(signing: &Signing, path: &Path) -> anyhow::Result<()> {
+    let mut paper = Paper::read(path)?;
+    let mut pen = signing.open()?;
+    print!("{}", paper.words());
+    paper.sign(pen.book.registry(), &pen.key)?;
+    pen.paper = Some(path.to_owned());
+    if let Some(taken) = pen.pass_on(paper)? {
+        println!("all have signed: it is record {}, entry {}", taken.at.id, taken.at.index);
+    }
+    pen.book.close()
+}
+
+fn rotate(signing: &Signing, out: &Path, heir: Option<Hash>) -> anyhow::Result<()> {
+    let mut pen = signing.open()?;
+    let (file, seed) = pen.file.rotated()?;
+    let (key, proof) = pen.key.rotated(pen.book.registry().origin(), &seed);
+    file.write(out)?;
+    let act = Act::KeyRotated(KeyRotated { public_key: key.public_key(), proof, heir });
+    or_forget(out, pen.say(act))?;
+    println!("{} signs with the key in {} from now on", file.contributor(), out.display());
+    pen.book.close()
+}
+
+/// A key that nobody came to know is of no use.
+fn or_forget<T>(file: &Path, outcome: anyhow::Result<T>) -> anyhow::Result<T> {
+    outcome.or_else(|why| {
+        std::fs::remove_file(file).with_context(|| file.display().to_string())?;
+        Err(why)
+    })
+}
+
 fn tell(file: &KeyFile, json: bool) {
-    let (contributor, public_key) = (file.contributor().to_hex(), hex_encode(&file.fresh().public_key()));
+    let (contributor, public_key) = (file.contributor().to_hex(), hex_encode(&file.public_key()));
     if json {
         println!("{}", json!({"contributor": contributor, "public_key": public_key}));
     } else {

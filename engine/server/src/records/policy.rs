@@ -12,20 +12,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Subcommand;
+use loam_ledger::Appended;
 use loam_ledger_core::Hash;
 use loam_ledger_core::fee::lane_word;
 use loam_ledger_core::record::{Act, Body, ContributorId, Lane, PerLane, PolicyChanged, Price};
 use serde_json::{Map, Value, json};
 
-use super::Signing;
-use super::book::{Book, BookArguments};
+use super::CoSigning;
+use super::book::{Book, BookArguments, Taken};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Record prices and lanes, in force from a time on.
     Set {
         #[command(flatten)]
-        signing: Signing,
+        signing: CoSigning,
         /// What it says, as JSON: lanes in basis points, prices in nano-units a token.
         file: PathBuf,
         /// Say it as one JSON object.
@@ -49,12 +50,14 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
             let mut pen = signing.open()?;
             let policy = read(file, &*pen.book, pen.file.contributor())?;
             let (number, effective_ms) = (policy.number, policy.effective_ms);
-            let id = pen.say(Act::PolicyChanged(policy))?.at.id;
+            let taken = pen.say_together(Act::PolicyChanged(policy))?;
             let seconds = effective_ms.saturating_sub(now_ms()) / 1_000;
-            if *json {
-                println!("{}", json!({"policy": id.to_hex(), "number": number, "effective_ms": effective_ms}));
-            } else {
-                println!("policy {number} is {id}, in force in {seconds} s (at {effective_ms} ms after 1970)");
+            if let Some(Taken { at: Appended { id, .. }, .. }) = taken {
+                if *json {
+                    println!("{}", json!({"policy": id.to_hex(), "number": number, "effective_ms": effective_ms}));
+                } else {
+                    println!("policy {number} is {id}, in force in {seconds} s (at {effective_ms} ms after 1970)");
+                }
             }
             pen.book.close()?;
         }
@@ -99,7 +102,8 @@ pub(super) fn read(path: &Path, book: &dyn Book, host: ContributorId) -> anyhow:
     parse(&text, number, now_ms(), host).with_context(|| path.display().to_string())
 }
 
-fn now_ms() -> u64 {
+/// Milliseconds since 1970.
+pub(super) fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

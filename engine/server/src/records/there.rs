@@ -27,12 +27,10 @@ use tonic::{Response, Status, Streaming};
 
 use super::book::{Book, Drafted, Found, Taken, Told, find_epoch};
 use crate::clients::{self, Keyed, told};
+use crate::offered;
 
 /// Rows and texts that one call asks for.
 const PAYLOADS_ASKED: usize = 256;
-
-/// Bytes of operations and rows that one message of an offer has, about: a server takes 4 MiB.
-const PIECE_BYTES: usize = 1 << 20;
 
 /// Bytes of a message that is taken: 256 payloads of 64 KiB, and what is around them.
 const MESSAGE_BYTES_MAX: usize = 32 << 20;
@@ -137,7 +135,8 @@ impl Book for There {
     fn offer(&mut self, offer: Offer) -> anyhow::Result<Taken> {
         let record = Record { time_ms: 0, body: offer.body.clone(), signed: offer.signed.clone() };
         let id = record.id(self.registry.origin());
-        let taken = self.ask(|mut client| async move { client.offer(tokio_stream::iter(pieces(offer))).await })?;
+        let taken =
+            self.ask(|mut client| async move { client.offer(tokio_stream::iter(offered::messages(offer))).await })?;
         let v1::OfferResponse { record_id, index, tlog_proof } = taken;
         ensure!(record_id == id.0, "the server recorded something else than what was signed");
         self.follow()?;
@@ -238,39 +237,4 @@ fn given(digest: &Hash, found: v1::FoundPayload) -> anyhow::Result<Found> {
         Sent::Redacted(_) => Ok(Found::Redacted),
         Sent::Absent(_) => Ok(Found::Absent),
     }
-}
-
-/// An offer in messages of about a mebibyte.
-fn pieces(offer: Offer) -> impl Iterator<Item = v1::OfferRequest> {
-    let Offer { body, signed, operations, payloads, text } = offer;
-    let payload = |payload: Payload| v1::Payload { salt: payload.salt.to_vec(), bytes: payload.bytes };
-    let record = Entry::Record(Box::new(Record { time_ms: 0, body, signed })).encode();
-    let first = v1::OfferRequest { record, text: text.map(payload), ..v1::OfferRequest::default() };
-    let operations = operations.into_iter().map(|operation| Piece::Operation(operation.encode()));
-    let rows = payloads.into_iter().map(move |row| Piece::Row(payload(row)));
-    let mut left = operations.chain(rows).peekable();
-    let rest = std::iter::from_fn(move || {
-        left.peek()?;
-        let (mut message, mut bytes) = (v1::OfferRequest::default(), 0);
-        while bytes < PIECE_BYTES {
-            match left.next() {
-                None => break,
-                Some(Piece::Operation(operation)) => {
-                    bytes += operation.len();
-                    message.operations.push(operation);
-                }
-                Some(Piece::Row(row)) => {
-                    bytes += row.bytes.len();
-                    message.rows.push(row);
-                }
-            }
-        }
-        Some(message)
-    });
-    std::iter::once(first).chain(rest)
-}
-
-enum Piece {
-    Operation(Vec<u8>),
-    Row(v1::Payload),
 }

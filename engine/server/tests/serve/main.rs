@@ -12,5 +12,6 @@ mod hostile;
 mod http;
 mod life;
 mod product;
+mod records;
 mod running;
 mod tls;

@@ -17,10 +17,10 @@ use super::changes::behind;
 use super::create::{begin, check_name};
 use super::ground::{Ground, Texts, texts};
 use super::history::day_of;
-use super::licence::{self, Licence};
 use super::many;
 use super::offer::{Terms, message, offer, work_of_rows};
 use crate::records::book::{Book, BookArguments};
+use crate::records::licence::{self, Licence};
 use crate::records::names::About;
 use crate::records::{Signing, write};
 
@@ -146,7 +146,8 @@ pub(super) fn import(import: &Import) -> anyhow::Result<()> {
         check_name(&*pen.book, &import.name)?;
         Hash::ZERO
     } else {
-        begin(&mut pen, &import.name, &import.description, &licence, access)?.at.id
+        let begun = begin(&mut pen, &import.name, &import.description, &licence, access)?;
+        begun.context("one author imports alone")?.at.id
     };
     if !terms.json && !terms.dry_run {
         say!("dataset {dataset}\n  {}, under {}, {}", import.name, licence.words, import.access)?;

@@ -7,10 +7,10 @@ use loam_ledger_core::record::{Access, Act, DatasetCreated};
 use serde_json::json;
 
 use super::ground::typed;
-use super::licence::Licence;
 use crate::records::book::{Book, Taken};
+use crate::records::licence::Licence;
 use crate::records::names::{self, About};
-use crate::records::{Pen, Said, Signing};
+use crate::records::{CoSigning, Pen, Said};
 
 /// Characters of a name: it stands in lists and on command lines.
 const NAME_CHARS_MAX: usize = 100;
@@ -18,7 +18,7 @@ const NAME_CHARS_MAX: usize = 100;
 #[derive(Args)]
 pub(crate) struct Create {
     #[command(flatten)]
-    signing: Signing,
+    signing: CoSigning,
     /// What people will call it, such as quechua-medical.
     name: String,
     /// The licence of all its rows: an SPDX identifier such as CC-BY-4.0, or a file with the licence's text.
@@ -39,7 +39,8 @@ pub(super) fn run(create: &Create) -> anyhow::Result<()> {
     let licence = Licence::named(&create.licence)?;
     let access = if create.access == "open" { Access::Open } else { Access::ByGrant };
     let mut pen = create.signing.open()?;
-    let at = begin(&mut pen, &create.name, &create.description, &licence, access)?.at;
+    let begun = begin(&mut pen, &create.name, &create.description, &licence, access)?;
+    let Some(Taken { at, .. }) = begun else { return pen.book.close() };
     if create.json {
         let (dataset, licence) = (at.id.to_hex(), licence.digest.to_hex());
         say!("{}", json!({"dataset": dataset, "entry": at.index, "name": create.name, "licence": licence}))?;
@@ -58,11 +59,13 @@ pub(super) fn begin(
     description: &str,
     licence: &Licence,
     access: Access,
-) -> anyhow::Result<Taken> {
+) -> anyhow::Result<Option<Taken>> {
     check_name(&*pen.book, name)?;
     let about = About { name: name.to_owned(), description: description.to_owned(), licence: licence.words.clone() };
-    let act = DatasetCreated { owners: vec![pen.file.contributor()], access, licence: licence.digest };
-    pen.say(Said { text: Some(about.to_text()), ..Act::DatasetCreated(act).into() })
+    let mut owners: Vec<_> = pen.authors()?.iter().map(|author| author.contributor).collect();
+    owners.sort_unstable();
+    let act = DatasetCreated { owners, access, licence: licence.digest };
+    pen.say_together(Said { text: Some(about.to_text()), ..Act::DatasetCreated(act).into() })
 }
 
 /// A name that can be typed, and leads to one dataset.

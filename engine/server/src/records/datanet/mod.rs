@@ -15,6 +15,7 @@ macro_rules! say {
     }};
 }
 
+mod agree;
 mod calendar;
 mod carry;
 mod changes;
@@ -22,7 +23,6 @@ mod commit;
 mod create;
 mod ground;
 mod history;
-mod licence;
 mod offer;
 mod redact;
 mod review;
@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Review(review::Review),
     /// Make a revision of contributions. An owner signs.
     Commit(commit::Commit),
+    /// Say with all other contributors which part each has in what a revision earns.
+    Agree(agree::Agree),
     /// Show a dataset, a row of it, or what a contribution would change.
     Show(show::Show),
     /// Show what changed from one revision to another.
@@ -72,6 +74,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Propose(propose) => offer::propose(propose),
         Command::Review(review) => review::run(review),
         Command::Commit(commit) => commit::run(commit),
+        Command::Agree(agree) => agree::run(agree),
         Command::Show(show) => show::run(show),
         Command::Diff(compare) => changes::diff(compare),
         Command::Blame(trace) => changes::blame(trace),

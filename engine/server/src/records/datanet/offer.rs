@@ -15,12 +15,13 @@ use loam_ledger_core::record::{Act, ActCount, ContributionProposed, RowId, apply
 use serde_json::{Value, json};
 
 use super::ground::{Ground, Texts, owns, texts};
-use super::licence::Licence;
 use super::many;
 use super::twins::Twins;
 use crate::progress::Bar;
 use crate::records::book::Book;
-use crate::records::{Pen, Said, Signing, salt};
+use crate::records::book::Taken;
+use crate::records::licence::Licence;
+use crate::records::{CoSigning, Pen, Said, salt};
 
 /// Bytes of a record's text, at most: the ledger keeps no longer ones.
 const TEXT_BYTES_MAX: usize = 65_535;
@@ -28,7 +29,7 @@ const TEXT_BYTES_MAX: usize = 65_535;
 #[derive(Args)]
 pub(crate) struct Add {
     #[command(flatten)]
-    signing: Signing,
+    signing: CoSigning,
     /// The dataset, by its name or its id.
     dataset: String,
     /// The rows: a JSON object a line, CSV with a header, or paragraphs of text.
@@ -45,7 +46,7 @@ pub(crate) struct Add {
 #[derive(Args)]
 pub(crate) struct Propose {
     #[command(flatten)]
-    signing: Signing,
+    signing: CoSigning,
     /// The dataset, by its name or its id.
     dataset: String,
     /// The edits, a JSON object a line, such as {"act":"correct","row":"ID","to":{...}}. Other acts are told by any that is
@@ -169,8 +170,9 @@ pub(super) fn offer(pen: &mut Pen, ground: &Ground, work: Work, texts: Texts, te
     let text = message(terms.message.as_deref(), &proposal.decisions)?;
     let mut bar = Bar::new("recording rows");
     bar.begin();
-    let at = pen.say(said(&*pen.book, ground, proposal, text)?)?.at;
+    let offered = pen.say_together(said(&*pen.book, ground, proposal, text)?)?;
     bar.end();
+    let Some(Taken { at, .. }) = offered else { return Ok(()) };
     told["contribution"] = at.id.to_hex().into();
     told["entry"] = at.index.into();
     told["receipt"] = pen.receipt.as_ref().map(|path| path.display().to_string()).into();

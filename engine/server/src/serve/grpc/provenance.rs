@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use loam_ledger::{Ledger, Offer, Payload};
+use loam_ledger::{Ledger, Offer};
 use loam_ledger_core::Hash;
-use loam_ledger_core::entry::Entry;
 use loam_ledger_core::epoch::{LeafFile, RowPlace, Settled};
 use loam_ledger_core::granted::GrantedRow;
 use loam_ledger_core::origin::LogId;
@@ -19,6 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::patience::Patience;
 use super::{admitted, caller, status};
 use crate::access::Scope;
+use crate::offered;
 use crate::serve::node::{Node, ledger_problem};
 
 /// The service.
@@ -240,49 +240,9 @@ async fn gather(mut messages: Streaming<v1::OfferRequest>) -> Result<Offer, Stat
             let message = format!("an offer has {most} MiB at the most; make several contributions of it");
             return Err(status(&Problem::new(Kind::TooLarge, message)));
         }
-        add(&mut offer, message).map_err(|problem| status(&problem))?;
+        offered::add(&mut offer, message).map_err(|problem| status(&problem))?;
     }
     offer.ok_or_else(|| status(&Problem::field("record", "`record` is missing: it is said in the first message")))
-}
-
-fn add(offer: &mut Option<Offer>, message: v1::OfferRequest) -> Result<(), Problem> {
-    let v1::OfferRequest { record, text, operations, rows } = message;
-    let wrong = |field: &'static str, why: String| Problem::field(field, format!("`{field}`: {why}"));
-    let offer = match offer {
-        None => {
-            let entry = Entry::decode(&record).map_err(|error| wrong("record", error.to_string()))?;
-            let Entry::Record(record) = entry else {
-                return Err(wrong("record", "it is another kind of entry".to_owned()));
-            };
-            let text = text.map(|text| payload("text", text)).transpose()?;
-            offer.insert(Offer {
-                body: record.body,
-                signed: record.signed,
-                operations: Vec::new(),
-                payloads: Vec::new(),
-                text,
-            })
-        }
-        Some(_) if !record.is_empty() || text.is_some() => {
-            return Err(wrong("record", "it is said in the first message alone".to_owned()));
-        }
-        Some(offer) => offer,
-    };
-    for bytes in operations {
-        let operation = Operation::decode(&bytes).map_err(|error| wrong("operations", error.to_string()))?;
-        offer.operations.push(operation);
-    }
-    for row in rows {
-        offer.payloads.push(payload("rows", row)?);
-    }
-    Ok(())
-}
-
-fn payload(field: &str, payload: v1::Payload) -> Result<Payload, Problem> {
-    let v1::Payload { salt, bytes } = payload;
-    let wrong =
-        |salt: Vec<u8>| Problem::field(field, format!("`{field}.salt` has {} bytes; it can have 16", salt.len()));
-    Ok(Payload { salt: salt.try_into().map_err(wrong)?, bytes })
 }
 
 /// What a ledger has under a digest.

@@ -1,0 +1,68 @@
+//! What adapters are called: the registry knows generations alone, their statements have the names that people use.
+
+use std::collections::BTreeMap;
+
+use anyhow::bail;
+use loam_datanet::statement::{Envelope, Statement};
+use loam_ledger_core::Hash;
+use loam_ledger_core::record::{Act, AdapterState, Generation};
+
+use crate::records::book::{Book, Found};
+use crate::records::names::by_id;
+
+/// The names of all published adapters whose statements can be read here.
+pub(super) fn names(book: &dyn Book) -> anyhow::Result<BTreeMap<Generation, String>> {
+    let mut texts: BTreeMap<Hash, (Generation, Hash)> = BTreeMap::new();
+    for (generation, adapter) in book.registry().adapters().all() {
+        let body = book.record(&adapter.record)?.body;
+        if let (Act::AdapterPublished(act), Some(text)) = (body.act, body.text) {
+            texts.insert(text, (*generation, act.statement));
+        }
+    }
+    let digests: Vec<Hash> = texts.keys().copied().collect();
+    let mut names = BTreeMap::new();
+    book.payloads(&digests, &mut |digest, found| {
+        let (generation, statement) = texts[digest];
+        if let Found::Here(text) = found
+            && let Some(said) = read(&text.bytes, &statement)
+            && said.generation == generation
+        {
+            names.insert(generation, said.name);
+        }
+        Ok(())
+    })?;
+    Ok(names)
+}
+
+/// A statement, if it is the one that a record has the digest of.
+fn read(text: &[u8], digest: &Hash) -> Option<Statement> {
+    let envelope = Envelope::read(text).ok().filter(|envelope| envelope.digest() == *digest)?;
+    Statement::read(&envelope.payload).ok()
+}
+
+/// The published adapter that somebody calls by its generation, the beginning of that, or its name. A name stands for what
+/// is not retired, where that is one.
+pub(super) fn find(book: &dyn Book, word: &str) -> anyhow::Result<Generation> {
+    let adapters = book.registry().adapters();
+    if let Some(generation) = by_id(word, adapters.all().map(|(generation, _)| *generation), "published adapters")? {
+        return Ok(generation);
+    }
+    let names = names(book)?;
+    let called: Vec<Generation> =
+        names.iter().filter(|(_, name)| *name == word).map(|(generation, _)| *generation).collect();
+    let state = |generation: &Generation| adapters.adapter(generation).map(|adapter| adapter.state);
+    let left: Vec<Generation> =
+        called.iter().copied().filter(|one| state(one) != Some(AdapterState::Retired)).collect();
+    match (&left[..], &called[..]) {
+        ([one], _) | ([], [one]) => Ok(*one),
+        ([], []) => {
+            bail!("no adapter here is called {word:?}, by name or by generation: `loam adapter publish` publishes one")
+        }
+        _ => {
+            let told =
+                |one: &Generation| format!("{one} ({})", state(one).map_or_else(String::new, AdapterState::word));
+            let all = called.iter().map(told).collect::<Vec<_>>().join(", ");
+            bail!("{} adapters are called {word:?}: name one by its generation, {all}", called.len())
+        }
+    }
+}
