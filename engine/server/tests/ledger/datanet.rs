@@ -211,6 +211,28 @@ fn who_made_what(scene: &Scene, row: &str, (first, second): (&str, &str)) {
 }
 
 #[test]
+fn two_who_work_together_are_both_behind_a_row() {
+    let scene = Scene::with(&["ann", "ben", "cora"]);
+    scene.dataset("clinic");
+    let (rows, paper) = (scene.file("rows.jsonl", ROWS), scene.path("paper"));
+    let with = format!("{}=40%", scene.who("ben"));
+    scene.told("ann", &["add", "clinic", &rows, "--with", &with, "--paper", &paper]);
+    assert_eq!(scene.asked(&["show", "clinic"])["waiting"], Value::Array(Vec::new()));
+    done(&["id", "sign", &paper, "--data", text(&scene.data), "--id", &scene.key("ben")]);
+    let offered = string(&scene.asked(&["show", "clinic"])["waiting"][0]);
+    let own = scene.refused("ben", &["review", &offered, "--verdict", "accept"]);
+    assert!(own.contains("your own work"), "{own}");
+    scene.says("cora", &["review", &offered, "--verdict", "accept"]);
+    scene.says("operator", &["commit", "clinic"]);
+    let row = scene.row_with("clinic", "water");
+    let authors = scene.asked(&["blame", "clinic", &row])["chain"][0]["authors"].clone();
+    assert_eq!(words_of(&authors, "contributor"), [scene.who("ann"), scene.who("ben")]);
+    assert_eq!(authors[1]["share_millionths"].as_u64(), Some(400_000));
+    let read = scene.read(&["blame", "clinic", &row]);
+    assert!(read.contains(" 60%, ") && read.contains(" 40%, contribution"), "{read}");
+}
+
+#[test]
 fn a_redacted_row_is_gone_and_a_dataset_travels_without_it() {
     let scene = Scene::with(&["ann", "ben"]);
     scene.dataset("clinic");

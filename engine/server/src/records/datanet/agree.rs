@@ -38,12 +38,12 @@ pub(super) fn run(agree: &Agree) -> anyhow::Result<()> {
         AttributionComputed { subject: revision, method: Method::AgreedShares, tier: 0, weights: operations_root(&[]) };
     if let Some(taken) = pen.say_together(Act::AttributionComputed(act))? {
         if agree.json {
-            println!(
+            say!(
                 "{}",
                 json!({"record": taken.at.id.to_hex(), "index": taken.at.index, "revision": revision.to_hex()})
-            );
+            )?;
         } else {
-            println!("agreed for revision {revision} by record {}, entry {}", taken.at.id, taken.at.index);
+            say!("agreed for revision {revision} by record {}, entry {}", taken.at.id, taken.at.index)?;
         }
     }
     pen.book.close()
