@@ -43,6 +43,9 @@ fn build_for_device() {
         (command, source)
     }));
     archive(&objects);
+    // For tests/resources.rs, which looks into what was made.
+    println!("cargo::rustc-env=LOAM_DEVICE_LIBRARY={}", out_folder().join("libloam_device.a").display());
+    println!("cargo::rustc-env=LOAM_DEVICE_TOOLKIT={}", toolkit.display());
     println!("cargo::rustc-link-search=native={}", toolkit.join("lib").display());
     println!("cargo::rustc-link-search=native={}", toolkit.join("lib64").display());
     for library in ["static=cudart_static", "dylib=rt", "dylib=pthread", "dylib=dl", "dylib=stdc++"] {

@@ -6,6 +6,7 @@ mod engine;
 mod kernels;
 mod ledger;
 mod results;
+mod rewards;
 mod samples;
 mod serve;
 
@@ -20,6 +21,9 @@ struct Arguments {
     /// Where to write the results: a .md to read and a .json to compare. Without it they are only printed.
     #[arg(long, value_name = "DIR", global = true)]
     results: Option<PathBuf>,
+    /// What else ran on the machine meanwhile, for the head of the .md.
+    #[arg(long, value_name = "WORDS", global = true)]
+    beside: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -32,6 +36,8 @@ enum Command {
     Kernels(kernels::Arguments),
     /// The ledger: appends, acknowledgements, receipts, proofs, audit, bytes.
     Ledger(ledger::Arguments),
+    /// Rewards: an epoch of many answers drafted, closed, exported, and settled again by loam-audit.
+    Rewards(rewards::Arguments),
     /// The server: what its ledger costs, how soon receipts come, what a crowd costs others.
     Serve(serve::Arguments),
 }
@@ -42,10 +48,11 @@ fn main() -> anyhow::Result<()> {
         Command::Engine(arguments) => engine::run(arguments)?,
         Command::Kernels(arguments) => kernels::run(arguments)?,
         Command::Ledger(arguments) => ledger::run(arguments)?,
+        Command::Rewards(arguments) => rewards::run(arguments)?,
         Command::Serve(arguments) => serve::run(arguments)?,
     };
     if let Some(folder) = &arguments.results {
-        let path = results::write(folder, &figures)?;
+        let path = results::write(folder, &figures, arguments.beside.as_deref())?;
         println!("\nwritten to {}.md and .json", path.display());
     }
     Ok(())

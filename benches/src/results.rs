@@ -49,8 +49,8 @@ fn number(value: f64) -> String {
     }
 }
 
-/// Writes the .md and the .json, and returns their path without its end.
-pub(crate) fn write(folder: &Path, figures: &[Figure]) -> anyhow::Result<PathBuf> {
+/// Writes the .md and the .json, and returns their path without its end. `beside` says what else ran on the machine.
+pub(crate) fn write(folder: &Path, figures: &[Figure], beside: Option<&str>) -> anyhow::Result<PathBuf> {
     let time = said_by("date", &["-u", "+%Y-%m-%d-%H%M"])?;
     let commit = said_by("git", &["rev-parse", "--short", "HEAD"])?;
     let dirty = if said_by("git", &["status", "--porcelain"])?.is_empty() { "" } else { ", with changes on top" };
@@ -65,6 +65,7 @@ pub(crate) fn write(folder: &Path, figures: &[Figure]) -> anyhow::Result<PathBuf
         .collect();
     fs::write(path.with_extension("json"), lines.join("\n") + "\n").context("writing the results")?;
     let mut text = format!("# {time}, {words}\n\nCommit {commit}{dirty}. Shared machine: quote ratios, not times.\n\n");
+    text += &beside.map_or(String::new(), |beside| format!("Beside it ran: {beside}\n\n"));
     text += "| figure | value | unit | roof | note |\n|---|---:|---|---:|---|\n";
     for figure in figures {
         let cell = |value: Option<f64>| value.map_or(String::new(), number);

@@ -30,6 +30,17 @@ static __device__ __forceinline__ Tile tile_of(const LoamModule* modules, uint32
     tile -= tiles;
   }
 }
+static __device__ __forceinline__ Tile tile_with(const LoamModule* modules, uint32_t column) {
+  int module = 0;
+  while (column >= modules[module].out_at + modules[module].out_features) ++module;
+  return {module, (column - modules[module].out_at) / kColumns * kColumns};
+}
+
+// Columns `from .. to` of the site's outputs are written, as delta's first ones; those of `tile`, or of the tile with `from`.
+struct Wanted {
+  uint32_t from, to, tile;
+  bool by_column;
+};
 
 // What one adapter gives to a run's rows in a tile.
 struct Part {
@@ -40,10 +51,10 @@ struct Part {
 };
 
 // The `each`th adapter of the run's rows; their coefficients go to shared memory: weight scale h, `[rows, largest rank]`.
-static __device__ Part part_of(const LoamPlaces& places, const LoamPairs& of, const uint32_t* rows, int count, uint32_t each, const float* h, int64_t h_stride,
-                               float* coefficients) {
+static __device__ Part part_of(const LoamPlaces& places, const LoamPairs& of, const Wanted& wanted, const uint32_t* rows, int count, uint32_t each, const float* h,
+                               int64_t h_stride, float* coefficients) {
   const LoamPlace& place = place_of(places, of.pairs[of.by_row[of.of_row[rows[0]] + each]].slot);
-  const Tile tile = tile_of(modules_of(place), blockIdx.y);
+  const Tile tile = wanted.by_column ? tile_with(modules_of(place), wanted.from) : tile_of(modules_of(place), wanted.tile);
   const LoamModule module = modules_of(place)[tile.module];
   __syncthreads();
   for (uint32_t e = threadIdx.x; e < count * module.rank; e += kThreads) {
@@ -120,23 +131,26 @@ struct Products {
 
 // All adapters of a run's rows, in order, and what they add up to.
 template <class How>
-static __device__ void expand_run(const LoamPlaces& places, const LoamPairs& of, const uint32_t* rows, int count, uint32_t adapters, const float* h, int64_t h_stride,
-                                  float* delta, int64_t delta_stride, float* coefficients) {
+static __device__ void expand_run(const LoamPlaces& places, const LoamPairs& of, const Wanted& wanted, const uint32_t* rows, int count, uint32_t adapters,
+                                  const float* h, int64_t h_stride, float* delta, int64_t delta_stride, float* coefficients) {
   float sums[How::kOwn] = {};
   Part part = {};
   for (uint32_t each = 0; each < adapters; ++each) {
-    part = part_of(places, of, rows, count, each, h, h_stride, coefficients);
+    part = part_of(places, of, wanted, rows, count, each, h, h_stride, coefficients);
     with_weight(part.type, [&](auto b) {
       How::add((const decltype(b)*)part.module.b + (int64_t)part.tile.column * part.module.rank, part, coefficients, count, sums);
     });
   }
   UNROLL
-  for (int j = 0; j < How::kOwn; ++j)
-    if (How::row(j) < count && How::column(j) < part.width) delta[rows[How::row(j)] * delta_stride + part.module.out_at + part.tile.column + How::column(j)] = sums[j];
+  for (int j = 0; j < How::kOwn; ++j) {
+    const uint32_t column = part.module.out_at + part.tile.column + How::column(j);
+    if (How::row(j) < count && How::column(j) < part.width && column >= wanted.from && column < wanted.to)
+      delta[rows[How::row(j)] * delta_stride + column - wanted.from] = sums[j];
+  }
 }
 
 static __global__ void __launch_bounds__(kThreads) lora_expand(const float* __restrict__ h, int64_t h_stride, float* __restrict__ delta, int64_t delta_stride,
-                                                               LoamPlaces places, LoamPairs of, uint32_t dots_below) {
+                                                               LoamPlaces places, LoamColumns columns, LoamPairs of, uint32_t dots_below) {
   SHARED_BYTES(window);
   float* const coefficients = (float*)window;
   for (uint32_t index = blockIdx.x; index < of.counts[1]; index += gridDim.x) {
@@ -147,16 +161,24 @@ static __global__ void __launch_bounds__(kThreads) lora_expand(const float* __re
     // A row's arithmetic follows from its own adapters.
     bool products = run.to - run.from >= dots_below;
     for (uint32_t each = 0; each < adapters; ++each) products &= place_of(places, of.pairs[of.by_row[first + each]].slot).type == LOAM_BF16;
-    if (products)
-      expand_run<Products>(places, of, rows, count, adapters, h, h_stride, delta, delta_stride, coefficients);
+    auto expand = [&](const Wanted& wanted, const uint32_t* rows, int count) {
+      if (products)
+        expand_run<Products>(places, of, wanted, rows, count, adapters, h, h_stride, delta, delta_stride, coefficients);
+      else
+        expand_run<Dots>(places, of, wanted, rows, count, adapters, h, h_stride, delta, delta_stride, coefficients);
+    };
+    if (columns.of_row)
+      // Each row's column is in another tile.
+      for (int row = 0; row < count; ++row) expand({columns.of_row[rows[row]], columns.of_row[rows[row]] + 1, 0, true}, rows + row, 1);
     else
-      expand_run<Dots>(places, of, rows, count, adapters, h, h_stride, delta, delta_stride, coefficients);
+      expand({columns.from, columns.to, columns.first_tile + blockIdx.y, false}, rows, count);
   }
 }
 
-cudaError_t loam_lora_expand(LoamRows h, LoamRows delta, LoamPlaces places, int32_t tiles, LoamPairs pairs, uint32_t dots_below, cudaStream_t stream) {
+cudaError_t loam_lora_expand(LoamRows h, LoamRows delta, LoamPlaces places, LoamColumns columns, LoamPairs pairs, uint32_t dots_below, cudaStream_t stream) {
+  const unsigned tiles = columns.of_row ? 1 : columns.tiles;
   if (pairs.pair_count == 0 || tiles == 0) return cudaSuccess;
-  return launch({.name = "lora_expand", .grid = {min((unsigned)pairs.rows, 256u), (unsigned)tiles}, .block = kThreads, .shared_bytes = kRows * kStride * sizeof(float),
+  return launch({.name = "lora_expand", .grid = {min((unsigned)pairs.rows, 256u), tiles}, .block = kThreads, .shared_bytes = kRows * kStride * sizeof(float),
                  .stream = stream},
-                lora_expand, (const float*)h.at, h.stride, (float*)delta.at, delta.stride, places, pairs, dots_below);
+                lora_expand, (const float*)h.at, h.stride, (float*)delta.at, delta.stride, places, columns, pairs, dots_below);
 }

@@ -1,9 +1,11 @@
 //! Resident adapters: by slot on the host, and a table on the device of where each has its values.
 
+use std::ops::Range;
+use std::ptr;
 use std::sync::Arc;
 
 use super::device::{DeviceMemory, LaunchError, Stream};
-use super::ffi::{LoamPlaces, LoamType};
+use super::ffi::{LoamColumns, LoamPlaces, LoamType};
 use super::loam_type;
 use crate::error::{Error, expect_below, expect_shape};
 use crate::layout::{Adapter, AdapterLayout, B_TILE_COLUMNS, DType, PairList, SitePlace, SiteShape};
@@ -62,9 +64,24 @@ impl CudaAdapters {
         &self.sites[site]
     }
 
-    /// Tiles of `B` that a site has.
-    pub(super) fn tiles(&self, site: usize) -> usize {
-        self.sites[site].modules.iter().map(|outputs| outputs.div_ceil(B_TILE_COLUMNS)).sum()
+    /// Some of a site's outputs, and the tiles of `B` in which they lie.
+    pub(super) fn columns(&self, site: usize, columns: Range<usize>) -> LoamColumns {
+        let (mut at, mut first_tile, mut end_tile, mut tile) = (0, 0, 0, 0);
+        for &outputs in &self.sites[site].modules {
+            let inside = |column: usize| column.clamp(at, at + outputs) - at;
+            let (from, to) = (inside(columns.start), inside(columns.end));
+            if end_tile == 0 {
+                first_tile = tile + from / B_TILE_COLUMNS;
+            }
+            if from < to {
+                end_tile = tile + to.div_ceil(B_TILE_COLUMNS);
+            }
+            at += outputs;
+            tile += outputs.div_ceil(B_TILE_COLUMNS);
+        }
+        let tiles = end_tile.saturating_sub(first_tile);
+        let [from, to, first_tile, tiles] = [columns.start, columns.end, first_tile, tiles].map(|count| count as u32);
+        LoamColumns { from, to, first_tile, tiles, of_row: ptr::null() }
     }
 
     /// A site's places in the adapters of checked pairs, in order of groups.

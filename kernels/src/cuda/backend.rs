@@ -14,6 +14,8 @@ use crate::layout::{Adapter, DType, SiteShape, StepInputs, StepLimits, StepPlan}
 pub struct Cuda {
     mode: CudaMode,
     scratch: Mutex<Scratch>,
+    /// Of operations that are made of others, which use theirs meanwhile.
+    outer_scratch: Mutex<Scratch>,
 }
 
 /// Whether a row's bits may depend on how many others there are.
@@ -39,6 +41,8 @@ pub(super) struct Scratch {
     values: Option<DeviceMemory>,
     /// Zeros, which kernels leave so.
     tickets: Option<DeviceMemory>,
+    /// What is sent with an operation.
+    tables: Option<DeviceMemory>,
 }
 
 impl Cuda {
@@ -60,6 +64,11 @@ impl Cuda {
     pub(super) fn scratch(&self) -> MutexGuard<'_, Scratch> {
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The same, for an operation that calls others meanwhile.
+    pub(super) fn outer_scratch(&self) -> MutexGuard<'_, Scratch> {
+        self.outer_scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Scratch {
@@ -69,6 +78,16 @@ impl Scratch {
             self.values = Some(DeviceMemory::new("scratch", DType::F32, len)?);
         }
         Ok(self.values.as_ref().map_or(std::ptr::null_mut(), |held| held.address().cast()))
+    }
+
+    /// These words on the device, until other ones are sent.
+    pub(super) fn tables(&mut self, words: &[u32]) -> Result<*const u32, Error> {
+        if self.tables.as_ref().is_none_or(|held| held.bytes() < size_of_val(words)) {
+            self.tables = Some(DeviceMemory::new("an operation's tables", DType::U32, words.len())?);
+        }
+        let Some(held) = &mut self.tables else { return Ok(std::ptr::null()) };
+        held.write(&Stream::default(), words)?;
+        Ok(held.address().cast())
     }
 
     /// So many tickets that nobody has drawn.

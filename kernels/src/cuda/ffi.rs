@@ -15,6 +15,15 @@ pub(super) enum LoamType {
     F16 = 2,
 }
 
+/// `LoamActivation`.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug)]
+pub(super) enum LoamActivation {
+    Silu = 0,
+    Gelu = 1,
+    GeluTanh = 2,
+}
+
 /// `LoamRows`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +90,94 @@ pub(super) struct LoamPlaces {
     pub(super) slot_bytes: i64,
 }
 
+/// `LoamColumns`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamColumns {
+    pub(super) from: u32,
+    pub(super) to: u32,
+    pub(super) first_tile: u32,
+    pub(super) tiles: u32,
+    pub(super) of_row: *const u32,
+}
+
+/// `LoamChoices`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamChoices {
+    pub(super) rows: *const c_void,
+    pub(super) seen: *const c_void,
+    pub(super) biases: *const c_void,
+    pub(super) masks: *const u32,
+    pub(super) seen_count: i32,
+    pub(super) bias_count: i32,
+    pub(super) mask_words: i32,
+    pub(super) adjusted: i32,
+}
+
+/// `LoamTiles`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamTiles {
+    pub(super) peaks: *mut f32,
+    pub(super) sums: *mut u64,
+    pub(super) tiles: i32,
+}
+
+/// `LoamChosen`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamChosen {
+    pub(super) tokens: LoamRows,
+    pub(super) log_probabilities: LoamRows,
+    pub(super) ranks: LoamRows,
+    pub(super) top_tokens: LoamRows,
+    pub(super) top_log_probabilities: LoamRows,
+}
+
+/// `kLoamLayers`.
+pub(super) const LAYERS: usize = 4;
+
+/// `LoamLayer`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamLayer {
+    pub(super) weight: *const c_void,
+    pub(super) bias: *const c_void,
+    pub(super) stride: i64,
+    pub(super) out_features: i32,
+    pub(super) bias_type: LoamType,
+}
+
+/// `LoamLayers`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamLayers {
+    pub(super) each: [LoamLayer; LAYERS],
+    pub(super) dtype: LoamType,
+}
+
 unsafe extern "C" {
+    pub(super) fn loam_linear(
+        x: LoamRows,
+        layers: LoamLayers,
+        out: LoamRows,
+        tile_rows: i32,
+        planes: *mut f32,
+        tickets: *mut u32,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_product(
+        a: LoamRows,
+        a_transposed: bool,
+        b: LoamRows,
+        b_transposed: bool,
+        out: LoamRows,
+        tile_rows: i32,
+        planes: *mut f32,
+        tickets: *mut u32,
+        stream: RawStream,
+    ) -> c_int;
     pub(super) fn loam_rope_store(
         qkv: LoamRows,
         delta: LoamRows,
@@ -136,25 +232,87 @@ unsafe extern "C" {
         h: LoamRows,
         delta: LoamRows,
         places: LoamPlaces,
-        tiles: i32,
+        columns: LoamColumns,
         pairs: LoamPairs,
         dots_below: u32,
         stream: RawStream,
     ) -> c_int;
+    pub(super) fn loam_gather_rows(from: LoamRows, which: *const u32, out: LoamRows, stream: RawStream) -> c_int;
+    pub(super) fn loam_add(x: LoamRows, delta: LoamRows, of_row: *const u32, stream: RawStream) -> c_int;
+    pub(super) fn loam_gate(
+        activation: LoamActivation,
+        gate_up: LoamRows,
+        delta: LoamRows,
+        of_row: *const u32,
+        out: LoamRows,
+        stream: RawStream,
+    ) -> c_int;
     pub(super) fn loam_rms_norm(
-        x: *const c_void,
-        x_type: LoamType,
-        x_stride: i64,
+        x: LoamRows,
         weight: *const c_void,
         weight_type: LoamType,
-        out: *mut c_void,
-        out_type: LoamType,
-        out_stride: i64,
-        inverse: *mut f32,
-        inverse_stride: i64,
-        rows: i32,
-        width: i32,
+        out: LoamRows,
+        inverse: LoamRows,
         epsilon: f32,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_add_rms_norm(
+        residual: LoamRows,
+        x: LoamRows,
+        delta: LoamRows,
+        of_row: *const u32,
+        weight: *const c_void,
+        weight_type: LoamType,
+        out: LoamRows,
+        inverse: LoamRows,
+        epsilon: f32,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_qk_norm(
+        qkv: LoamRows,
+        delta: LoamRows,
+        of_row: *const u32,
+        q_heads: i32,
+        kv_heads: i32,
+        q_weight: *const c_void,
+        q_type: LoamType,
+        k_weight: *const c_void,
+        k_type: LoamType,
+        epsilon: f32,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_sample(
+        logits: LoamRows,
+        choices: LoamChoices,
+        raw: LoamTiles,
+        adjusted: LoamTiles,
+        adjusted_logits: *mut f32,
+        adjusted_stride: i64,
+        chosen: LoamChosen,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_score_targets(
+        products: LoamRows,
+        tokens: *const u32,
+        first_token: u32,
+        token_count: u32,
+        targets: *mut f32,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_score_tiles(
+        logits: LoamRows,
+        targets: *const f32,
+        seen: LoamTiles,
+        above: *mut u32,
+        first_tile: i32,
+        stream: RawStream,
+    ) -> c_int;
+    pub(super) fn loam_score_rows(
+        targets: *const f32,
+        seen: LoamTiles,
+        above: *const u32,
+        log_probabilities: LoamRows,
+        ranks: LoamRows,
         stream: RawStream,
     ) -> c_int;
 }

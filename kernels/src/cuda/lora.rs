@@ -52,17 +52,17 @@ impl Lora for Cuda {
         }
         let (h, delta) = (LoamRows::of(&op.h)?, written(&mut op.delta)?);
         let (pairs, places) = (step.tables().pairs(op.set), op.adapters.raw(op.site));
-        let tiles = op.adapters.tiles(op.site) as i32;
+        let columns = op.adapters.columns(op.site, 0..op.delta.width());
         // SAFETY: `check` has seen that all fits.
         Ok(checked(unsafe {
-            loam_lora_expand(h, delta, places, tiles, pairs, self.dots_below(), self.stream().raw())
+            loam_lora_expand(h, delta, places, columns, pairs, self.dots_below(), self.stream().raw())
         })?)
     }
 }
 
 impl Cuda {
     /// Rows of an adapter from which on matrix products are faster than dot products; one arithmetic where that is asked for.
-    const fn dots_below(&self) -> u32 {
+    pub(super) const fn dots_below(&self) -> u32 {
         match self.mode() {
             CudaMode::Deterministic => 0,
             CudaMode::Fast => 4,

@@ -1,8 +1,8 @@
 //! The kernels for NVIDIA GPUs, and the device they run on.
 //!
-//! Begun: a device with memory, steps and resident adapters, and its operations on sequences and adapters; those of the
-//! other groups, and graphs of steps, are still to be written. Each operation's meaning is said in
-//! [`backend`](crate::backend), its kernel stands in `cuda/NAME.cu`, and its launcher is called from here.
+//! Begun: a device with memory, steps and resident adapters, and all operations of a [`Backend`](crate::backend::Backend);
+//! graphs of steps are still to be written. Each operation's meaning is said in [`backend`](crate::backend), its kernel
+//! stands in `cuda/NAME.cu`, and its launcher is called from here.
 
 #[cfg(feature = "emulate")]
 mod adapters;
@@ -11,13 +11,15 @@ mod attention;
 #[cfg(feature = "emulate")]
 mod backend;
 #[cfg(feature = "emulate")]
+mod dense;
+#[cfg(feature = "emulate")]
 pub mod device;
 #[cfg_attr(not(feature = "emulate"), expect(dead_code, reason = "device::driver, for a GPU, is still to be written"))]
 mod ffi;
 #[cfg(feature = "emulate")]
-mod lora;
+mod gemm;
 #[cfg(feature = "emulate")]
-mod norm;
+mod lora;
 #[cfg(feature = "emulate")]
 pub mod planted;
 #[cfg(feature = "emulate")]
@@ -25,13 +27,15 @@ pub mod rates;
 #[cfg(feature = "emulate")]
 mod rows;
 #[cfg(feature = "emulate")]
+mod sampling;
+#[cfg(feature = "emulate")]
+mod score;
+#[cfg(feature = "emulate")]
 mod work;
 
 #[cfg(feature = "emulate")]
 pub use adapters::CudaAdapters;
 #[cfg(feature = "emulate")]
 pub use backend::{Cuda, CudaMode, CudaStep};
-#[cfg(feature = "emulate")]
-pub use norm::rms_norm;
 #[cfg(feature = "emulate")]
 use rows::{loam_type, written};

@@ -23,8 +23,35 @@ impl LoamRows {
             stride: rows.stride() as i64,
             rows: count(rows.rows())?,
             width: count(rows.width())?,
-            dtype: loam_type(rows.dtype()),
+            // Kernels that take whole numbers look at no type.
+            dtype: if rows.dtype() == DType::U32 { LoamType::F32 } else { loam_type(rows.dtype()) },
         })
+    }
+
+    /// A matrix of f32 whose rows follow each other.
+    pub(super) fn packed(at: *mut f32, rows: usize, width: usize) -> Result<Self, Error> {
+        let count = |value| i32::try_from(value).map_err(|_| Error::TooLarge { what: "a matrix" });
+        Ok(Self { at: at.cast(), stride: width as i64, rows: count(rows)?, width: count(width)?, dtype: LoamType::F32 })
+    }
+
+    /// Its columns `from .. from + width`, which it has.
+    pub(super) const fn columns(self, from: usize, width: usize) -> Self {
+        Self { at: self.at.wrapping_byte_add(from * self.dtype.bytes()), width: width as i32, ..self }
+    }
+
+    /// Its rows `from .. from + rows`, which it has.
+    pub(super) const fn range(self, from: usize, rows: usize) -> Self {
+        let skipped = from * self.stride as usize * self.dtype.bytes();
+        Self { at: self.at.wrapping_byte_add(skipped), rows: rows as i32, ..self }
+    }
+}
+
+impl LoamType {
+    const fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 | Self::F16 => 2,
+        }
     }
 }
 

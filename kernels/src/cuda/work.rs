@@ -14,6 +14,9 @@ const TOGETHER: usize = 16;
 pub(super) struct StepTables {
     memory: DeviceMemory,
     tokens: usize,
+    sampled: usize,
+    scored: usize,
+    scored_tokens: usize,
     sequences: SequenceTables,
     /// Of each set of rows.
     pairs: [PairTables; 3],
@@ -61,12 +64,15 @@ impl StepTables {
     pub(super) fn new(stream: &Stream, plan: &StepPlan) -> Result<Self, LaunchError> {
         let mut words = Words::default();
         let tokens = words.put(plan.tokens().iter().copied());
+        let sampled = words.put(plan.sampled().iter().copied());
+        let scored = words.put(plan.scored().iter().map(|scored| scored.row));
+        let scored_tokens = words.put(plan.scored().iter().map(|scored| scored.token));
         let sequences = SequenceTables::lay(&mut words, plan);
         let pairs =
             [RowSet::Batch, RowSet::Sampled, RowSet::Scored].map(|set| PairTables::lay(&mut words, plan.pairs(set)));
         let mut memory = DeviceMemory::new("a step's tables", DType::U32, words.0.len())?;
         memory.write(stream, &words.0)?;
-        Ok(Self { memory, tokens, sequences, pairs })
+        Ok(Self { memory, tokens, sampled, scored, scored_tokens, sequences, pairs })
     }
 
     fn at(&self, word: usize) -> *const u32 {
@@ -76,6 +82,20 @@ impl StepTables {
     /// Token of each row.
     pub(super) fn tokens(&self) -> *const u32 {
         self.at(self.tokens)
+    }
+
+    /// Row of the batch that each row of a set is; the batch's own are themselves.
+    pub(super) fn rows(&self, set: RowSet) -> *const u32 {
+        match set {
+            RowSet::Batch => std::ptr::null(),
+            RowSet::Sampled => self.at(self.sampled),
+            RowSet::Scored => self.at(self.scored),
+        }
+    }
+
+    /// Token of each scored row.
+    pub(super) fn scored_tokens(&self) -> *const u32 {
+        self.at(self.scored_tokens)
     }
 
     /// What attention reads.

@@ -8,6 +8,7 @@ mod kv;
 mod linear;
 mod matrix;
 mod pairs;
+mod philox;
 mod rope;
 mod sampling;
 mod step;

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::philox;
 use crate::error::{Error, expect_below};
 
 /// Top log-probabilities that can be asked for.
@@ -124,6 +125,22 @@ impl Sampling {
     /// Whether the mask lets a token come.
     pub fn allows(&self, token: usize) -> bool {
         self.mask.as_ref().is_none_or(|mask| mask[token / 32] >> (token % 32) & 1 == 1)
+    }
+
+    /// The draw's number, in 0..1.
+    pub(crate) fn number(&self) -> f64 {
+        philox::number(self.seed, self.draw) as f64 / (1_u64 << philox::BITS) as f64
+    }
+
+    /// The draw's number times `2^64`, exactly.
+    #[cfg(feature = "emulate")]
+    pub(crate) fn number_in_bits(&self) -> u64 {
+        philox::number(self.seed, self.draw) << (u64::BITS - philox::BITS)
+    }
+
+    /// Whether any logit is changed before it is chosen from.
+    pub(crate) fn adjusts(&self) -> bool {
+        self.penalizes() && !self.seen.is_empty() || !self.bias.is_empty() || self.mask.is_some()
     }
 
     /// Whether what was seen changes any logit.

@@ -3,7 +3,7 @@
 //! `cargo nextest run -p loam-kernels --features emulate`
 
 mod faults;
+mod gemm;
 mod graphs;
-mod norm;
 mod rates;
 mod sequence;

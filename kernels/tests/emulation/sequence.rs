@@ -11,16 +11,17 @@ use loam_kernels::layout::{
 };
 
 /// A number that depends on where it is, and on nothing else.
-fn noise(at: usize) -> f32 {
+pub(crate) fn noise(at: usize) -> f32 {
     let mixed = (at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     ((mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40) as f32 / (1 << 23) as f32 - 1.0
 }
 
-fn memory(gpu: &Cuda, dtype: DType, len: usize, value: impl Fn(usize) -> f32) -> DeviceMemory {
+pub(crate) fn memory(gpu: &Cuda, dtype: DType, len: usize, value: impl Fn(usize) -> f32) -> DeviceMemory {
     let mut memory = gpu.allocate(dtype, len).expect("memory");
     let bytes: Vec<u8> = (0..len)
         .flat_map(|at| match dtype {
             DType::Bf16 => half::bf16::from_f32(value(at)).to_le_bytes().to_vec(),
+            DType::F16 => half::f16::from_f32(value(at)).to_le_bytes().to_vec(),
             _ => value(at).to_le_bytes().to_vec(),
         })
         .collect();
@@ -29,7 +30,7 @@ fn memory(gpu: &Cuda, dtype: DType, len: usize, value: impl Fn(usize) -> f32) ->
 }
 
 /// A matrix's rows, each as its bytes.
-fn rows_of(gpu: &Cuda, memory: &DeviceMemory, width: usize) -> Vec<Vec<u8>> {
+pub(crate) fn rows_of(gpu: &Cuda, memory: &DeviceMemory, width: usize) -> Vec<Vec<u8>> {
     let mut bytes = vec![0; memory.len() * memory.dtype().bytes()];
     gpu.read(memory, 0, &mut bytes).expect("values");
     bytes.chunks_exact(width * memory.dtype().bytes()).map(<[u8]>::to_vec).collect()
@@ -190,7 +191,7 @@ fn adapters_have_one_arithmetic() {
 }
 
 /// Matrix products that some work does.
-fn products(work: impl FnOnce()) -> u64 {
+pub(crate) fn products(work: impl FnOnce()) -> u64 {
     let before = Emulation::counts()[2];
     work();
     Emulation::counts()[2] - before

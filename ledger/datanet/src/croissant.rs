@@ -15,6 +15,7 @@ use crate::fault::Fault;
 use crate::json::{canonical, parse};
 use crate::row::Row;
 use crate::rows::{Format, Placed, read};
+use crate::shown::{named, quoted};
 
 /// Which edition is written.
 pub const CONFORMS_TO: &str = "http://mlcommons.org/croissant/1.1";
@@ -357,7 +358,7 @@ fn only_file(value: &Value) -> Result<&Value, CroissantFault> {
     let files = list(&value["distribution"]);
     if let Some(other) = files.iter().find(|file| !is_a(file, "FileObject")) {
         let kind = list(&other["@type"]).first().and_then(|kind| kind.as_str()).unwrap_or("a resource without a type");
-        return Err(unsupported(kind, "name one data file, as a cr:FileObject"));
+        return Err(unsupported(&named(kind), "name one data file, as a cr:FileObject"));
     }
     match &files[..] {
         [file] if file["containedIn"].is_null() => Ok(*file),
@@ -373,9 +374,10 @@ fn format(file: &Value) -> Result<Format, CroissantFault> {
         "application/jsonlines" | "application/jsonl" | "application/x-ndjson" => Ok(Format::JsonLines),
         "text/csv" => Ok(Format::Csv),
         "text/plain" => Ok(Format::Text),
-        other => {
-            Err(unsupported(&format!("the format {other}"), "application/jsonlines, text/csv and text/plain are read"))
-        }
+        other => Err(unsupported(
+            &format!("the format {}", named(other)),
+            "application/jsonlines, text/csv and text/plain are read",
+        )),
     }
 }
 
@@ -400,11 +402,12 @@ fn check_record_set(set: &Value) -> Result<(), CroissantFault> {
         let extract = &source["extract"];
         let Some(column) = extract["column"].as_str() else {
             let what = extract.as_object().and_then(|extract| extract.keys().next());
-            return Err(unsupported(what.map_or("a field without a column", |what| what), AS_IT_STANDS));
+            let what = what.map_or("a field without a column".to_owned(), |what| named(what));
+            return Err(unsupported(&what, AS_IT_STANDS));
         };
         let name = field["name"].as_str().or(field["@id"].as_str()).unwrap_or("");
         if name != column && !name.ends_with(&format!("/{column}")) {
-            return Err(unsupported(&format!("the field {name:?} of column {column:?}"), AS_IT_STANDS));
+            return Err(unsupported(&format!("the field {} of column {}", quoted(name), quoted(column)), AS_IT_STANDS));
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ use loam_ledger_core::record::OPERATION_ROWS_MAX;
 
 use crate::row::{DEPTH_MAX, ROW_BYTES_MAX};
 use crate::rows::{FIELDS_MAX, FILE_BYTES_MAX, ROWS_MAX};
+use crate::shown::quoted;
 
 /// Something wrong in a file. Nothing of the file was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +55,7 @@ pub enum What {
     Json { why: String },
     #[error("a row is a JSON object, such as {{\"text\":\"...\"}}; this is {found}")]
     NotObject { found: &'static str },
-    #[error("the key {key:?} stands twice in one object: leave one of them")]
+    #[error("the key {} stands twice in one object: leave one of them", quoted(key))]
     KeyTwice { key: String },
     #[error("nested deeper than {DEPTH_MAX} levels: flatten the row")]
     Depth,
@@ -75,20 +76,20 @@ pub enum What {
     CsvFields { found: usize, expected: usize },
     #[error("the header names no field here: the first line gives every column a name")]
     CsvName,
-    #[error("the header names {name:?} twice: rename one of the columns")]
+    #[error("the header names {} twice: rename one of the columns", quoted(name))]
     CsvNameTwice { name: String },
     #[error("more than {FIELDS_MAX} columns: put what belongs together into one, or use JSON lines")]
     CsvColumns,
 
     #[error("an edit is a JSON object with \"act\" in it; this has none")]
     NoAct,
-    #[error("there is no act {found:?}; there are: {known}")]
+    #[error("there is no act {}; there are: {known}", quoted(found))]
     UnknownAct { found: String, known: String },
     #[error("{act} needs the field {field:?}: {wants}")]
     FieldMissing { act: String, field: &'static str, wants: &'static str },
     #[error("the field {field:?} is not as it should be: {wants}")]
     FieldShape { field: &'static str, wants: &'static str },
-    #[error("{act} has no field {field:?}: remove it")]
+    #[error("{act} has no field {}: remove it", quoted(field))]
     FieldUnknown { act: String, field: String },
     #[error("row {row} is not there: look its id up, or whether an earlier line took it away")]
     RowUnknown { row: String },

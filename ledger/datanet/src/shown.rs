@@ -37,3 +37,18 @@ pub fn line(text: &str, most: usize) -> String {
     }
     shown
 }
+
+/// Characters of a name that a fault repeats: enough to find it in the file.
+const NAMED: usize = 80;
+
+/// What a file calls something, on one line and cut, for words that say what is wrong with it.
+pub(crate) fn named(text: &str) -> String {
+    line(text, NAMED)
+}
+
+/// The same in quotes, with escapes as Rust has them.
+pub(crate) fn quoted(text: &str) -> String {
+    let end = text.char_indices().nth(NAMED).map_or(text.len(), |(end, _)| end);
+    let more = if end < text.len() { "..." } else { "" };
+    format!("{:?}{more}", &text[..end])
+}

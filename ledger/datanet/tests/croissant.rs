@@ -103,6 +103,9 @@ fn what_is_not_supported_is_refused_by_name() {
     check(set("/name", 7.into()), Err("name is not as it should be"));
     check(set("/distribution", json!([])), Err("distribution is not as it should be"));
     check(set("/distribution/0/@type", "cr:FileSet".into()), Err("cr:FileSet is not supported"));
+    // What a file calls its things is repeated on one line, and not at length.
+    check(set("/distribution/0/@type", "cr:\u{1b}[2J\n".into()), Err("cr:\\u{1b}[2J\\u{a} is not supported"));
+    check(set("/distribution/0/@type", "x".repeat(5_000).into()), Err(&format!("{}... is not", "x".repeat(80))));
     check(|value| value["distribution"][0]["containedIn"] = json!({ "@id": "x" }), Err("containedIn is not supported"));
     check(set("/distribution/0/encodingFormat", "application/x-parquet".into()), Err("application/x-parquet is not"));
     check(set("/distribution/0/sha256", "main".into()), Err("sha256 is not as it should be"));

@@ -38,6 +38,10 @@ fn json_lines_are_refused_by_line() {
     jsonl("{\"a\":1}\n[1]\n", "line 2: a row is a JSON object, such as {\"text\":\"...\"}; this is a list");
     jsonl("{\"a\":1}\n{\"a\":1,\"a\":2}\n", "line 2, column 10: the key \"a\" stands twice");
     jsonl("{\"a\":{\"b\":1,\"b\":1}}\n", "the key \"b\" stands twice");
+    // A long name is not repeated at length.
+    let long = "k".repeat(5_000);
+    let cut = format!("the key {:?}... stands twice", "k".repeat(80));
+    jsonl(&format!("{{\"{long}\":1,\"{long}\":1}}"), &cut);
     jsonl("\n{\"\u{e9}\u{e9}\":}\n", "line 2, column 7: not JSON (expected value)");
     jsonl("{\"a\":1}{}\n", "line 1, column 8: not JSON (trailing characters)");
     jsonl("{\n\"a\":1}\n", "line 1, column 1: not JSON (EOF while parsing an object)");

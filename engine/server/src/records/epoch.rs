@@ -3,11 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use loam_ledger_core::Hash;
-use loam_ledger_core::epoch::{Line, Statement};
+use loam_ledger_core::checkpoint::Checkpoint;
+use loam_ledger_core::epoch::{Line, RowPlace, Statement};
 use loam_ledger_core::fee::lane_word;
+use loam_ledger_core::note::Note;
+use loam_ledger_core::origin::{LogId, LogName};
+use loam_ledger_core::receipt::Receipt;
 use loam_ledger_core::record::{Act, EpochClosed, Lane};
 use loam_ledger_core::registry::commitment;
 use serde_json::{Map, Value, json};
@@ -38,6 +42,19 @@ pub(crate) enum Command {
         /// The file to write: the lines, and the way from them to what the epoch was closed over.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Say it as one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prove to whoever holds an answer's receipt that an epoch was closed over it, for `loam-audit trace --usage`.
+    Usage {
+        #[command(flatten)]
+        book: BookArguments,
+        /// The receipt.
+        receipt: PathBuf,
+        /// The file to write.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
         /// Say it as one JSON object.
         #[arg(long)]
         json: bool,
@@ -77,6 +94,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Statement { book, epoch, contributor, out, json } => {
             statement(book, *epoch, contributor, out.as_ref(), *json)
         }
+        Command::Usage { book, receipt, out, json } => usage(book, receipt, out, *json),
         Command::Verify { book, out, json } => return verify(book, out.as_deref(), *json),
         Command::Simulate { book, epoch, policy, json } => simulate(book, *epoch, policy, *json),
     }?;
@@ -154,6 +172,37 @@ fn statement(
 fn why(line: &Line) -> String {
     let subject = if line.subject == Hash::ZERO { String::new() } else { format!(", {}", line.subject) };
     format!("{}{subject}", line.reason.word())
+}
+
+fn usage(book: &BookArguments, receipt: &Path, out: &Path, json: bool) -> anyhow::Result<()> {
+    let place = place_of(receipt).with_context(|| format!("{} is no receipt of an answer", receipt.display()))?;
+    let book = book.read()?;
+    let file = book.usage_proof(&place)?;
+    let closed = book.registry().money().epochs().iter().find(|(id, _)| *id == file.close);
+    let (close, act) = closed.context("the proof leads to an epoch that is not closed")?;
+    let proof = file.check(close, act).context("the proof that the ledger gave does not hold")?;
+    let Some(proof) = proof else {
+        bail!("epoch {} was closed without this answer: show receipt and proof to whoever you pay", act.epoch)
+    };
+    write(out, file.encode())?;
+    if json {
+        let fee = proof.amount.to_string();
+        println!("{}", json!({"epoch": act.epoch, "close": close.to_hex(), "fee_nano": fee, "row": place.to_string()}));
+    } else {
+        println!("epoch {} was closed over {place}, fee {}", act.epoch, units(proof.amount));
+    }
+    Ok(())
+}
+
+/// Where a receipt says that its answer lies. Whether that is so, the proof tells.
+fn place_of(receipt: &Path) -> anyhow::Result<RowPlace> {
+    let bytes = std::fs::read(receipt).with_context(|| receipt.display().to_string())?;
+    let Receipt { proof, opening } = Receipt::parse(&bytes)?;
+    let origin = Checkpoint::parse(Note::parse(&proof.checkpoint)?.text())?.origin;
+    match LogName::parse(&origin)?.log {
+        LogId::Usage(shard) => Ok(RowPlace { shard, index: proof.index, row: opening.row_index }),
+        LogId::Records => bail!("it is of the records log"),
+    }
 }
 
 fn verify(book: &BookArguments, out: Option<&Path>, json: bool) -> anyhow::Result<ExitCode> {

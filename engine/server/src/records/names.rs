@@ -59,7 +59,11 @@ pub(super) fn dataset(book: &dyn Book, word: &str) -> anyhow::Result<RecordId> {
 
 /// The one of some records that somebody calls by its id or the beginning of it.
 pub(super) fn one_of(word: &str, all: impl Iterator<Item = RecordId>, what: &str) -> anyhow::Result<RecordId> {
-    by_id(word, all, what)?.with_context(|| format!("{word:?} is none of the {what} here"))
+    by_id(word, all, what)?.with_context(|| {
+        let few = word.len() < PREFIX_MIN;
+        let longer = if few { format!(": give {PREFIX_MIN} digits of its id or more") } else { String::new() };
+        format!("{word:?} is none of the {what} here{longer}")
+    })
 }
 
 /// The same where there may be none: a word that is no id, or the id of nothing here by its beginning.

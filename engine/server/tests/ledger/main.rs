@@ -1,6 +1,7 @@
 //! `loam ledger` as it is used: the program is run, killed, traced, and what it wrote is read by others.
 
 mod commands;
+mod datanet;
 mod kill;
 mod lineage;
 mod money;

@@ -36,7 +36,7 @@ pub(crate) fn not_done(arguments: &[&str]) -> String {
 }
 
 /// The auditor's program, which lies beside ours where the whole workspace was built.
-fn audit(arguments: &[&str]) -> Option<Output> {
+pub(crate) fn audit(arguments: &[&str]) -> Option<Output> {
     let program = Path::new(env!("CARGO_BIN_EXE_loam")).with_file_name("loam-audit");
     if !program.exists() {
         eprintln!("skipped: loam-audit is not built");

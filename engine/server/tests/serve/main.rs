@@ -15,4 +15,6 @@ mod product;
 mod published;
 mod records;
 mod running;
+mod scene;
+mod story;
 mod tls;

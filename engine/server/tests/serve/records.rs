@@ -1,90 +1,24 @@
 //! Records through a running server: keys stay with their owners, money is divided over rows that were really served, and
 //! who may not, does not.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-use serde_json::Value;
+use loam_ledger_core::entry::Entry;
+use loam_ledger_core::record::{Act, AuthorKey, Body, ContributorKind, ContributorRegistered, sign_record};
+use loam_proto::v1;
+use loam_proto::v1::ledger_client::LedgerClient;
+use loam_proto::v1::provenance_client::ProvenanceClient;
+use tonic::Code;
 
 use crate::access::{Tenants, tenants};
 use crate::running::Server;
-
-const POLICY: &str = r#"{
-  "lanes": {"host": 3000, "base": 1000, "adapter": 2000, "data": 3000, "upkeep": 400, "bond": 300, "reserve": 300},
-  "prices": [{"prefilled_nano": 10, "reused_nano": 1, "delivered_nano": 100}], "effective_in_s": 1}"#;
-
-struct Scene {
-    server: Server,
-    folder: tempfile::TempDir,
-    url: String,
-}
-
-impl Scene {
-    fn start(more: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let server = Server::start(folder.path(), more);
-        let url = format!("http://{}", server.address);
-        Self { server, folder, url }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn asked(&self, arguments: &[&str], key: Option<&str>) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_loam"));
-        command.env_clear().args(arguments).args(["--server", &self.url]);
-        command.envs(key.map(|key| ("LOAM_KEY", key)));
-        command.output().unwrap()
-    }
-
-    fn done(&self, arguments: &[&str]) -> String {
-        let output = self.asked(arguments, None);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn told(&self, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.done(arguments)).unwrap()
-    }
-
-    fn refused(&self, arguments: &[&str]) -> String {
-        let output = self.asked(arguments, None);
-        assert!(!output.status.success(), "{arguments:?} was not refused");
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    }
-
-    fn person(&self, name: &str, kind: &str) -> (String, String) {
-        let file = text(&self.path(&format!("{name}.key"))).to_owned();
-        let told = self.told(&["id", "new", "--kind", kind, "--out", &file, "--json"]);
-        (file, told["contributor"].as_str().unwrap().to_owned())
-    }
-
-    fn answer(&self, model: &str) -> u64 {
-        let body = format!("{{\"model\":\"{model}\",\"prompt\":\"What grows\",\"max_tokens\":6,\"ignore_eos\":true}}");
-        let (status, _, body) = self.server.http("POST /v1/completions", &[], &body);
-        assert_eq!(status, 200, "{body}");
-        let answer: Value = serde_json::from_str(&body).unwrap();
-        let count = |name: &str| answer["usage"][name].as_u64().unwrap();
-        count("prompt_tokens") * 10 + count("completion_tokens") * 100
-    }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use crate::scene::{POLICY, Scene, text};
 
 /// What was really served is priced by the policy in force, divided, told and checked; all of it over the network.
 #[test]
 fn money_is_divided_over_a_running_server() {
     let scene = Scene::start(&[]);
     let (operator, contributor) = scene.person("operator", "operator");
-    let policy = scene.path("policy.json");
-    std::fs::write(&policy, POLICY).unwrap();
-    let receipt = scene.path("policy.receipt");
-    scene.done(&["policy", "set", "--id", &operator, "--receipt", text(&receipt), text(&policy)]);
-    assert!(std::fs::read_to_string(&receipt).unwrap().starts_with("c2sp.org/tlog-proof@v1\n"));
-    std::thread::sleep(std::time::Duration::from_millis(1_200));
+    scene.price(&operator);
+    assert!(std::fs::read_to_string(scene.path("policy.receipt")).unwrap().starts_with("c2sp.org/tlog-proof@v1\n"));
     let fees = scene.answer("tiny") + scene.answer("clay");
     let closed = scene.told(&["epoch", "close", "--id", &operator, "--json"]);
     assert_eq!((closed["answers"].as_u64(), closed["findings"].as_u64()), (Some(2), Some(0)));
@@ -158,4 +92,90 @@ fn scopes_are_kept() {
     let wrong = ["policy", "show", "--vkey", "x+00000000+AAAA"];
     refused(Some(&first), &wrong, "the records log's key");
     scene.server.stop();
+}
+
+/// What is recorded, priced and owed changes no answer: neither which tokens come, nor how likely they were.
+#[test]
+fn answers_are_the_same_with_attribution_and_without() {
+    let scene = Scene::start(&[]);
+    let (operator, _) = scene.person("operator", "operator");
+    scene.price(&operator);
+    let folder = tempfile::tempdir().unwrap();
+    let bare = Server::start(folder.path(), &["--ledger", "off"]);
+    for (model, temperature) in [("tiny", 0), ("clay", 0), ("tiny", 1), ("loess", 1)] {
+        let body = format!(
+            "{{\"model\":\"{model}\",\"prompt\":\"What grows on loess\",\"max_tokens\":24,\"temperature\":{temperature},\
+             \"seed\":7,\"logprobs\":3,\"ignore_eos\":true}}"
+        );
+        let choices = |server: &Server| {
+            let (status, _, body) = server.http("POST /v1/completions", &[], &body);
+            assert_eq!(status, 200, "{body}");
+            serde_json::from_str::<serde_json::Value>(&body).unwrap()["choices"].clone()
+        };
+        let recorded = choices(&scene.server);
+        assert_eq!(recorded, choices(&bare));
+        assert!(!recorded[0]["text"].as_str().unwrap().is_empty());
+    }
+    scene.server.stop();
+    bare.stop();
+}
+
+fn offered(record: Vec<u8>) -> v1::OfferRequest {
+    v1::OfferRequest { record, ..v1::OfferRequest::default() }
+}
+
+/// Whoever speaks to the service without our client: each offer is refused by what is wrong with it, and nothing is recorded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offers_that_no_client_of_ours_makes() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let mut client = ProvenanceClient::new(server.channel().await);
+    let mut logs = LedgerClient::new(server.channel().await);
+    let size = async |logs: &mut LedgerClient<_>| {
+        let told = logs.logs(v1::LogsRequest {}).await.unwrap().into_inner();
+        told.logs.into_iter().find(|log| log.log == "records").unwrap().size
+    };
+    let before = size(&mut logs).await;
+    let operator = AuthorKey::from_seed(&[7; 32]);
+    let act = || {
+        Act::ContributorRegistered(ContributorRegistered {
+            public_key: operator.public_key(),
+            kind: ContributorKind::Operator,
+            heir: None,
+        })
+    };
+    let record = |origin: &str| {
+        let body = Body::by(operator.contributor(), act());
+        Entry::Record(Box::new(sign_record(origin, 0, body, &mut [&mut AuthorKey::from_seed(&[7; 32])]))).encode()
+    };
+    let told = logs.logs(v1::LogsRequest {}).await.unwrap().into_inner();
+    let origin = format!("{}/records", told.name);
+    let good = record(&origin);
+    let payload = |salt: usize| v1::Payload { salt: vec![1; salt], bytes: b"words".to_vec() };
+    let cases: Vec<(Vec<v1::OfferRequest>, &str)> = vec![
+        (vec![], "`record` is missing"),
+        (vec![offered(b"no entry".to_vec())], "`record`"),
+        (vec![offered(record("other.example/records"))], "signature"),
+        (vec![offered(good.clone()), offered(good.clone())], "first message alone"),
+        (vec![v1::OfferRequest { rows: vec![payload(15)], ..offered(good.clone()) }], "15 bytes"),
+        (vec![v1::OfferRequest { rows: vec![payload(16)], ..offered(good.clone()) }], "only a contribution"),
+        (vec![v1::OfferRequest { text: Some(payload(16)), ..offered(good.clone()) }], "the text is not the one"),
+        (vec![v1::OfferRequest { operations: vec![vec![0xff]], ..offered(good.clone()) }], "`operations`"),
+    ];
+    for (messages, says) in cases {
+        let refused = client.offer(tokio_stream::iter(messages)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{says}: {refused}");
+        assert!(refused.message().contains(says), "{says}: {refused}");
+    }
+    assert_eq!(size(&mut logs).await, before);
+    let digests = v1::PayloadsRequest { digests: vec![vec![0; 32]; 257] };
+    assert_eq!(client.payloads(digests).await.unwrap_err().code(), Code::InvalidArgument);
+    let absent = v1::PayloadsRequest { digests: vec![vec![9; 32]] };
+    let found = client.payloads(absent).await.unwrap().into_inner().message().await.unwrap().unwrap().found;
+    assert_eq!(found[0].found, Some(v1::found_payload::Found::Absent(true)));
+    // The same record is good, once.
+    let taken = client.offer(tokio_stream::iter([offered(good.clone())])).await.unwrap().into_inner();
+    assert_eq!(taken.index, before);
+    assert!(client.offer(tokio_stream::iter([offered(good)])).await.is_err());
+    server.stop();
 }

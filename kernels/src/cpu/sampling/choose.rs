@@ -1,6 +1,5 @@
 //! One row's token: penalties, biases, mask; then the first in rank, or a draw among those kept.
 
-use super::philox::uniform;
 use super::rank;
 use super::row::{Kept, Row, TILE_TOKENS, counted};
 use crate::cpu::simd::Level;
@@ -32,13 +31,12 @@ pub(super) fn choose(level: Level, logits: &[f32], raw: Row<'_>, sampling: &Samp
 
 /// Makes logits of what was seen, biases and mask; `false` where none of them says anything.
 fn adjust(logits: &[f32], sampling: &Sampling, adjusted: &mut Vec<f32>) -> bool {
-    let penalized = sampling.penalizes() && !sampling.seen.is_empty();
-    if !penalized && sampling.bias.is_empty() && sampling.mask.is_none() {
+    if !sampling.adjusts() {
         return false;
     }
     adjusted.clear();
     adjusted.extend_from_slice(logits);
-    if penalized {
+    if sampling.penalizes() {
         penalize(sampling, adjusted);
     }
     for &(token, bias) in &sampling.bias {
@@ -95,7 +93,7 @@ fn draw(
     }
     kept.floor = sampling.min_p.ln();
     let total = row.weigh(inverse_temperature, kept, Some(weights), sums);
-    pick(weights, sums, uniform(sampling.seed, sampling.draw) * total)
+    pick(weights, sums, sampling.number() * total)
 }
 
 /// The first token up to which weights, in order of id, sum to more than `target`.

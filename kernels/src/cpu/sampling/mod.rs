@@ -1,7 +1,6 @@
 //! From logits to tokens: each row by itself, on one thread, by what its logits and its own numbers say.
 
 mod choose;
-mod philox;
 mod rank;
 mod row;
 mod score;

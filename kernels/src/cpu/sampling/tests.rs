@@ -6,7 +6,6 @@ mod score;
 use std::num::NonZero;
 
 use super::Sampling;
-use super::philox::uniform;
 use crate::backend::{Device, Sample, SampleOutputs, Sampler};
 use crate::cpu::{Cpu, CpuMemory, CpuOptions, CpuStep, Level};
 use crate::layout::{DType, Memory, Rows, RowsMut, Scored, Seen, Segment, StepInputs, StepLimits};
@@ -116,7 +115,7 @@ impl Numbers {
     /// From 0 to below 1.
     fn unit(&mut self) -> f64 {
         self.drawn += 1;
-        uniform(self.seed, self.drawn)
+        Sampling { seed: self.seed, draw: self.drawn, ..Sampling::default() }.number()
     }
 
     fn below(&mut self, limit: usize) -> usize {
@@ -221,7 +220,7 @@ fn reference(logits: &[f32], sampling: &Sampling) -> usize {
     ranked.retain(|&token| weight(token) >= f64::from(sampling.min_p));
     ranked.sort_unstable();
     let total: f64 = ranked.iter().map(|&token| weight(token)).sum();
-    let (number, mut sum) = (uniform(sampling.seed, sampling.draw), 0.0);
+    let (number, mut sum) = (sampling.number(), 0.0);
     let drawn = ranked.iter().find(|&&token| {
         sum += weight(token);
         sum > number * total

@@ -37,6 +37,11 @@ pub(in crate::cuda) fn checked(code: c_int) -> Result<(), LaunchError> {
     Err(LaunchError { code, report: report.to_string_lossy().into_owned() })
 }
 
+/// As many as this device has: few, so that matrices of a test's size have too few tiles for them, and enough.
+pub(in crate::cuda) const fn multiprocessors() -> usize {
+    4
+}
+
 /// What the emulation itself can be asked.
 #[derive(Debug)]
 pub struct Emulation;

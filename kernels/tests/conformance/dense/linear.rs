@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use loam_kernels::backend::{ApplyLinear, Backend, Device};
+use loam_kernels::backend::{ApplyLinear, Dense, Device};
 use loam_kernels::layout::{DType, Linear, Part, Split, Stored};
 
 use super::{ACTIVATIONS, WEIGHTS};
@@ -86,7 +86,7 @@ fn layers(random: &mut Random, case: &LinearCase) -> Vec<Layer> {
 }
 
 /// Its check.
-pub(crate) fn check<B: Backend>(device: &B, case: &LinearCase) -> Result<(), Mismatch> {
+pub(crate) fn check<B: Dense>(device: &B, case: &LinearCase) -> Result<(), Mismatch> {
     let mut random = Random::new(case.seed);
     let layers = layers(&mut random, case);
     let x = Values::random(&mut random, case.x, case.rows, case.in_features);

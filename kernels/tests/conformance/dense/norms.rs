@@ -1,6 +1,6 @@
 //! Norms: plain, over the residual stream, and of heads.
 
-use loam_kernels::backend::{AddRmsNorm, Backend, HeadShape, QkNorm, RmsNorm};
+use loam_kernels::backend::{AddRmsNorm, Dense, HeadShape, QkNorm, RmsNorm};
 use loam_kernels::layout::{DType, RowSet};
 
 use super::rows::{RowsCase, cases_over};
@@ -41,7 +41,7 @@ fn wanted(x: &Values, weight: &Values) -> (Vec<Want>, Vec<Want>) {
 }
 
 /// `out = x * inverse * weight`.
-pub(crate) fn check_rms_norm<B: Backend>(device: &B, case: &RowsCase) -> Result<(), Mismatch> {
+pub(crate) fn check_rms_norm<B: Dense>(device: &B, case: &RowsCase) -> Result<(), Mismatch> {
     let mut random = Random::new(case.seed);
     let x = Values::random(&mut random, case.from, case.rows, case.width);
     let weight = Values::vector(&mut random, case.weight, case.width);
@@ -61,7 +61,7 @@ pub(crate) fn check_rms_norm<B: Backend>(device: &B, case: &RowsCase) -> Result<
 }
 
 /// `residual += x + delta`; what is normed is the residual stream as it is held then.
-pub(crate) fn check_add_rms_norm<B: Backend>(device: &B, case: &RowsCase) -> Result<(), Mismatch> {
+pub(crate) fn check_add_rms_norm<B: Dense>(device: &B, case: &RowsCase) -> Result<(), Mismatch> {
     let mut random = Random::new(case.seed);
     let scene = case.scene(&mut random);
     let with_adapter = scene.with_adapter(case.set);
@@ -133,7 +133,7 @@ pub(crate) fn qk_norm_cases() -> Vec<QkNormCase> {
 }
 
 /// `qkv += delta`; then each head of q and of k is normed.
-pub(crate) fn check_qk_norm<B: Backend>(device: &B, case: &QkNormCase) -> Result<(), Mismatch> {
+pub(crate) fn check_qk_norm<B: Dense>(device: &B, case: &QkNormCase) -> Result<(), Mismatch> {
     let mut random = Random::new(case.seed);
     let QkNormCase { q_heads, kv_heads, head_dim, .. } = *case;
     let heads = HeadShape { q_heads, kv_heads, head_dim };

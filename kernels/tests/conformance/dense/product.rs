@@ -1,6 +1,6 @@
 //! Products of two matrices, each as it lies or transposed.
 
-use loam_kernels::backend::{Backend, Product};
+use loam_kernels::backend::{Dense, Product};
 use loam_kernels::layout::DType;
 
 use super::{ACTIVATIONS, WEIGHTS};
@@ -46,7 +46,7 @@ pub(crate) fn cases(a_transposed: bool, b_transposed: bool) -> Vec<ProductCase> 
 }
 
 /// Its check.
-pub(crate) fn check<B: Backend>(device: &B, case: &ProductCase) -> Result<(), Mismatch> {
+pub(crate) fn check<B: Dense>(device: &B, case: &ProductCase) -> Result<(), Mismatch> {
     let mut random = Random::new(case.seed);
     let ProductCase { m, k, n, a_transposed, b_transposed, .. } = *case;
     let mut matrix = |dtype, rows, width, transposed| {

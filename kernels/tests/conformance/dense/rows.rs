@@ -1,6 +1,6 @@
 //! Operations that take or change rows one value at a time: embed, gather, add, gate.
 
-use loam_kernels::backend::{Activation, Add, Backend, Embed, Gate, GatherRows};
+use loam_kernels::backend::{Activation, Add, Dense, Embed, Gate, GatherRows};
 use loam_kernels::layout::{DType, RowSet};
 
 use super::{ACTIVATIONS, SETS, WEIGHTS};
@@ -77,7 +77,7 @@ pub(crate) fn gather_cases() -> Vec<RowsCase> {
 }
 
 /// `out[row] = table[token[row]]`.
-pub(crate) fn check_embed<B: Backend>(device: &B, case: &RowsCase) -> Result<(), Mismatch> {
+pub(crate) fn check_embed<B: Dense>(device: &B, case: &RowsCase) -> Result<(), Mismatch> {
     let mut random = Random::new(case.seed);
     let scene = case.scene(&mut random);
     let table = Values::random(&mut random, case.weight, VOCABULARY, case.width);
@@ -90,7 +90,7 @@ pub(crate) fn check_embed<B: Backend>(device: &B, case: &RowsCase) -> Result<(),
 }
 
 /// `out[i] = x[row(i)]`.
-pub(crate) fn check_gather<B: Backend>(device: &B, case: &RowsCase) -> Result<(), Mismatch> {
+pub(crate) fn check_gather<B: Dense>(device: &B, case: &RowsCase) -> Result<(), Mismatch> {
     let mut random = Random::new(case.seed);
     let scene = case.scene(&mut random);
     let x = Values::random(&mut random, case.from, case.rows, case.width);
@@ -108,7 +108,7 @@ fn moved(dtype: DType, rows: impl Iterator<Item = Vec<f64>>) -> Vec<Want> {
 }
 
 /// `x[row] += delta[row]`, for rows with an adapter.
-pub(crate) fn check_add<B: Backend>(device: &B, case: &RowsCase) -> Result<(), Mismatch> {
+pub(crate) fn check_add<B: Dense>(device: &B, case: &RowsCase) -> Result<(), Mismatch> {
     let mut random = Random::new(case.seed);
     let case = &RowsCase { delta: true, ..case.clone() };
     let scene = case.scene(&mut random);
@@ -147,7 +147,7 @@ pub(crate) fn gate_cases(activation: Activation) -> Vec<GateCase> {
 }
 
 /// `out = activation(gate) * up`, where `gate, up = gate_up + delta`.
-pub(crate) fn check_gate<B: Backend>(device: &B, case: &GateCase) -> Result<(), Mismatch> {
+pub(crate) fn check_gate<B: Dense>(device: &B, case: &GateCase) -> Result<(), Mismatch> {
     let mut random = Random::new(case.seed);
     let GateCase { activation, reach, rows: case, .. } = case;
     let scene = case.scene(&mut random);

@@ -1,6 +1,6 @@
 //! Chosen tokens, and what is said of them: greedy and drawn, filtered, penalised, biased, masked.
 
-use loam_kernels::backend::Backend;
+use loam_kernels::backend::Sampler;
 use loam_kernels::layout::{DType, Sampling, Seen};
 
 use super::{Answers, sample};
@@ -247,7 +247,7 @@ impl ChooseCase {
 }
 
 /// Each token is one that may be chosen; what is said of it is true.
-pub(crate) fn check<B: Backend>(device: &B, case: &ChooseCase) -> Result<(), Mismatch> {
+pub(crate) fn check<B: Sampler>(device: &B, case: &ChooseCase) -> Result<(), Mismatch> {
     let mut random = Random::new(case.seed);
     let logits = case.logits(&mut random);
     let rows: Vec<Sampling> = (0..case.rows).map(|row| case.sampling(&mut random, row)).collect();
@@ -273,7 +273,7 @@ pub(crate) fn check<B: Backend>(device: &B, case: &ChooseCase) -> Result<(), Mis
     compare(device, "top_log_probabilities", &answers.top_log_probabilities, &log_probabilities)
 }
 
-fn check_tokens<B: Backend>(
+fn check_tokens<B: Sampler>(
     device: &B,
     answers: &Answers<B>,
     logits: &[Vec<f64>],

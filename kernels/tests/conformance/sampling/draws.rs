@@ -1,6 +1,6 @@
 //! Many draws: tokens come as often as their probabilities say.
 
-use loam_kernels::backend::Backend;
+use loam_kernels::backend::Sampler;
 use loam_kernels::layout::{DType, Sampling};
 
 use super::sample;
@@ -39,7 +39,7 @@ pub(crate) fn cases() -> Vec<DrawsCase> {
 }
 
 /// Counts are within five deviations, and what was cut off never comes.
-pub(crate) fn check<B: Backend>(device: &B, case: &DrawsCase) -> Result<(), Mismatch> {
+pub(crate) fn check<B: Sampler>(device: &B, case: &DrawsCase) -> Result<(), Mismatch> {
     let mut random = Random::new(case.seed);
     let row = Values::of(DType::F32, 1, case.vocabulary, |_, _| 2.0 * random.signed());
     let logits = Values { rows: DRAWS, bytes: row.bytes.repeat(DRAWS), ..row.clone() };

@@ -4,7 +4,7 @@ pub(crate) mod choose;
 pub(crate) mod draws;
 pub(crate) mod score;
 
-use loam_kernels::backend::{Backend, Sample, SampleOutputs};
+use loam_kernels::backend::{Sample, SampleOutputs, Sampler};
 use loam_kernels::layout::{DType, Sampling};
 
 use crate::check::Mismatch;
@@ -14,7 +14,7 @@ use crate::sheet::{Frame, Sheet};
 use crate::values::Values;
 
 /// What was said of some rows' choices.
-pub(crate) struct Answers<B: Backend> {
+pub(crate) struct Answers<B: Sampler> {
     pub(crate) tokens: Sheet<B>,
     pub(crate) log_probabilities: Sheet<B>,
     pub(crate) ranks: Sheet<B>,
@@ -23,7 +23,7 @@ pub(crate) struct Answers<B: Backend> {
 }
 
 /// Chooses a token for each row of logits.
-pub(crate) fn sample<B: Backend>(
+pub(crate) fn sample<B: Sampler>(
     device: &B,
     logits: &Values,
     rows: &[Sampling],

@@ -66,18 +66,18 @@ pub(super) fn export(export: &Export) -> anyhow::Result<()> {
     write(&out.join(DESCRIPTIONS[0]), &written.metadata)?;
     let left_out = ground.rows.len() - rows.len();
     if export.json {
-        println!(
+        say!(
             "{}",
             json!({
                 "dataset": ground.dataset.to_hex(), "revision": revision.to_hex(), "rows": rows.len(),
                 "left_out": left_out, "out": out.display().to_string(),
             })
-        );
+        )?;
     } else {
         let count = many(rows.len(), "row", "rows");
-        println!("{}, revision {}: {count} in {}", ground.about.name, short(&revision), out.display());
+        say!("{}, revision {}: {count} in {}", ground.about.name, short(&revision), out.display())?;
         if left_out > 0 {
-            println!("left out: {} that can no longer be opened", many(left_out, "row", "rows"));
+            say!("left out: {} that can no longer be opened", many(left_out, "row", "rows"))?;
         }
     }
     book.close()
@@ -150,7 +150,7 @@ pub(super) fn import(import: &Import) -> anyhow::Result<()> {
         begun.context("one author imports alone")?.at.id
     };
     if !terms.json && !terms.dry_run {
-        println!("dataset {dataset}\n  {}, under {}, {}", import.name, licence.words, import.access);
+        say!("dataset {dataset}\n  {}, under {}, {}", import.name, licence.words, import.access)?;
     }
     let about =
         About { name: import.name.clone(), description: import.description.clone(), licence: licence.words.clone() };

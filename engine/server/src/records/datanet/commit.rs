@@ -49,9 +49,9 @@ pub(super) fn run(commit: &Commit) -> anyhow::Result<()> {
     bar.begin();
     let taken = if commit.contributions.is_empty() {
         let found = found_good(&*pen.book, &ground)?;
-        Taken::as_far_as_they_fit(&*pen.book, &ground, &found)?
+        Draft::as_far_as_they_fit(&*pen.book, &ground, &found)?
     } else {
-        Taken::all_of(&*pen.book, &ground, &named(&*pen.book, &ground, &commit.contributions)?)?
+        Draft::all_of(&*pen.book, &ground, &named(&*pen.book, &ground, &commit.contributions)?)?
     };
     let before = rows_root(&ground.rows);
     let act = RevisionCommitted {
@@ -67,7 +67,7 @@ pub(super) fn run(commit: &Commit) -> anyhow::Result<()> {
     let diff = Diff::between(&ground.rows, &taken.rows);
     if commit.json {
         let ids = |ids: &[RecordId]| ids.iter().map(|id| id.to_hex()).collect::<Vec<_>>();
-        println!(
+        say!(
             "{}",
             json!({
                 "revision": at.id.to_hex(), "entry": at.index, "number": number, "dataset": ground.dataset.to_hex(),
@@ -75,27 +75,32 @@ pub(super) fn run(commit: &Commit) -> anyhow::Result<()> {
                 "rows": rows.count, "rows_root": rows.root.to_hex(), "rows_before": before.count,
                 "added": diff.added.len(), "removed": diff.removed.len(), "changed": diff.changed.len(),
             })
-        );
+        )?;
     } else {
-        taken.unfit.iter().for_each(|id| println!("left out: contribution {} ({DOES_NOT_FIT})", short(id)));
-        if taken.left > 0 {
-            println!("left for the next revision: {}", many(taken.left, "contribution", "contributions"));
+        for id in &taken.unfit {
+            say!("left out: contribution {} ({DOES_NOT_FIT})", short(id))?;
         }
-        println!("revision {}, entry {}", at.id, at.index);
-        tell(&ground, &taken, &rows, &diff, number);
+        if taken.left > 0 {
+            say!("left for the next revision: {}", many(taken.left, "contribution", "contributions"))?;
+        }
+        say!("revision {}, entry {}", at.id, at.index)?;
+        tell(&ground, &taken, &rows, &diff, number)?;
     }
     pen.book.close()
 }
 
 const DOES_NOT_FIT: &str = "rows that it goes on from have changed: its author can offer it again on the new revision";
 
-fn tell(ground: &Ground, taken: &Taken, rows: &ListRoot, diff: &Diff, number: usize) {
+fn tell(ground: &Ground, taken: &Draft, rows: &ListRoot, diff: &Diff, number: usize) -> anyhow::Result<()> {
     let Diff { added, removed, changed } = diff;
     let count = usize::try_from(rows.count).unwrap_or(usize::MAX);
-    println!("  revision {number} of {}, with {}", ground.about.name, many(count, "row", "rows"));
+    say!("  revision {number} of {}, with {}", ground.about.name, many(count, "row", "rows"))?;
     let [added, removed, changed] = [added, removed, changed].map(|rows| thousands(rows.len()));
-    println!("  {added} added, {removed} removed, {changed} changed, by:");
-    taken.contributions.iter().for_each(|id| println!("    contribution {}", short(id)));
+    say!("  {added} added, {removed} removed, {changed} changed, by:")?;
+    for id in &taken.contributions {
+        say!("    contribution {}", short(id))?;
+    }
+    Ok(())
 }
 
 /// How many revisions lead to the one that is gone on from, itself included.
@@ -114,19 +119,21 @@ fn named(book: &dyn Book, ground: &Ground, words: &[String]) -> anyhow::Result<V
     ensure!(words.len() <= LIST_MAX, "one revision takes {LIST_MAX} contributions at the most");
     let ids = words.iter().map(|word| find_contribution(book, word)).collect::<anyhow::Result<Vec<_>>>()?;
     let (mut seen, before) = (BTreeSet::new(), committed_before(book, ground));
-    let reviews = recorded(book)?;
     for id in &ids {
         let of = book.registry().datasets().contribution(id).map(|contribution| contribution.dataset);
         ensure!(of == Some(ground.dataset), "contribution {} is to another dataset", short(id));
         ensure!(seen.insert(*id), "contribution {} is named twice", short(id));
         ensure!(!before.contains(id), "contribution {} is in {} already", short(id), ground.revision_word());
+    }
+    let reviews = recorded(book)?;
+    for id in &ids {
         match standing(reviews.get(id).map_or(&[], |reviews| reviews)) {
             Standing::Accepted => {}
             Standing::Waits => {
-                eprintln!("loam: nobody else accepted contribution {}; you commit it all the same", short(id))
+                eprintln!("loam: nobody else accepted contribution {}; you commit it all the same", short(id));
             }
             Standing::Rejected => {
-                eprintln!("loam: a reviewer rejected contribution {}; you commit it all the same", short(id))
+                eprintln!("loam: a reviewer rejected contribution {}; you commit it all the same", short(id));
             }
         }
     }
@@ -190,7 +197,7 @@ fn found_good(book: &dyn Book, ground: &Ground) -> anyhow::Result<Vec<RecordId>>
 }
 
 /// Contributions that are committed, and what they come to.
-struct Taken {
+struct Draft {
     contributions: Vec<RecordId>,
     operations: Vec<Operation>,
     rows: Rows,
@@ -200,7 +207,7 @@ struct Taken {
     left: usize,
 }
 
-impl Taken {
+impl Draft {
     fn on(ground: &Ground) -> Self {
         Self {
             contributions: Vec::new(),

@@ -6,6 +6,7 @@ use loam_datanet::shown::line;
 use loam_ledger_core::record::{Access, Act, DatasetCreated};
 use serde_json::json;
 
+use super::ground::typed;
 use crate::records::book::{Book, Taken};
 use crate::records::licence::Licence;
 use crate::records::names::{self, About};
@@ -42,11 +43,11 @@ pub(super) fn run(create: &Create) -> anyhow::Result<()> {
     let Some(Taken { at, .. }) = begun else { return pen.book.close() };
     if create.json {
         let (dataset, licence) = (at.id.to_hex(), licence.digest.to_hex());
-        println!("{}", json!({"dataset": dataset, "entry": at.index, "name": create.name, "licence": licence}));
+        say!("{}", json!({"dataset": dataset, "entry": at.index, "name": create.name, "licence": licence}))?;
     } else {
-        println!("dataset {}, entry {}", at.id, at.index);
-        println!("  {}, under {}, {}", create.name, line(&licence.words, NAME_CHARS_MAX), create.access);
-        println!("next: loam datanet add {} FILE, and it has rows to commit", create.name);
+        say!("dataset {}, entry {}", at.id, at.index)?;
+        say!("  {}, under {}, {}", create.name, line(&licence.words, NAME_CHARS_MAX), create.access)?;
+        say!("next: loam datanet add {} FILE offers its first rows", typed(&create.name, &at.id))?;
     }
     pen.book.close()
 }

@@ -54,10 +54,21 @@ impl Ground {
         self.revision.map_or_else(|| "no rows yet".to_owned(), |revision| format!("revision {}", short(&revision)))
     }
 
+    /// The dataset as it can be typed: its name, or its id where a shell would make something else of the name.
+    pub(super) fn word(&self) -> String {
+        typed(&self.about.name, &self.dataset)
+    }
+
     /// The row that somebody calls by its id, or the beginning of it.
     pub(super) fn row(&self, word: &str) -> anyhow::Result<Hash> {
         names::one_of(word, self.rows.keys().copied(), &format!("rows of {}", self.revision_word()))
     }
+}
+
+/// A name where it can be typed as it stands, or the beginning of an id.
+pub(super) fn typed(name: &str, id: &RecordId) -> String {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if plain && !name.starts_with('-') { name.to_owned() } else { short(id) }
 }
 
 /// Whether somebody owns the dataset, or stands for who does.
@@ -71,10 +82,23 @@ pub(super) fn noted<'b>(book: &'b dyn Book, dataset: &RecordId) -> anyhow::Resul
     book.registry().datasets().dataset(dataset).with_context(|| format!("{dataset} is no dataset"))
 }
 
-/// A dataset's revision that somebody calls by its id, or the beginning of it.
+/// A dataset's revision that somebody calls by its id, the beginning of it, or its number from 1.
 pub(super) fn find_revision(book: &dyn Book, dataset: &RecordId, word: &str) -> anyhow::Result<RecordId> {
-    let revisions = book.registry().datasets().revisions_of(dataset).map(|(id, _)| *id);
-    names::one_of(word, revisions, "revisions of this dataset")
+    let datasets = book.registry().datasets();
+    let revisions = datasets.revisions_of(dataset).map(|(id, _)| *id);
+    let Some(number) = word.parse::<usize>().ok().filter(|_| word.len() < names::PREFIX_MIN) else {
+        return names::one_of(word, revisions, "revisions of this dataset");
+    };
+    let found: Vec<RecordId> = revisions.filter(|id| datasets.chain(id).count() == number).collect();
+    match found[..] {
+        [id] => Ok(id),
+        [] => bail!("there is no revision {number} of this dataset"),
+        _ => bail!("{} revisions have the number {number}: name one by its id, {}", found.len(), listed(&found)),
+    }
+}
+
+fn listed(ids: &[RecordId]) -> String {
+    ids.iter().map(Hash::to_hex).collect::<Vec<_>>().join(", ")
 }
 
 /// Revisions that nothing goes on from, in the order of the log.
@@ -93,8 +117,7 @@ pub(super) fn newest(book: &dyn Book, dataset: &RecordId) -> anyhow::Result<Opti
         [] => Ok(None),
         [newest] => Ok(Some(newest)),
         ref heads => {
-            let heads: Vec<String> = heads.iter().map(Hash::to_hex).collect();
-            bail!("{} revisions stand side by side; say which with --revision: {}", heads.len(), heads.join(", "))
+            bail!("{} revisions stand side by side; say which with --revision: {}", heads.len(), listed(heads))
         }
     }
 }

@@ -36,9 +36,9 @@ pub(super) fn run(log: &Log) -> anyhow::Result<()> {
     let about = names::about(&*book, &dataset)?;
     if log.json {
         let events = events.iter().map(|event| event.shown(book.registry())).collect::<Vec<_>>();
-        println!("{}", json!({"dataset": dataset.to_hex(), "name": about.name, "log": events}));
+        say!("{}", json!({"dataset": dataset.to_hex(), "name": about.name, "log": events}))?;
     } else {
-        events.iter().for_each(|event| event.tell(book.registry()));
+        events.iter().try_for_each(|event| event.tell(book.registry()))?;
     }
     book.close()
 }
@@ -105,12 +105,13 @@ impl Event {
         authors.iter().map(name).collect::<Vec<_>>().join(", ") + attested
     }
 
-    fn tell(&self, registry: &Registry) {
+    fn tell(&self, registry: &Registry) -> anyhow::Result<()> {
         let (time, id) = (calendar::minute(self.record.time_ms), short(&self.id));
-        println!("{time}  {id}  by {}: {}", self.people(), self.told(registry.datasets()));
+        say!("{time}  {id}  by {}: {}", self.people(), self.told(registry.datasets()))?;
         for said in self.text.iter().flat_map(|text| text.lines()).filter(|said| !said.is_empty()) {
-            println!("    {}", line(said, LINE_SHOWN));
+            say!("    {}", line(said, LINE_SHOWN))?;
         }
+        Ok(())
     }
 
     /// What it says.

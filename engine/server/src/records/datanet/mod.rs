@@ -7,12 +7,21 @@
 //!
 //! What somebody gives is read whole before anything is recorded: a file with a fault in it changes nothing.
 
+/// Says a line to whoever runs the command; an error where nobody reads any more, which ends the command quietly.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        writeln!(std::io::stdout(), $($words)*)
+    }};
+}
+
 mod agree;
 mod calendar;
 mod carry;
 mod changes;
 mod commit;
 mod create;
+mod grant;
 mod ground;
 mod history;
 mod offer;
@@ -40,6 +49,10 @@ pub(crate) enum Command {
     Commit(commit::Commit),
     /// Say with all other contributors which part each has in what a revision earns.
     Agree(agree::Agree),
+    /// Let somebody use a dataset that is not open.
+    Grant(grant::Grant),
+    /// End that. What was trained under it must be retrained or retired.
+    Revoke(grant::Revoke),
     /// Show a dataset, a row of it, or what a contribution would change.
     Show(show::Show),
     /// Show what changed from one revision to another.
@@ -67,6 +80,8 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Review(review) => review::run(review),
         Command::Commit(commit) => commit::run(commit),
         Command::Agree(agree) => agree::run(agree),
+        Command::Grant(grant) => grant::give(grant),
+        Command::Revoke(revoke) => grant::take_back(revoke),
         Command::Show(show) => show::run(show),
         Command::Diff(compare) => changes::diff(compare),
         Command::Blame(trace) => changes::blame(trace),

@@ -49,7 +49,8 @@ pub(crate) struct Propose {
     signing: CoSigning,
     /// The dataset, by its name or its id.
     dataset: String,
-    /// The edits, a JSON object a line: {"act":"correct","row":"ID","to":{...}}, add, relabel, dedupe, split, merge, ...
+    /// The edits, a JSON object a line, such as {"act":"correct","row":"ID","to":{...}}. Other acts are told by any that is
+    /// wrong: add, relabel, dedupe, split, merge, document-decision and more.
     edits: PathBuf,
     #[command(flatten)]
     onto: Onto,
@@ -147,18 +148,19 @@ pub(super) fn offer(pen: &mut Pen, ground: &Ground, work: Work, texts: Texts, te
     let twins = Twins::of(&proposal, &after, texts, lines);
     bar.end();
     if !terms.json {
-        twins.tell();
+        twins.tell()?;
     }
     let left_out = if terms.skip_duplicates { twins.leave_out(&mut proposal) } else { 0 };
     ensure!(!proposal.operations.is_empty(), "all rows are there already: nothing is left to offer");
     let (acts, new_rows) = (proposal.acts(), proposal.new_rows().count());
     let mut told = json!({
-        "dataset": (ground.dataset != Hash::ZERO).then(|| ground.dataset.to_hex()), "revision": ground.revision.map(|revision| revision.to_hex()),
+        "dataset": (ground.dataset != Hash::ZERO).then(|| ground.dataset.to_hex()),
+        "revision": ground.revision.map(|revision| revision.to_hex()),
         "new_rows": new_rows, "operations": proposal.operations.len(), "acts": acts_shown(&acts),
-        "left_out": left_out, "same": twins.shown(),
+        "left_out": left_out, "same": if terms.json { twins.shown() } else { Value::Null },
     });
     if left_out > 0 && !terms.json {
-        println!("left out: {}", many(left_out, "copy", "copies"));
+        say!("left out: {}", many(left_out, "copy", "copies"))?;
     }
     let name = &ground.about.name;
     let what = format!("to {name}, on {}: {}", ground.revision_word(), acts_told(&acts));
@@ -177,16 +179,16 @@ pub(super) fn offer(pen: &mut Pen, ground: &Ground, work: Work, texts: Texts, te
     let id = short(&at.id);
     let mut next = format!("next: somebody else looks at it: loam datanet review {id} --verdict accept");
     if owns(&*pen.book, ground, &pen.file.contributor())? {
-        next += &format!("\nor you commit it without: loam datanet commit {name} {id}");
+        next += &format!("\nor you commit it without: loam datanet commit {} {id}", ground.word());
     }
     tell(terms, &told, &format!("contribution {}, entry {}\n  offered {what}\n{next}", at.id, at.index))
 }
 
 fn tell(terms: &Terms, told: &Value, words: &str) -> anyhow::Result<()> {
     if terms.json {
-        println!("{told}");
+        say!("{told}")?;
     } else {
-        println!("{words}");
+        say!("{words}")?;
     }
     Ok(())
 }
@@ -217,8 +219,8 @@ pub(super) fn message(message: Option<&str>, decisions: &[String]) -> anyhow::Re
     let text = parts.join("\n\n");
     ensure!(
         text.len() <= TEXT_BYTES_MAX,
-        "message and decisions have {} bytes together, and {TEXT_BYTES_MAX} are the most: shorten them, or offer the work \
-         in parts",
+        "message and decisions have {} bytes together, and {TEXT_BYTES_MAX} are the most: shorten them, or offer the \
+         work in parts",
         text.len()
     );
     Ok((!parts.is_empty()).then_some(text))

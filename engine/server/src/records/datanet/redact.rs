@@ -31,7 +31,8 @@ pub(crate) struct Redact {
 pub(super) fn run(redact: &Redact) -> anyhow::Result<()> {
     let mut pen = redact.signing.open()?;
     let dataset = names::dataset(&*pen.book, &redact.dataset)?;
-    let row = names::one_of(&redact.row, all_rows(&*pen.book, &dataset)?.into_iter(), "rows ever offered to it")?;
+    let row =
+        names::one_of(&redact.row, all_rows(&*pen.book, &dataset)?.into_iter(), "rows ever offered to this dataset")?;
     let redacted = noted(&*pen.book, &dataset)?.redacted.contains(&row);
     ensure!(!redacted, "row {row} was redacted before: nothing of it is left here");
     let reason = RedactionReason::ALL.iter().copied().find(|reason| reason.word() == redact.reason);
@@ -39,11 +40,11 @@ pub(super) fn run(redact: &Redact) -> anyhow::Result<()> {
     let at = pen.say(Act::RowRedacted(RowRedacted { dataset, row, reason }))?.at;
     if redact.json {
         let (record, row) = (at.id.to_hex(), row.to_hex());
-        println!("{}", json!({"redaction": record, "entry": at.index, "row": row, "reason": reason.word()}));
+        say!("{}", json!({"redaction": record, "entry": at.index, "row": row, "reason": reason.word()}))?;
     } else {
-        println!("redaction {}, entry {}", at.id, at.index);
-        println!("  whatever row {} said can be opened by nobody here any more; its proofs stay valid", short(&row));
-        println!("  copies elsewhere, exports and backups among them, are for you to find");
+        say!("redaction {}, entry {}", at.id, at.index)?;
+        say!("  whatever row {} said can be opened by nobody here any more; its proofs stay valid", short(&row))?;
+        say!("  copies elsewhere, exports and backups among them, are for you to find")?;
     }
     pen.book.close()
 }

@@ -18,6 +18,9 @@ use crate::records::names;
 /// Characters of a row in a list of rows.
 const TEXT_SHOWN: usize = 160;
 
+/// Characters of a line of what somebody says.
+const LINE_SHOWN: usize = 500;
+
 #[derive(Args)]
 pub(crate) struct Show {
     #[command(flatten)]
@@ -61,7 +64,7 @@ fn whole(book: &dyn Book, ground: &Ground, show: &Show) -> anyhow::Result<()> {
         let ids = |ids: &[ContributorId]| ids.iter().map(|id| id.to_hex()).collect::<Vec<_>>();
         let row =
             |(row, content): (&RecordId, &_)| json!({"row": row.to_hex(), "text": texts.get(content).map(Row::text)});
-        println!(
+        say!(
             "{}",
             json!({
                 "dataset": ground.dataset.to_hex(), "name": ground.about.name,
@@ -72,41 +75,37 @@ fn whole(book: &dyn Book, ground: &Ground, show: &Show) -> anyhow::Result<()> {
                 "redacted": noted.redacted.len(), "waiting": ids(&waiting),
                 "first_rows": ground.rows.iter().take(show.most).map(row).collect::<Vec<_>>(),
             })
-        );
+        )?;
         return Ok(());
     }
     let owners = noted.owners.iter().map(short).collect::<Vec<_>>().join(", ");
-    println!(
+    say!(
         "{} ({}), under {}, {}",
         ground.about.name,
         short(&ground.dataset),
         ground.about.licence,
         noted.access.word()
-    );
+    )?;
     if !ground.about.description.is_empty() {
-        println!("  {}", line(&ground.about.description, 500));
+        say!("  {}", line(&ground.about.description, LINE_SHOWN))?;
     }
-    println!("  owned by {owners}");
+    say!("  owned by {owners}")?;
     match ground.revision {
-        None => println!("  no revision yet"),
+        None => say!("  no revision yet")?,
         Some(revision) => {
             let people = many(contributors, "contributor", "contributors");
-            println!("  revision {number} is {revision}: {} by {people}", many(ground.rows.len(), "row", "rows"));
+            say!("  revision {number} is {revision}: {} by {people}", many(ground.rows.len(), "row", "rows"))?;
         }
     }
     if !waiting.is_empty() {
         let ids = waiting.iter().map(short).collect::<Vec<_>>().join(", ");
-        println!("  {} in no revision: {ids}", many(waiting.len(), "contribution", "contributions"));
+        say!("  {} in no revision: {ids}", many(waiting.len(), "contribution", "contributions"))?;
     }
     for (row, content) in ground.rows.iter().take(show.most) {
-        println!(
-            "{}  {}",
-            short(row),
-            texts.get(content).map_or(CLOSED.to_owned(), |text| line(text.text(), TEXT_SHOWN))
-        );
+        say!("{}  {}", short(row), texts.get(content).map_or(CLOSED.to_owned(), |text| line(text.text(), TEXT_SHOWN)))?;
     }
     if ground.rows.len() > show.most {
-        println!("and {}", many(ground.rows.len() - show.most, "more row", "more rows"));
+        say!("and {}", many(ground.rows.len() - show.most, "more row", "more rows"))?;
     }
     Ok(())
 }
@@ -127,15 +126,15 @@ fn one_row(book: &dyn Book, ground: &Ground, word: &str, json: bool) -> anyhow::
     let text = texts(book, ground.rows.get(&row))?.into_values().next();
     let redacted = ground.noted(book)?.redacted.contains(&row);
     if json {
-        println!("{}", json!({"row": row.to_hex(), "text": text.as_ref().map(Row::text), "redacted": redacted}));
+        say!("{}", json!({"row": row.to_hex(), "text": text.as_ref().map(Row::text), "redacted": redacted}))?;
         return Ok(());
     }
-    println!("row {row} of {}", ground.revision_word());
+    say!("row {row} of {}", ground.revision_word())?;
     match text {
-        Some(text) => println!("{:#}", Value::Object(text.fields())),
-        None => println!("{CLOSED}"),
+        Some(text) => say!("{:#}", Value::Object(text.fields()))?,
+        None => say!("{CLOSED}")?,
     }
-    println!("next: loam datanet blame {} {} tells who made it what it is", ground.about.name, short(&row));
+    say!("next: loam datanet blame {} {} tells who made it what it is", ground.word(), short(&row))?;
     Ok(())
 }
 
@@ -155,16 +154,15 @@ fn one_contribution(book: &dyn Book, contribution: &RecordId, show: &Show) -> an
         all["acts"] = acts_shown(&act.acts);
         all["authors"] = behind.authors.iter().map(|author| author.contributor.to_hex()).collect::<Vec<_>>().into();
         all["text"] = text.into();
-        println!("{all}");
+        say!("{all}")?;
         return Ok(());
     }
     let people = behind.authors.iter().map(|author| short(&author.contributor)).collect::<Vec<_>>().join(", ");
     let on = act.revision.map_or_else(|| "no rows yet".to_owned(), |revision| short(&revision));
-    println!("contribution {contribution} by {people}, on {on}: {}", acts_told(&act.acts));
-    text.iter()
-        .flat_map(|text| text.lines())
-        .filter(|said| !said.is_empty())
-        .for_each(|said| println!("    {}", line(said, 500)));
-    print!("{}", seen.told(most));
+    say!("contribution {contribution} by {people}, on {on}: {}", acts_told(&act.acts))?;
+    for said in text.iter().flat_map(|text| text.lines()).filter(|said| !said.is_empty()) {
+        say!("    {}", line(said, LINE_SHOWN))?;
+    }
+    say!("{}", seen.told(most).trim_end())?;
     Ok(())
 }

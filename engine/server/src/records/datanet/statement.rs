@@ -45,11 +45,11 @@ pub(super) fn run(account: &Account) -> anyhow::Result<()> {
         });
         done.show(&mut all);
         stands.show(&mut all);
-        println!("{all}");
+        say!("{all}")?;
     } else {
-        println!("{} in {}", contributor, ground.about.name);
-        done.tell(&ground);
-        stands.tell(&ground);
+        say!("{} in {}", contributor, ground.about.name)?;
+        done.tell(&ground)?;
+        stands.tell(&ground)?;
     }
     book.close()
 }
@@ -93,28 +93,29 @@ impl Done {
         Ok(done)
     }
 
-    fn tell(&self, ground: &Ground) {
+    fn tell(&self, ground: &Ground) -> anyhow::Result<()> {
         let told = |counts: &Counts| match &list(counts)[..] {
             [] => "nothing".to_owned(),
             acts => acts_told(acts),
         };
         if self.contributions == 0 {
-            println!("  offered    nothing");
+            say!("  offered    nothing")?;
         } else {
             let contributions = many(self.contributions, "contribution", "contributions");
-            println!("  offered    {} in {contributions}", told(&self.offered));
-            println!("  committed  {} of that, up to {}", told(&self.committed), ground.revision_word());
+            say!("  offered    {} in {contributions}", told(&self.offered))?;
+            say!("  committed  {} of that, up to {}", told(&self.committed), ground.revision_word())?;
         }
         if !self.reviews.is_empty() {
             let reviews: Vec<String> = self.reviews.iter().map(|(word, count)| format!("{count} {word}")).collect();
-            println!("  reviewed   {}", reviews.join(", "));
+            say!("  reviewed   {}", reviews.join(", "))?;
         }
         if self.revisions > 0 {
-            println!("  made       {}", many(self.revisions, "revision", "revisions"));
+            say!("  made       {}", many(self.revisions, "revision", "revisions"))?;
         }
         if self.redactions > 0 {
-            println!("  redacted   {}", many(self.redactions, "row", "rows"));
+            say!("  redacted   {}", many(self.redactions, "row", "rows"))?;
         }
+        Ok(())
     }
 
     fn show(&self, all: &mut Value) {
@@ -181,15 +182,16 @@ impl Stands {
         Ok(stands)
     }
 
-    fn tell(&self, ground: &Ground) {
-        let Some(revision) = &ground.revision else { return };
+    fn tell(&self, ground: &Ground) -> anyhow::Result<()> {
+        let Some(revision) = &ground.revision else { return Ok(()) };
         let all = many(ground.rows.len(), "row", "rows");
-        println!("  stands in  {} of the {all} of revision {}", thousands(self.touched), short(revision));
+        say!("  stands in  {} of the {all} of revision {}", thousands(self.touched), short(revision))?;
         if self.touched > 0 {
             let [brought, untouched] = [self.brought, self.untouched].map(thousands);
-            println!("             by {}", acts_told(&list(&self.edits)));
-            println!("             {brought} brought by them, {untouched} of these as they brought them");
+            say!("             by {}", acts_told(&list(&self.edits)))?;
+            say!("             {brought} brought by them, {untouched} of these as they brought them")?;
         }
+        Ok(())
     }
 
     fn show(&self, all: &mut Value) {

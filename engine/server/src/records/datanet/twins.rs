@@ -83,26 +83,31 @@ impl Twins {
     }
 
     /// For a person; nothing where there are none.
-    pub(super) fn tell(&self) {
+    pub(super) fn tell(&self) -> anyhow::Result<()> {
         if self.clusters.is_empty() {
-            return;
+            return Ok(());
         }
-        println!("{}:", many(self.clusters.len(), "group of rows says the same", "groups of rows say the same"));
+        say!("{}:", many(self.clusters.len(), "group of rows says the same", "groups of rows say the same"))?;
         for cluster in self.clusters.iter().take(CLUSTERS_SHOWN) {
             let first = line(self.at(cluster.first).1.text(), TEXT_SHOWN);
-            println!("  {:<20} {first}", self.name(cluster.first));
+            say!("  {:<20} {first}", self.name(cluster.first))?;
             for member in cluster.others.iter().take(MEMBERS_SHOWN) {
-                let alike = if member.exact { "the same".to_owned() } else { alike(member.similarity) };
-                let text = if member.exact { "" } else { &line(self.at(member.place).1.text(), TEXT_SHOWN) };
-                println!("    {:<18} {:<9} {text}", self.name(member.place), alike);
+                let name = self.name(member.place);
+                if member.exact {
+                    say!("    {name:<18} the same")?;
+                } else {
+                    let text = line(self.at(member.place).1.text(), TEXT_SHOWN);
+                    say!("    {name:<18} {:<8} {text}", alike(member.similarity))?;
+                }
             }
             if cluster.others.len() > MEMBERS_SHOWN {
-                println!("    and {}", many(cluster.others.len() - MEMBERS_SHOWN, "more row", "more rows"));
+                say!("    and {}", many(cluster.others.len() - MEMBERS_SHOWN, "more row", "more rows"))?;
             }
         }
         if self.clusters.len() > CLUSTERS_SHOWN {
-            println!("  and {}", many(self.clusters.len() - CLUSTERS_SHOWN, "more group", "more groups"));
+            say!("  and {}", many(self.clusters.len() - CLUSTERS_SHOWN, "more group", "more groups"))?;
         }
+        Ok(())
     }
 
     /// All of them, for a program.
@@ -127,7 +132,7 @@ impl Twins {
         Value::Array(self.clusters.iter().map(cluster).collect())
     }
 
-    /// Takes out of a proposal the rows that it adds and that say, to the byte, what another row will. How many they were.
+    /// Takes out of a proposal the rows that it adds and that say, to the byte, what another row will; says how many.
     pub(super) fn leave_out(&self, proposal: &mut Proposal) -> usize {
         let mut said: HashSet<&str> = self.there.rows.iter().map(Row::text).collect();
         let new = self.new.ids.iter().zip(&self.new.rows);

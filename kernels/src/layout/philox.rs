@@ -1,11 +1,13 @@
 //! Random numbers by counting: Philox 4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2,
 //! 3", 2011). A draw's number is a function of the request's seed and of the draw alone.
 
-/// A request's number for one of its draws, in 0..1: the first two words, 53 bits of them.
-pub(super) fn uniform(seed: u64, draw: u64) -> f64 {
+/// Bits of a number that count.
+pub(super) const BITS: u32 = 53;
+
+/// A request's number for one of its draws, times `2^BITS`: so many bits of the first two words.
+pub(super) fn number(seed: u64, draw: u64) -> u64 {
     let [high, low, ..] = philox([draw as u32, (draw >> 32) as u32, 0, 0], [seed as u32, (seed >> 32) as u32]);
-    let bits = (u64::from(high) << 32 | u64::from(low)) >> 11;
-    bits as f64 / (1_u64 << 53) as f64
+    (u64::from(high) << 32 | u64::from(low)) >> (u64::BITS - BITS)
 }
 
 const ROUNDS: usize = 10;
@@ -25,7 +27,7 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 
 #[cfg(test)]
 mod tests {
-    use super::{philox, uniform};
+    use super::{number, philox};
 
     fn check(counter: [u32; 4], key: [u32; 2], expected: [u32; 4]) {
         assert_eq!(philox(counter, key), expected);
@@ -50,14 +52,14 @@ mod tests {
 
     #[test]
     fn a_number_is_the_first_two_words() {
-        assert_eq!(uniform(0, 0), (0x6627_e8d5_e169_c58d_u64 >> 11) as f64 / 9_007_199_254_740_992.0);
+        assert_eq!(number(0, 0), 0x6627_e8d5_e169_c58d_u64 >> 11);
     }
 
     #[test]
     fn every_bit_of_seed_and_draw_counts() {
-        let mut numbers: Vec<u64> = (0..64).map(|bit| uniform(1 << bit, 0).to_bits()).collect();
-        numbers.extend((0..64).map(|bit| uniform(0, 1 << bit).to_bits()));
-        numbers.push(uniform(0, 0).to_bits());
+        let mut numbers: Vec<u64> = (0..64).map(|bit| number(1 << bit, 0)).collect();
+        numbers.extend((0..64).map(|bit| number(0, 1 << bit)));
+        numbers.push(number(0, 0));
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), 129);
