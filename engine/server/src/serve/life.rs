@@ -173,7 +173,6 @@ async fn serve(
 }
 
 /// Says where the server is, on standard output: the one line that programs wait for.
-#[expect(clippy::print_stdout, reason = "a program speaks to whoever runs it")]
 fn ready(node: &Node, url: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     let receipts = if node.ledger.is_some() { "with receipts" } else { "without receipts: --ledger off" };

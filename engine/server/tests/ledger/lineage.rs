@@ -202,7 +202,7 @@ fn what_is_wrong_is_said_and_nothing_is_recorded() {
     refused(&["--source", &first, "--source", &first], "named twice");
     refused(&["--source", &format!("{}=1.5", revisions[0])], "more than the whole");
     refused(&["--source", &closed], "no grant in force covers");
-    refused(&["--parent", &nowhere], "no adapter here is called");
+    refused(&["--parent", &nowhere], "none of the published adapters");
     refused(&["--run", BASE], "none of the trainings");
     refused(&["--run", BASE, "--source", &first], "cannot be used with");
     refused(&["--model", text(village.top.path())], "cannot be used with");

@@ -38,7 +38,7 @@ impl Village {
 
     /// A dataset of Ann's with a row of hers, and a second revision with Bob's correction of it.
     pub(crate) fn dataset(&self, name: &str, access: Access) -> (RecordId, [RecordId; 2]) {
-        let mut writing = self.writing();
+        let writing = self.writing();
         let licence = digest(b"CC-BY-4.0");
         let about = format!("{{\"description\":\"\",\"licence\":\"CC-BY-4.0\",\"name\":\"{name}\"}}");
         let owners = vec![id_of(&self.ann)];
@@ -67,7 +67,7 @@ impl Village {
     }
 
     fn once(&self, who: &Path, act: Act) -> RecordId {
-        let mut writing = self.writing();
+        let writing = self.writing();
         let id = writing.say(who, act, "");
         writing.ledger.close().expect("it is closed");
         id
@@ -103,14 +103,14 @@ struct Writing<'v> {
 }
 
 impl Writing<'_> {
-    fn say(&mut self, who: &Path, act: Act, words: &str) -> RecordId {
+    fn say(&self, who: &Path, act: Act, words: &str) -> RecordId {
         let words = Some(words).filter(|words| !words.is_empty());
         let words = words.map(|words| Payload { salt: [7; 16], bytes: words.as_bytes().to_vec() });
         self.offer(who, act, Vec::new(), Vec::new(), words)
     }
 
     fn offer(
-        &mut self,
+        &self,
         who: &Path,
         act: Act,
         operations: Vec<Operation>,
@@ -134,7 +134,7 @@ impl Writing<'_> {
 
     /// One operation is offered by somebody, and Ann makes a revision of it.
     fn revision(
-        &mut self,
+        &self,
         who: &Path,
         dataset: RecordId,
         parent: Option<RecordId>,
