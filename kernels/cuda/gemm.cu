@@ -1,13 +1,13 @@
 // out[row, o] = sum_k x[row, k] weight[o, k] + bias[o]; and products of two matrices, each as it lies or transposed.
 //
-// Threads to data: a block has a tile of the output. Both operands in bf16: by matrix products; steps of 64 of k come to
-// shared memory by asynchronous copies, three of them under way, and a warp has a rectangle of the tile. Other types: by dot
-// products in f32; a thread has up to 16 values of the tile. See gemm.cuh for the order of a sum, which no tile changes.
+// Threads to data: a block has a tile of the output. Both operands in bf16: by matrix products; steps of 64 of k come
+// to shared memory by asynchronous copies, three of them under way; a warp has a rectangle of the tile. Other types: by
+// dot products in f32; a thread has up to 16 values of the tile. No tile changes the order of a sum: see gemm.cuh.
 // Bytes moved: weights once for each tile of rows; x once for each tile of columns, from L2; planes, where cuts are
 // blocks', out and in.
-// Why these tiles: 16 rows are decode's, where weights are all that counts: four small blocks a multiprocessor have 96 KB
-// of them on their way. In 128 by 128, a value that came to shared memory is used 128 times; 64 by 64 is for outputs with
-// too few of those to fill the device. Row tiles are neighbours in the grid, so that what runs at once
+// Why these tiles: 16 rows are decode's, where weights are all that counts: four small blocks a multiprocessor have
+// 96 KB of them on their way. In 128 by 128, a value that came to shared memory is used 128 times; 64 by 64 is for
+// outputs with too few of those to fill the device. Row tiles are neighbours in the grid, so that what runs at once
 // shares weights.
 #include <cstring>
 
@@ -52,26 +52,28 @@ struct Stored {
 };
 static __device__ __forceinline__ Stored stored(const void* from, int64_t stride, bool transposed, int rows, int k) {
   const bool wide = (uintptr_t)from % 16 == 0 && stride % 8 == 0;
-  return transposed ? Stored{(const bf16*)from, stride, k, rows, wide} : Stored{(const bf16*)from, stride, rows, k, wide};
+  return {(const bf16*)from, stride, transposed ? k : rows, transposed ? rows : k, wide};
 }
 
-// Sends for `kOuter` rows of `kInner` values, zeros where the matrix ends.
+// Sends for `kOuter` rows of `kInner` values, zeros where the matrix ends: what is not there has an address all the
+// same, which nobody reads.
 template <int kOuter, int kInner, int kThreads>
 static __device__ __forceinline__ void stage(bf16* tile, const Stored& matrix, int first_outer, int first_inner) {
-  constexpr int kChunks = kInner / 8;
-  static_assert(kOuter * kChunks % kThreads == 0);
+  constexpr int kChunks = kInner / 8, kApart = kThreads / kChunks;
+  static_assert(kThreads % kChunks == 0 && kOuter % kApart == 0);
+  const int own_outer = threadIdx.x / kChunks, own_inner = threadIdx.x % kChunks * 8;
+  const int inside = max(0, min(8, matrix.inners - first_inner - own_inner));
+  const bf16* from = matrix.from + (first_outer + own_outer) * matrix.stride + first_inner + own_inner;
   UNROLL
-  for (int i = 0; i < kOuter * kChunks / kThreads; ++i) {
-    const int e = i * kThreads + threadIdx.x, outer = first_outer + e / kChunks, inner = first_inner + e % kChunks * 8;
-    const int valid = outer < matrix.outers ? max(0, min(8, matrix.inners - inner)) : 0;
-    const bf16* const from = valid ? matrix.from + outer * matrix.stride + inner : matrix.from;
-    bf16* const to = tile + staged_at<kInner>(e / kChunks, e % kChunks * 8);
+  for (int outer = own_outer; outer < kOuter; outer += kApart, from += kApart * matrix.stride) {
+    const int valid = first_outer + outer < matrix.outers ? inside : 0;
+    bf16* const to = tile + staged_at<kInner>(outer, own_inner);
     if (matrix.wide) {
       ptx::copy_async_16(to, from, valid * sizeof(bf16));
     } else {
       bf16 values[8];
       UNROLL
-      for (int v = 0; v < 8; ++v) values[v] = v < valid ? from[v] : __float2bfloat16(0.0f);
+      for (int i = 0; i < 8; ++i) values[i] = i < valid ? from[i] : __float2bfloat16(0.0f);
       uint4 word;
       memcpy(&word, values, 16);
       *(uint4*)to = word;
@@ -172,7 +174,8 @@ template <int kRows> struct Dots {
   static __device__ __forceinline__ int column(int j) { return threadIdx.x % kAcross + j % kOwnColumns * kAcross; }
 };
 
-// Widens one step of `kRows` rows to `tile[step, rows]`, zeros where the matrix ends. Neighbouring threads read neighbours.
+// Widens one step of `kRows` rows to `tile[step, rows]`, zeros where the matrix ends. Neighbouring threads read
+// neighbours.
 template <int kRows, int kStep, int kThreads>
 static __device__ __forceinline__ void stage_widened(float* tile, const void* matrix, LoamType type, int64_t stride,
                                                      bool transposed, int first, int rows, int at, int k) {
@@ -204,8 +207,8 @@ static __global__ void __launch_bounds__(Tile::kThreads)
   auto b_of = [&](int step) { return a_of(step) + kStep * Tile::kAStride; };
   auto stage_both = [&](int step) {
     const int at = share.from + step * kStep;
-    stage_widened<Tile::kM, kStep, kThreads>(a_of(step), a, a_type, a_stride, a_transposed, first_row, to.out.rows, at,
-                                             share.to);
+    stage_widened<Tile::kM, kStep, kThreads>(a_of(step), a, a_type, a_stride, a_transposed, first_row, to.out.rows,
+                                             at, share.to);
     stage_widened<Tile::kN, kStep, kThreads>(b_of(step), columns.weight, layers.type, columns.stride, !b_transposed,
                                              columns.first, columns.end, at, share.to);
   };
@@ -251,7 +254,8 @@ static size_t bytes_of(LoamType type) { return type == LOAM_F32 ? 4 : 2; }
 static Window all_of(const LoamRows& m) { return reads((const char*)m.at, values_in(m) * bytes_of(m.type)); }
 static Window weight_of(const Gemm& gemm, int i) {
   const LoamLayer& layer = gemm.layers.each[i];
-  const int rows = gemm.b_transposed ? layer.out_features : gemm.k, width = gemm.b_transposed ? gemm.k : layer.out_features;
+  const int rows = gemm.b_transposed ? layer.out_features : gemm.k;
+  const int width = gemm.b_transposed ? gemm.k : layer.out_features;
   const size_t values = rows && width ? (size_t)(rows - 1) * layer.stride + width : 0;
   return constant((const char*)layer.weight, values * bytes_of(gemm.layers.type));
 }
@@ -261,7 +265,8 @@ static Window bias_of(const Gemm& gemm, int i) {
 }
 
 template <class Tile, class Kernel, class... Arguments>
-static cudaError_t start(const char* name, size_t shared_bytes, const Gemm& gemm, Kernel kernel, Arguments... arguments) {
+static cudaError_t start(const char* name, size_t shared_bytes, const Gemm& gemm, Kernel kernel,
+                         Arguments... arguments) {
   const Output& to = gemm.to;
   const bool spread = to.planes != nullptr;
   const unsigned cuts = spread ? (gemm.k + kCut - 1) / kCut : 1;
@@ -270,9 +275,9 @@ static cudaError_t start(const char* name, size_t shared_bytes, const Gemm& gemm
   static_assert(kLoamLayers == 4);
   return launch({.name = name, .grid = {down, across, cuts}, .block = Tile::kThreads, .shared_bytes = shared_bytes,
                  .stream = gemm.stream,
-                 .windows = {all_of(gemm.a), weight_of(gemm, 0), weight_of(gemm, 1), weight_of(gemm, 2), weight_of(gemm, 3),
+                 .windows = {all_of(gemm.a), {out.from, out.bytes, Window::kWrites},
+                             weight_of(gemm, 0), weight_of(gemm, 1), weight_of(gemm, 2), weight_of(gemm, 3),
                              bias_of(gemm, 0), bias_of(gemm, 1), bias_of(gemm, 2), bias_of(gemm, 3),
-                             {out.from, out.bytes, Window::kWrites},
                              writes(to.planes, spread ? (size_t)cuts * to.out.rows * to.out.width : 0),
                              writes(to.tickets, spread ? down * across : 0)}},
                 kernel, arguments...);
@@ -280,8 +285,8 @@ static cudaError_t start(const char* name, size_t shared_bytes, const Gemm& gemm
 
 template <class Tile, bool kATransposed, bool kBTransposed> static cudaError_t by_products(const Gemm& gemm) {
   return start<Tile>("gemm_products", kStages * Tile::kStage * sizeof(bf16), gemm,
-                     gemm_products<Tile, kATransposed, kBTransposed>, (const bf16*)gemm.a.at, gemm.a.stride, gemm.layers,
-                     gemm.to, gemm.k);
+                     gemm_products<Tile, kATransposed, kBTransposed>, (const bf16*)gemm.a.at, gemm.a.stride,
+                     gemm.layers, gemm.to, gemm.k);
 }
 template <class Tile> static cudaError_t by_dots(const Gemm& gemm) {
   return start<Tile>("gemm_dots", 2 * Tile::kStage * sizeof(float), gemm, gemm_dots<Tile>, (const void*)gemm.a.at,
@@ -305,8 +310,8 @@ static cudaError_t start(const Gemm& gemm, int tile_rows) {
   }
 }
 
-cudaError_t loam_linear(LoamRows x, LoamLayers layers, LoamRows out, int32_t tile_rows, float* planes, uint32_t* tickets,
-                        cudaStream_t stream) {
+cudaError_t loam_linear(LoamRows x, LoamLayers layers, LoamRows out, int32_t tile_rows, float* planes,
+                        uint32_t* tickets, cudaStream_t stream) {
   if (out.rows == 0 || out.width == 0) return cudaSuccess;
   return start({x, false, layers, true, {out, planes, tickets}, x.width, stream}, tile_rows);
 }

@@ -1,7 +1,8 @@
 // What both arithmetics of gemm.cu share: which columns a tile has, and how its sums become values of the output.
 //
-// A sum is cut every 512 of k. Each cut is summed on its own, from 0, and cuts are added in order: by the block itself if it
-// walks all of them, through planes if each cut is a block's (`gridDim.z` of them). The bits are the same.
+// A sum is cut every 512 of k. Each cut is summed on its own, from 0, k ascending, and cuts are added in order: by the
+// block itself if it walks all of them, through planes if each cut is a block's (`gridDim.z` of them). The bits are the
+// same.
 #pragma once
 #include "kernels.h"
 #include "ptx.cuh"
@@ -18,7 +19,8 @@ struct Columns {
   int out_at;
 };
 
-// Tiles of `kN` columns begin anew with each layer. Layers are walked by constant numbers, so that they stay parameters.
+// Tiles of `kN` columns begin anew with each layer. Layers are walked by constant numbers, so that they stay parameters
+// and are not copied to memory.
 template <int kN> static __device__ __forceinline__ Columns columns_of(const LoamLayers& layers, int tile) {
   Columns columns = {};
   int out_at = 0;
@@ -27,7 +29,8 @@ template <int kN> static __device__ __forceinline__ Columns columns_of(const Loa
     const LoamLayer& layer = layers.each[i];
     const int tiles = (layer.out_features + kN - 1) / kN;
     if (tile >= 0 && tile < tiles)
-      columns = {layer.weight, layer.bias, layer.stride, layer.bias_type, tile * kN, layer.out_features, out_at + tile * kN};
+      columns = {layer.weight, layer.bias, layer.stride, layer.bias_type, tile * kN, layer.out_features,
+                 out_at + tile * kN};
     tile -= tiles, out_at += layer.out_features;
   }
   return columns;

@@ -201,12 +201,12 @@ cudaError_t loam_lora_expand(LoamRows h, LoamRows delta, LoamPlaces places, Loam
 cudaError_t loam_sample(LoamRows logits, LoamChoices choices, LoamTiles raw, LoamTiles adjusted, float* adjusted_logits, int64_t adjusted_stride, LoamChosen chosen,
                         cudaStream_t stream);
 
-// Of the two that follow: the output is made in tiles of `tile_rows` rows: 16, 64, or 128 where both operands are bf16.
-// With scratch, each cut of 512 of k is a block's: `planes[cuts, out.rows, out.width]`, and for each tile a ticket of 0, which is
-// left so; both may be null. No bit depends on either. See gemm.cu.
+// Of the two that follow: the output is made in tiles of `tile_rows` rows: 64; in `loam_linear`, and what is like it, also 16,
+// and 128 if all is bf16. With scratch, each cut of 512 of k is a block's: `planes[cuts, out.rows, out.width]`, and for each
+// tile a ticket of 0, which is left so; both may be null. No bit depends on either. See gemm.cu.
 // out[row, o] = sum_k x[row, k] weight[o, k] + bias[o]
-cudaError_t loam_linear(LoamRows x, LoamLayers layers, LoamRows out, int32_t tile_rows, float* planes, uint32_t* tickets,
-                        cudaStream_t stream);
+cudaError_t loam_linear(LoamRows x, LoamLayers layers, LoamRows out, int32_t tile_rows, float* planes,
+                        uint32_t* tickets, cudaStream_t stream);
 // out[m, n] = sum_k a[m, k] b[k, n]; transposed, a is given as [k, m], and b as [n, k].
 cudaError_t loam_product(LoamRows a, bool a_transposed, LoamRows b, bool b_transposed, LoamRows out, int32_t tile_rows,
                          float* planes, uint32_t* tickets, cudaStream_t stream);
