@@ -94,11 +94,11 @@ test: build ## the fast tier of tests
 	fi
 	@$(SAY) "test: the kernels on an emulated GPU"
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	    $(CARGO) nextest run $(KERNELS) --features emulate --test emulation --test conformance \
+	    $(CARGO) nextest run $(KERNELS) --features emulate --test emulation --test conformance --test invariance \
 	        -E 'binary(emulation) | test(/^emulated::/)'; \
 	else \
 	    $(CARGO) test $(KERNELS) --features emulate --test emulation && \
-	    $(CARGO) test $(KERNELS) --features emulate --test conformance emulated::; \
+	    $(CARGO) test $(KERNELS) --features emulate --test conformance --test invariance emulated::; \
 	fi
 
 # The tests themselves read LOAM_TEST_TIER; the nextest profile is about patience and selects nothing.

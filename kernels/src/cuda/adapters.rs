@@ -121,3 +121,32 @@ fn record(slab: u64, layout: &AdapterLayout) -> Vec<u32> {
     }
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use super::CudaAdapters;
+    use crate::layout::{SiteKind, SiteShape};
+
+    /// Tiles of a site of 60, 0, 197 and 64 outputs: one, none, four and one.
+    #[track_caller]
+    fn check(from: usize, to: usize, tiles: std::ops::Range<u32>) {
+        let modules = vec![60, 0, 197, 64];
+        let site = SiteShape { kind: SiteKind::Linear, in_features: 1, modules };
+        let adapters = CudaAdapters::new(vec![site], 1).expect("a table");
+        let columns = adapters.columns(0, from..to);
+        assert_eq!((columns.from, columns.to), (from as u32, to as u32));
+        assert_eq!(columns.first_tile..columns.first_tile + columns.tiles, tiles, "columns {from} to {to}");
+    }
+
+    #[test]
+    fn columns_lie_in_tiles_of_modules() {
+        check(0, 321, 0..6);
+        check(10, 60, 0..1);
+        check(60, 61, 1..2);
+        check(59, 61, 0..2);
+        check(64, 192, 1..4);
+        check(256, 257, 4..5);
+        check(257, 321, 5..6);
+        check(192, 258, 3..6);
+    }
+}

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use loam_kernels::Cpu;
 use loam_kernels::backend::{Device, Expand, Lora, Shrink};
-use loam_kernels::cpu::{CpuAdapters, CpuStep};
 use loam_kernels::layout::DType::{self, Bf16, F16, F32};
 use loam_kernels::layout::{Adapter, AdapterLayout, RowSet, SiteKind, SiteShape, StepPlan};
 
-use crate::crowd::check_rows;
-use crate::machine::{Matrix, encoded, noise};
-use crate::schedule::{Request, Space};
+use super::crowd::check_rows;
+use super::machine::{Adapters, Machine, Matrix, Step, encoded, noise};
+use super::schedule::{Request, Space};
 
 const ADAPTERS: usize = 9;
 const IN: usize = 203;
@@ -41,20 +39,20 @@ const fn ranks(adapter: usize) -> ([u32; 3], u32) {
 
 /// All adapters, each in the slot that `slot_of` says.
 pub(crate) fn table(
-    cpu: &Cpu,
+    machine: &Machine,
     dtype: DType,
     sites: &[SiteShape],
     ranks: impl Fn(usize) -> Vec<Vec<(u32, f32)>>,
     slot_of: &[u32],
-) -> CpuAdapters {
-    let mut adapters = cpu.adapters(sites, slot_of.len()).unwrap();
+) -> Adapters {
+    let mut adapters = machine.adapters(sites, slot_of.len()).unwrap();
     for (adapter, slot) in slot_of.iter().enumerate() {
         let layout = AdapterLayout::new(dtype, sites, &ranks(adapter)).unwrap();
-        let mut memory = cpu.allocate(dtype, layout.len()).unwrap();
+        let mut memory = machine.allocate(dtype, layout.len()).unwrap();
         let values = (0..layout.len()).map(|at| noise(1000 + adapter as u64, 0, at) * 0.25);
-        cpu.write(&mut memory, 0, &encoded(dtype, values)).unwrap();
+        machine.write(&mut memory, 0, &encoded(dtype, values)).unwrap();
         let adapter = Arc::new(Adapter::new(memory, layout).unwrap());
-        assert!(cpu.install(&mut adapters, *slot, Some(adapter)).unwrap().is_none(), "the slot was empty");
+        assert!(machine.install(&mut adapters, *slot, Some(adapter)).unwrap().is_none(), "the slot was empty");
     }
     adapters
 }
@@ -72,17 +70,17 @@ fn slots(chosen: &[usize]) -> Vec<u32> {
     (0..ADAPTERS).map(|adapter| ((adapter * 2 + chosen.len()) % ADAPTERS) as u32).collect()
 }
 
-fn step(cpu: &Cpu, chosen: &[usize], slot_of: &[u32]) -> CpuStep {
+fn step(machine: &Machine, chosen: &[usize], slot_of: &[u32]) -> Step {
     let request = |&row: &usize| Request { tokens: vec![(row * 37 % VOCABULARY) as u32], adapters: adapters_of(row) };
     let requests: Vec<Request> = chosen.iter().map(request).collect();
     let space = Space::new(&requests, VOCABULARY, 16, slot_of.len());
     let each: Vec<(usize, usize)> = (0..chosen.len()).map(|request| (request, 1)).collect();
     let inputs = space.inputs(&requests, &vec![0; chosen.len()], &each, slot_of);
-    cpu.step(inputs, space.limits(&requests)).unwrap()
+    machine.step(inputs, space.limits(&requests)).unwrap()
 }
 
 /// Each row's delta, and `h` of its pairs in order of generation up to the adapters' ranks.
-fn through(cpu: &Cpu, dtype: DType, x: Option<DType>, set: RowSet, chosen: &[usize]) -> Vec<Vec<u32>> {
+fn through(machine: &Machine, dtype: DType, x: Option<DType>, set: RowSet, chosen: &[usize]) -> Vec<Vec<u32>> {
     let site = usize::from(x.is_none());
     let slot_of = slots(chosen);
     let scaled = |rank: &u32| (*rank, 16.0 / (*rank as f32 + 1.0));
@@ -90,19 +88,19 @@ fn through(cpu: &Cpu, dtype: DType, x: Option<DType>, set: RowSet, chosen: &[usi
         let (linear, embedding) = ranks(adapter);
         vec![linear.iter().map(scaled).collect(), vec![scaled(&embedding)]]
     };
-    let adapters = table(cpu, dtype, &sites(), ranks, &slot_of);
-    let step = step(cpu, chosen, &slot_of);
+    let adapters = table(machine, dtype, &sites(), ranks, &slot_of);
+    let step = step(machine, chosen, &slot_of);
     let plan: &StepPlan = step.as_ref();
     let pairs = plan.pairs(set);
-    let x = x.map(|x| Matrix::new(cpu, x, [chosen.len(), IN, chosen.len() % 3], |row, k| noise(3, chosen[row], k)));
+    let x = x.map(|x| Matrix::new(machine, x, [chosen.len(), IN, chosen.len() % 3], |row, k| noise(3, chosen[row], k)));
     // Larger than needed, as a caller's would be.
-    let mut h = Matrix::poisoned(cpu, F32, pairs.pairs().len() + 2, 3 * 256 + 8);
+    let mut h = Matrix::poisoned(machine, F32, pairs.pairs().len() + 2, 3 * 256 + 8);
     let (x, to) = (x.as_ref().map(Matrix::rows), h.rows_mut());
-    cpu.lora_shrink(&step, Shrink { adapters: &adapters, site, set, x, h: to }).unwrap();
-    let mut delta = Matrix::poisoned(cpu, F32, chosen.len(), sites()[site].out_features());
+    machine.lora_shrink(&step, Shrink { adapters: &adapters, site, set, x, h: to }).unwrap();
+    let mut delta = Matrix::poisoned(machine, F32, chosen.len(), sites()[site].out_features());
     let to = delta.rows_mut();
-    cpu.lora_expand(&step, Expand { adapters: &adapters, site, set, h: h.rows(), delta: to }).unwrap();
-    let (h, mut rows) = (h.bits(cpu), delta.bits(cpu));
+    machine.lora_expand(&step, Expand { adapters: &adapters, site, set, h: h.rows(), delta: to }).unwrap();
+    let (h, mut rows) = (h.bits(machine), delta.bits(machine));
     for (row, bits) in rows.iter_mut().enumerate() {
         let untouched = bits.iter().all(|bits| f32::from_bits(*bits).is_nan());
         let touched = bits.iter().all(|bits| f32::from_bits(*bits).is_finite());
@@ -115,7 +113,7 @@ fn through(cpu: &Cpu, dtype: DType, x: Option<DType>, set: RowSet, chosen: &[usi
 #[track_caller]
 fn check(dtype: DType, x: Option<DType>, set: RowSet) {
     let what = format!("adapters of {dtype} at {}", x.map_or("tokens".to_owned(), |x| x.to_string()));
-    check_rows(&what, |cpu, chosen| through(cpu, dtype, x, set, chosen));
+    check_rows(&what, |machine, chosen| through(machine, dtype, x, set, chosen));
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! Sequences: prefill against decode, chunks against the whole, alone against a crowd.
 
-use loam_kernels::Cpu;
 use loam_kernels::backend::{Attend, Attention, Device, HeadShape, RopeStore};
 use loam_kernels::layout::DType::{self, Bf16, F32};
 use loam_kernels::layout::{KvShape, PagedKv, Rope, RopeScaling};
 
-use crate::machine::{Matrix, bits, each_level, filled, noise, same};
-use crate::schedule::{Request, Schedule, Space, chunks, crowd, whole};
+use super::machine::{Machine, Matrix, bits, each_level, filled, noise, same};
+use super::schedule::{Request, Schedule, Space, chunks, crowd, whole};
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -31,34 +30,34 @@ const CASE: Case = Case {
 const LENGTHS: [usize; 5] = [600, 1, 65, 513, 130];
 
 /// Every sequence's rows: queries turned, output, and `log_sum_exp`, in bits.
-fn run(cpu: &Cpu, case: &Case, schedule: &Schedule) -> Vec<Vec<Vec<u32>>> {
+fn run(machine: &Machine, case: &Case, schedule: &Schedule) -> Vec<Vec<Vec<u32>>> {
     let Case { heads, page_tokens, activations, rotary_dim, window, .. } = *case;
     let adapters = Vec::new();
     let requests = LENGTHS.map(|tokens| Request { tokens: vec![0; tokens], adapters: adapters.clone() });
     let space = Space::new(&requests, 1, page_tokens, 0);
     let shape = KvShape { layers: 2, kv_heads: heads.kv_heads, head_dim: heads.head_dim, page_tokens };
     // What nobody wrote holds NaN: an attention that looks too far shows it.
-    let pages = filled(cpu, case.pages, space.pages * shape.page_len(), |_| f32::NAN);
+    let pages = filled(machine, case.pages, space.pages * shape.page_len(), |_| f32::NAN);
     let mut kv = PagedKv::new(pages, shape).unwrap();
     let rope = Rope { rotary_dim, theta: 10_000.0, scaling: RopeScaling::Default };
     let table = rope.table(LENGTHS[0]).unwrap();
-    let angles = Matrix::new(cpu, F32, [LENGTHS[0], rotary_dim, 0], |row, column| table[row * rotary_dim + column]);
+    let angles = Matrix::new(machine, F32, [LENGTHS[0], rotary_dim, 0], |row, column| table[row * rotary_dim + column]);
     let (mut done, mut out) = ([0; LENGTHS.len()], vec![Vec::new(); LENGTHS.len()]);
     for shares in schedule {
-        let step = cpu.step(space.inputs(&requests, &done, shares, &[]), space.limits(&requests)).unwrap();
+        let step = machine.step(space.inputs(&requests, &done, shares, &[]), space.limits(&requests)).unwrap();
         let rows: Vec<(usize, usize)> = shares
             .iter()
             .flat_map(|&(request, count)| (0..count).map(move |index| (request, index)))
             .map(|(request, index)| (request, done[request] + index))
             .collect();
-        let mut qkv = Matrix::new(cpu, activations, [rows.len(), heads.qkv_width(), 0], |row, column| {
+        let mut qkv = Matrix::new(machine, activations, [rows.len(), heads.qkv_width(), 0], |row, column| {
             noise(rows[row].0 as u64, rows[row].1, column) * 0.5
         });
         let angles = angles.rows();
         let op = RopeStore { qkv: qkv.rows_mut(), delta: None, q_heads: heads.q_heads, angles, kv: &mut kv, layer: 1 };
-        cpu.rope_store(&step, op).unwrap();
-        let mut attended = Matrix::poisoned(cpu, activations, rows.len(), heads.q_width());
-        let mut log_sum_exp = Matrix::poisoned(cpu, F32, rows.len(), heads.q_heads);
+        machine.rope_store(&step, op).unwrap();
+        let mut attended = Matrix::poisoned(machine, activations, rows.len(), heads.q_width());
+        let mut log_sum_exp = Matrix::poisoned(machine, F32, rows.len(), heads.q_heads);
         let op = Attend {
             q: qkv.rows().columns(0, heads.q_width()).unwrap(),
             kv: &kv,
@@ -68,15 +67,15 @@ fn run(cpu: &Cpu, case: &Case, schedule: &Schedule) -> Vec<Vec<Vec<u32>>> {
             out: attended.rows_mut(),
             log_sum_exp: Some(log_sum_exp.rows_mut()),
         };
-        cpu.attention(&step, op).unwrap();
-        let (queries, attended, log_sum_exp) = (qkv.bits(cpu), attended.bits(cpu), log_sum_exp.bits(cpu));
+        machine.attention(&step, op).unwrap();
+        let (queries, attended, log_sum_exp) = (qkv.bits(machine), attended.bits(machine), log_sum_exp.bits(machine));
         for (row, (request, _)) in rows.iter().enumerate() {
             let queries = &queries[row][..heads.q_width()];
             out[*request].push([queries, &attended[row], &log_sum_exp[row]].concat());
         }
         shares.iter().for_each(|(request, count)| done[*request] += count);
     }
-    let stored = bits(cpu, kv.memory());
+    let stored = bits(machine, kv.memory());
     for (request, rows) in out.iter_mut().enumerate() {
         let table = space.table(&requests, request);
         for (position, row) in rows.iter_mut().enumerate() {
@@ -105,8 +104,8 @@ fn check(case: Case) {
         ("a crowd in chunks", crowd(&requests, &[64, 1, 100, 7, 33])),
         ("a crowd token by token", crowd(&requests, &[1])),
     ];
-    each_level(|level, cpus| {
-        let expected = run(&cpus[0], &case, &whole(&requests));
+    each_level(|level, machines| {
+        let expected = run(&machines[0], &case, &whole(&requests));
         for row in &expected[0] {
             let is_nan = |bits: &u32| {
                 if case.activations == F32 {
@@ -118,12 +117,12 @@ fn check(case: Case) {
             assert!(!row[..2 * case.heads.q_width()].iter().any(is_nan), "nothing beyond a row's own position is read");
         }
         for (index, (name, schedule)) in schedules.iter().enumerate() {
-            let cpu = &cpus[(index + 1) % cpus.len()];
-            for (request, (expected, found)) in expected.iter().zip(run(cpu, &case, schedule)).enumerate() {
+            let which = (index + 1) % machines.len();
+            let machine = &machines[which];
+            for (request, (expected, found)) in expected.iter().zip(run(machine, &case, schedule)).enumerate() {
                 for (position, (expected, found)) in expected.iter().zip(&found).enumerate() {
                     same(expected, found, || {
-                        let threads = cpu.threads();
-                        format!("{level}, {threads} threads, {name}: sequence {request}, position {position}")
+                        format!("{level}, machine {which}, {name}: sequence {request}, position {position}")
                     });
                 }
             }

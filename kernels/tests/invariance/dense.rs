@@ -3,31 +3,29 @@
 use std::sync::Arc;
 
 use half::f16;
-use loam_kernels::Cpu;
 use loam_kernels::backend::{
     Activation, Add, AddRmsNorm, ApplyLinear, Dense, Device, Embed, Gate, GatherRows, HeadShape, Product, QkNorm,
     RmsNorm,
 };
-use loam_kernels::cpu::CpuStep;
 use loam_kernels::layout::DType::{self, Bf16, F16, F32};
 use loam_kernels::layout::{Linear, Part, RowSet, Split, Stored};
 
-use crate::crowd::check_rows;
-use crate::machine::{Matrix, filled, noise};
-use crate::schedule::{Request, Space};
+use super::crowd::check_rows;
+use super::machine::{Machine, Matrix, Step, filled, noise};
+use super::schedule::{Request, Space};
 
 /// An operation over chosen rows, at each type of activations.
 #[track_caller]
-fn check(what: &str, operation: impl Fn(&Cpu, DType, &[usize]) -> Vec<Vec<u32>>) {
+fn check(what: &str, operation: impl Fn(&Machine, DType, &[usize]) -> Vec<Vec<u32>>) {
     for dtype in [F32, Bf16] {
-        check_rows(&format!("{what}, {dtype}"), |cpu, chosen| operation(cpu, dtype, chosen));
+        check_rows(&format!("{what}, {dtype}"), |machine, chosen| operation(machine, dtype, chosen));
     }
 }
 
 const VOCABULARY: usize = 90;
 
 /// A step of requests with one row each; every third uses an adapter.
-fn step(cpu: &Cpu, chosen: &[usize]) -> CpuStep {
+fn step(machine: &Machine, chosen: &[usize]) -> Step {
     let request = |&row: &usize| Request {
         tokens: vec![(row * 37 % VOCABULARY) as u32],
         adapters: if has_adapter(row) { vec![(0, 1.0)] } else { Vec::new() },
@@ -36,7 +34,7 @@ fn step(cpu: &Cpu, chosen: &[usize]) -> CpuStep {
     let space = Space::new(&requests, VOCABULARY, 16, 1);
     let each: Vec<(usize, usize)> = (0..chosen.len()).map(|request| (request, 1)).collect();
     let inputs = space.inputs(&requests, &vec![0; chosen.len()], &each, &[0]);
-    cpu.step(inputs, space.limits(&requests)).unwrap()
+    machine.step(inputs, space.limits(&requests)).unwrap()
 }
 
 fn has_adapter(row: usize) -> bool {
@@ -44,13 +42,13 @@ fn has_adapter(row: usize) -> bool {
 }
 
 /// Chosen rows of an endless matrix; how far apart rows lie changes with the crowd.
-fn rows_of(cpu: &Cpu, dtype: DType, chosen: &[usize], width: usize, seed: u64) -> Matrix {
-    Matrix::new(cpu, dtype, [chosen.len(), width, chosen.len() % 4], |row, column| noise(seed, chosen[row], column))
+fn rows_of(machine: &Machine, dtype: DType, chosen: &[usize], width: usize, seed: u64) -> Matrix {
+    Matrix::new(machine, dtype, [chosen.len(), width, chosen.len() % 4], |row, column| noise(seed, chosen[row], column))
 }
 
 /// As above; rows without an adapter may not be read.
-fn delta_of(cpu: &Cpu, chosen: &[usize], width: usize) -> Matrix {
-    Matrix::new(cpu, F32, [chosen.len(), width, 0], |row, column| {
+fn delta_of(machine: &Machine, chosen: &[usize], width: usize) -> Matrix {
+    Matrix::new(machine, F32, [chosen.len(), width, 0], |row, column| {
         if has_adapter(chosen[row]) { noise(99, chosen[row], column) } else { f32::NAN }
     })
 }
@@ -63,19 +61,19 @@ fn beside(matrices: &[Vec<Vec<u32>>]) -> Vec<Vec<u32>> {
 /// Lengths of sums: shorter than a vector, whole vectors, and with a rest; the last walks many.
 const SUMS: [usize; 6] = [1, 7, 33, 64, 100, 515];
 
-fn linear(cpu: &Cpu, dtype: DType, weights: DType, k: usize, chosen: &[usize]) -> Vec<Vec<u32>> {
-    let stored = |seed, len, dtype| Arc::new(filled(cpu, dtype, len, |at| noise(seed, at / k, at % k)));
+fn linear(machine: &Machine, dtype: DType, weights: DType, k: usize, chosen: &[usize]) -> Vec<Vec<u32>> {
+    let stored = |seed, len, dtype| Arc::new(filled(machine, dtype, len, |at| noise(seed, at / k, at % k)));
     let part = |seed, out: usize, bias: bool| Part {
         weight: Stored::Dense(stored(seed, out * k, weights)),
         bias: bias.then(|| stored(seed + 1, out, F32)),
     };
     // Columns in three parts, none a multiple of a block; together they are more than one thread's.
     let layers = Linear::new(k, Split::Column, vec![part(1, 70, true), part(3, 3, false), part(5, 230, true)]).unwrap();
-    let x = rows_of(cpu, dtype, chosen, k, 7);
+    let x = rows_of(machine, dtype, chosen, k, 7);
     let outs = [F32, Bf16].map(|dtype| {
-        let mut out = Matrix::poisoned(cpu, dtype, chosen.len(), layers.out_features());
-        cpu.linear(ApplyLinear { x: x.rows(), weights: &layers, out: out.rows_mut() }).unwrap();
-        out.bits(cpu)
+        let mut out = Matrix::poisoned(machine, dtype, chosen.len(), layers.out_features());
+        machine.linear(ApplyLinear { x: x.rows(), weights: &layers, out: out.rows_mut() }).unwrap();
+        out.bits(machine)
     });
     beside(&outs)
 }
@@ -83,7 +81,9 @@ fn linear(cpu: &Cpu, dtype: DType, weights: DType, k: usize, chosen: &[usize]) -
 #[track_caller]
 fn check_linear(weights: DType) {
     for k in SUMS {
-        check(&format!("linear over {k} of {weights}"), |cpu, dtype, chosen| linear(cpu, dtype, weights, k, chosen));
+        check(&format!("linear over {k} of {weights}"), |machine, dtype, chosen| {
+            linear(machine, dtype, weights, k, chosen)
+        });
     }
 }
 
@@ -106,18 +106,18 @@ fn linear_with_f16_weights() {
 #[track_caller]
 fn check_product(a_transposed: bool, b_transposed: bool) {
     let (k, n) = (130, 75);
-    check("product", |cpu, dtype, chosen| {
+    check("product", |machine, dtype, chosen| {
         let a = if a_transposed {
-            Matrix::new(cpu, dtype, [k, chosen.len(), 1], |row, column| noise(1, chosen[column], row))
+            Matrix::new(machine, dtype, [k, chosen.len(), 1], |row, column| noise(1, chosen[column], row))
         } else {
-            rows_of(cpu, dtype, chosen, k, 1)
+            rows_of(machine, dtype, chosen, k, 1)
         };
         let (rows, columns) = if b_transposed { (n, k) } else { (k, n) };
-        let b = Matrix::new(cpu, dtype, [rows, columns, 2], |row, column| noise(2, row, column));
-        let mut out = Matrix::poisoned(cpu, F32, chosen.len(), n);
+        let b = Matrix::new(machine, dtype, [rows, columns, 2], |row, column| noise(2, row, column));
+        let mut out = Matrix::poisoned(machine, F32, chosen.len(), n);
         let op = Product { a: a.rows(), a_transposed, b: b.rows(), b_transposed, out: out.rows_mut() };
-        cpu.product(op).unwrap();
-        out.bits(cpu)
+        machine.product(op).unwrap();
+        out.bits(machine)
     });
 }
 
@@ -143,25 +143,26 @@ fn product_of_both_transposed() {
 
 #[test]
 fn embed_takes_a_row() {
-    check("embed", |cpu, dtype, chosen| {
-        let table = filled(cpu, F16, VOCABULARY * 77, |at| noise(1, at / 77, at % 77));
-        let mut out = Matrix::poisoned(cpu, dtype, chosen.len(), 77);
-        cpu.embed(&step(cpu, chosen), Embed { table: &table, out: out.rows_mut() }).unwrap();
-        out.bits(cpu)
+    check("embed", |machine, dtype, chosen| {
+        let table = filled(machine, F16, VOCABULARY * 77, |at| noise(1, at / 77, at % 77));
+        let mut out = Matrix::poisoned(machine, dtype, chosen.len(), 77);
+        machine.embed(&step(machine, chosen), Embed { table: &table, out: out.rows_mut() }).unwrap();
+        out.bits(machine)
     });
 }
 
 #[test]
 fn rms_norm() {
     for width in [1, 33, 768] {
-        check(&format!("rms_norm of {width}"), |cpu, dtype, chosen| {
-            let (x, weight) = (rows_of(cpu, dtype, chosen, width, 1), filled(cpu, Bf16, width, |at| noise(2, 0, at)));
-            let mut out = Matrix::poisoned(cpu, dtype, chosen.len(), width);
-            let mut inverse = Matrix::poisoned(cpu, F32, chosen.len(), 1);
+        check(&format!("rms_norm of {width}"), |machine, dtype, chosen| {
+            let (x, weight) =
+                (rows_of(machine, dtype, chosen, width, 1), filled(machine, Bf16, width, |at| noise(2, 0, at)));
+            let mut out = Matrix::poisoned(machine, dtype, chosen.len(), width);
+            let mut inverse = Matrix::poisoned(machine, F32, chosen.len(), 1);
             let to = Some(inverse.rows_mut());
             let op = RmsNorm { x: x.rows(), weight: &weight, epsilon: 1e-5, out: out.rows_mut(), inverse: to };
-            cpu.rms_norm(op).unwrap();
-            beside(&[out.bits(cpu), inverse.bits(cpu)])
+            machine.rms_norm(op).unwrap();
+            beside(&[out.bits(machine), inverse.bits(machine)])
         });
     }
 }
@@ -169,11 +170,12 @@ fn rms_norm() {
 #[track_caller]
 fn check_add_rms_norm(set: RowSet) {
     let width = 345;
-    check("add_rms_norm", |cpu, dtype, chosen| {
-        let (x, weight) = (rows_of(cpu, dtype, chosen, width, 1), filled(cpu, F32, width, |at| noise(2, 0, at)));
-        let (mut residual, delta) = (rows_of(cpu, F32, chosen, width, 3), delta_of(cpu, chosen, width));
-        let mut out = Matrix::poisoned(cpu, dtype, chosen.len(), width);
-        let mut inverse = Matrix::poisoned(cpu, F32, chosen.len(), 1);
+    check("add_rms_norm", |machine, dtype, chosen| {
+        let (x, weight) =
+            (rows_of(machine, dtype, chosen, width, 1), filled(machine, F32, width, |at| noise(2, 0, at)));
+        let (mut residual, delta) = (rows_of(machine, F32, chosen, width, 3), delta_of(machine, chosen, width));
+        let mut out = Matrix::poisoned(machine, dtype, chosen.len(), width);
+        let mut inverse = Matrix::poisoned(machine, F32, chosen.len(), 1);
         let op = AddRmsNorm {
             residual: residual.rows_mut(),
             x: x.rows(),
@@ -184,8 +186,8 @@ fn check_add_rms_norm(set: RowSet) {
             out: out.rows_mut(),
             inverse: Some(inverse.rows_mut()),
         };
-        cpu.add_rms_norm(&step(cpu, chosen), op).unwrap();
-        beside(&[residual.bits(cpu), out.bits(cpu), inverse.bits(cpu)])
+        machine.add_rms_norm(&step(machine, chosen), op).unwrap();
+        beside(&[residual.bits(machine), out.bits(machine), inverse.bits(machine)])
     });
 }
 
@@ -202,26 +204,27 @@ fn add_rms_norm_over_sampled_rows() {
 #[test]
 fn qk_norm() {
     let heads = HeadShape { q_heads: 4, kv_heads: 2, head_dim: 96 };
-    check("qk_norm", |cpu, dtype, chosen| {
-        let [q_weight, k_weight] = [1, 2].map(|seed| filled(cpu, Bf16, heads.head_dim, |at| noise(seed, 0, at)));
-        let mut qkv = rows_of(cpu, dtype, chosen, heads.qkv_width(), 3);
-        let delta = delta_of(cpu, chosen, heads.qkv_width());
+    check("qk_norm", |machine, dtype, chosen| {
+        let [q_weight, k_weight] = [1, 2].map(|seed| filled(machine, Bf16, heads.head_dim, |at| noise(seed, 0, at)));
+        let mut qkv = rows_of(machine, dtype, chosen, heads.qkv_width(), 3);
+        let delta = delta_of(machine, chosen, heads.qkv_width());
         let (q_weight, k_weight) = (&q_weight, &k_weight);
         let op = QkNorm { qkv: qkv.rows_mut(), delta: Some(delta.rows()), heads, q_weight, k_weight, epsilon: 1e-6 };
-        cpu.qk_norm(&step(cpu, chosen), op).unwrap();
-        qkv.bits(cpu)
+        machine.qk_norm(&step(machine, chosen), op).unwrap();
+        qkv.bits(machine)
     });
 }
 
 #[track_caller]
 fn check_gate(activation: Activation) {
     for width in [5, 1050] {
-        check(&format!("gate of {width}"), |cpu, dtype, chosen| {
-            let (gate_up, delta) = (rows_of(cpu, dtype, chosen, 2 * width, 1), delta_of(cpu, chosen, 2 * width));
-            let mut out = Matrix::poisoned(cpu, dtype, chosen.len(), width);
+        check(&format!("gate of {width}"), |machine, dtype, chosen| {
+            let (gate_up, delta) =
+                (rows_of(machine, dtype, chosen, 2 * width, 1), delta_of(machine, chosen, 2 * width));
+            let mut out = Matrix::poisoned(machine, dtype, chosen.len(), width);
             let (gate_up, delta) = (gate_up.rows(), Some(delta.rows()));
-            cpu.gate(&step(cpu, chosen), Gate { activation, gate_up, delta, out: out.rows_mut() }).unwrap();
-            out.bits(cpu)
+            machine.gate(&step(machine, chosen), Gate { activation, gate_up, delta, out: out.rows_mut() }).unwrap();
+            out.bits(machine)
         });
     }
 }
@@ -243,22 +246,22 @@ fn gate_by_gelu_tanh() {
 
 #[test]
 fn add_reads_rows_with_an_adapter() {
-    check("add", |cpu, dtype, chosen| {
-        let (mut x, delta) = (rows_of(cpu, dtype, chosen, 201, 1), delta_of(cpu, chosen, 201));
+    check("add", |machine, dtype, chosen| {
+        let (mut x, delta) = (rows_of(machine, dtype, chosen, 201, 1), delta_of(machine, chosen, 201));
         let op = Add { x: x.rows_mut(), delta: delta.rows(), set: RowSet::Scored };
-        cpu.add(&step(cpu, chosen), op).unwrap();
-        x.bits(cpu)
+        machine.add(&step(machine, chosen), op).unwrap();
+        x.bits(machine)
     });
 }
 
 #[test]
 fn gather_rows_takes_a_set() {
-    check("gather_rows", |cpu, dtype, chosen| {
-        let x = rows_of(cpu, dtype, chosen, 201, 1);
+    check("gather_rows", |machine, dtype, chosen| {
+        let x = rows_of(machine, dtype, chosen, 201, 1);
         let sets = [RowSet::Batch, RowSet::Sampled, RowSet::Scored].map(|set| {
-            let mut out = Matrix::poisoned(cpu, dtype, chosen.len(), 201);
-            cpu.gather_rows(&step(cpu, chosen), GatherRows { x: x.rows(), set, out: out.rows_mut() }).unwrap();
-            out.bits(cpu)
+            let mut out = Matrix::poisoned(machine, dtype, chosen.len(), 201);
+            machine.gather_rows(&step(machine, chosen), GatherRows { x: x.rows(), set, out: out.rows_mut() }).unwrap();
+            out.bits(machine)
         });
         beside(&sets)
     });

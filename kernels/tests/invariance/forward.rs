@@ -1,12 +1,11 @@
 //! Whole models: a request has the same logits alone, in a crowd, in chunks, and token by token.
 
-use loam_kernels::Cpu;
 use loam_kernels::backend::{Device, GraphKey};
 use loam_kernels::layout::DType::{self, Bf16, F32};
 
-use crate::machine::{each_level, hash, same};
-use crate::model::{Model, VOCABULARY};
-use crate::schedule::{Request, Schedule, Space, chunks, crowd, whole};
+use super::machine::{Machine, each_level, hash, same};
+use super::model::{Model, VOCABULARY};
+use super::schedule::{Request, Schedule, Space, chunks, crowd, whole};
 
 /// Positions of the longest request: beyond a split's end.
 const POSITIONS: usize = 530;
@@ -31,20 +30,26 @@ fn requests(with_adapters: bool) -> Vec<Request> {
 }
 
 /// Every request's rows, in bits.
-fn run(model: &Model<'_>, cpu: &Cpu, requests: &[Request], schedule: &Schedule, slots: &[u32]) -> Vec<Vec<Vec<u32>>> {
+fn run(
+    model: &Model<'_>,
+    machine: &Machine,
+    requests: &[Request],
+    schedule: &Schedule,
+    slots: &[u32],
+) -> Vec<Vec<Vec<u32>>> {
     let space = Space::new(requests, VOCABULARY, 16, slots.len());
     let mut kv = model.pages(space.pages, space.page_tokens);
     let (mut done, mut out) = (vec![0; requests.len()], vec![Vec::new(); requests.len()]);
     for shares in schedule {
         let inputs = space.inputs(requests, &done, shares, slots);
         let key = GraphKey { rows: inputs.tokens.len() as u32, with_adapters: !inputs.pairs.is_empty() };
-        let step = cpu.step(inputs, space.limits(requests)).unwrap();
+        let step = machine.step(inputs, space.limits(requests)).unwrap();
         let mut rows = Vec::new();
         let mut operations = || {
             rows = model.forward(&step, &mut kv);
             Ok(())
         };
-        cpu.run(Some((key, &step)), &mut operations).unwrap();
+        machine.run(Some((key, &step)), &mut operations).unwrap();
         let mut rows = rows.into_iter();
         for &(request, count) in shares {
             out[request].extend(rows.by_ref().take(count));
@@ -68,14 +73,14 @@ fn compare(what: &str, expected: &[Vec<Vec<u32>>], found: &[Vec<Vec<u32>>]) {
 #[track_caller]
 fn check(name: &str, dtype: DType, schedule: impl Fn(&[Request]) -> Schedule) {
     let requests = requests(true);
-    each_level(|level, cpus| {
+    each_level(|level, machines| {
         // Where adapters are resident must not matter, as long as their order of generation stays.
         let slots: [&[u32]; 2] = [&[0, 1, 2, 3, 4], &[3, 0, 4, 2, 1]];
-        let models = [0, 1].map(|index| Model::new(&cpus[index * 2], dtype, POSITIONS, Some(slots[index])));
-        let expected = run(&models[0], &cpus[0], &requests, &whole(&requests), slots[0]);
+        let models = [0, 1].map(|index| Model::new(&machines[index * 2], dtype, POSITIONS, Some(slots[index])));
+        let expected = run(&models[0], &machines[0], &requests, &whole(&requests), slots[0]);
         let finite = |bits: &u32| f32::from_bits(*bits).is_finite();
         assert!(expected.iter().flatten().flatten().all(finite), "what nobody may read is NaN");
-        let found = run(&models[1], &cpus[2], &requests, &schedule(&requests), slots[1]);
+        let found = run(&models[1], &machines[2], &requests, &schedule(&requests), slots[1]);
         compare(&format!("{name}, {dtype}, {level}"), &expected, &found);
     });
 }
@@ -124,13 +129,13 @@ fn in_a_crowd_in_chunks_of_f32() {
 #[test]
 fn without_adapters_nothing_is_added() {
     let requests = requests(false);
-    each_level(|level, cpus| {
+    each_level(|level, machines| {
         let (slots, positions) = ([0, 1, 2, 3, 4], POSITIONS);
-        let with = Model::new(&cpus[1], Bf16, positions, Some(&slots));
-        let without = Model::new(&cpus[1], Bf16, positions, None);
+        let with = Model::new(&machines[1], Bf16, positions, Some(&slots));
+        let without = Model::new(&machines[1], Bf16, positions, None);
         let schedule = crowd(&requests, &[17, 1, 64, 5]);
-        let expected = run(&without, &cpus[1], &requests, &schedule, &slots);
-        let found = run(&with, &cpus[1], &requests, &schedule, &slots);
+        let expected = run(&without, &machines[1], &requests, &schedule, &slots);
+        let found = run(&with, &machines[1], &requests, &schedule, &slots);
         compare(&format!("nobody uses an adapter, {level}"), &expected, &found);
     });
 }
@@ -139,12 +144,12 @@ fn without_adapters_nothing_is_added() {
 #[test]
 fn beside_adapters_the_base_is_unchanged() {
     let (plain, mixed) = (requests(false), requests(true));
-    each_level(|level, cpus| {
+    each_level(|level, machines| {
         let (slots, positions) = ([0, 1, 2, 3, 4], POSITIONS);
-        let with = Model::new(&cpus[1], Bf16, positions, Some(&slots));
-        let without = Model::new(&cpus[1], Bf16, positions, None);
-        let expected = run(&without, &cpus[1], &plain, &whole(&plain), &slots);
-        let found = run(&with, &cpus[1], &mixed, &crowd(&mixed, &[40, 3]), &slots);
+        let with = Model::new(&machines[1], Bf16, positions, Some(&slots));
+        let without = Model::new(&machines[1], Bf16, positions, None);
+        let expected = run(&without, &machines[1], &plain, &whole(&plain), &slots);
+        let found = run(&with, &machines[1], &mixed, &crowd(&mixed, &[40, 3]), &slots);
         let base = |rows: &[Vec<Vec<u32>>]| [rows[0].clone(), rows[6].clone()];
         compare(&format!("beside adapters, {level}"), &base(&expected), &base(&found));
         assert!(expected[1] != found[1], "an adapter changes the logits of who uses it");

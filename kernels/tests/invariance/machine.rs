@@ -1,26 +1,14 @@
-//! CPUs to compare, matrices to give them, and their bits.
-
-use std::num::NonZero;
+//! Matrices to give a machine, and their bits.
 
 use half::{bf16, f16};
-use loam_kernels::Cpu;
 use loam_kernels::backend::Device;
-use loam_kernels::cpu::{CpuMemory, CpuOptions, Level};
 use loam_kernels::layout::{DType, Memory, Rows, RowsMut};
 
-/// How many threads the compared CPUs have: one, a number that divides the work evenly, one that does not.
-pub(crate) const THREADS: [usize; 3] = [1, 2, 3];
+pub(crate) use super::{ALONE_EVERY, CROWDS, Machine, each_level};
 
-pub(crate) fn cpu(level: Level, threads: usize) -> Cpu {
-    Cpu::new(CpuOptions { threads: NonZero::new(threads), level: Some(level) }).unwrap()
-}
-
-/// At each level of this processor: CPUs that differ in threads only.
-pub(crate) fn each_level(mut test: impl FnMut(Level, &[Cpu])) {
-    for level in Level::available() {
-        test(level, &THREADS.map(|threads| cpu(level, threads)));
-    }
-}
+pub(crate) type MachineMemory = <Machine as Device>::Memory;
+pub(crate) type Step = <Machine as Device>::Step;
+pub(crate) type Adapters = <Machine as Device>::Adapters;
 
 /// A number that a seed and two places decide, in -4..4 and of many magnitudes: sums in another order have other bits.
 pub(crate) fn noise(seed: u64, row: usize, column: usize) -> f32 {
@@ -51,24 +39,24 @@ pub(crate) fn encoded(dtype: DType, values: impl IntoIterator<Item = f32>) -> Ve
     bytes
 }
 
-pub(crate) fn filled(cpu: &Cpu, dtype: DType, len: usize, value: impl Fn(usize) -> f32) -> CpuMemory {
-    let mut memory = cpu.allocate(dtype, len).unwrap();
-    cpu.write(&mut memory, 0, &encoded(dtype, (0..len).map(value))).unwrap();
+pub(crate) fn filled(machine: &Machine, dtype: DType, len: usize, value: impl Fn(usize) -> f32) -> MachineMemory {
+    let mut memory = machine.allocate(dtype, len).unwrap();
+    machine.write(&mut memory, 0, &encoded(dtype, (0..len).map(value))).unwrap();
     memory
 }
 
 /// All values of a memory, as the bits they are stored in.
-pub(crate) fn bits(cpu: &Cpu, memory: &CpuMemory) -> Vec<u32> {
+pub(crate) fn bits(machine: &Machine, memory: &MachineMemory) -> Vec<u32> {
     let size = memory.dtype().bytes();
     let mut bytes = vec![0; memory.len() * size];
-    cpu.read(memory, 0, &mut bytes).unwrap();
+    machine.read(memory, 0, &mut bytes).unwrap();
     let value = |bytes: &[u8]| bytes.iter().rev().fold(0, |bits, byte| bits << 8 | u32::from(*byte));
     bytes.chunks_exact(size).map(value).collect()
 }
 
 /// A matrix in a memory of its own, whose rows begin after `left` values that nobody may read.
 pub(crate) struct Matrix {
-    memory: CpuMemory,
+    memory: MachineMemory,
     rows: usize,
     width: usize,
     left: usize,
@@ -76,13 +64,13 @@ pub(crate) struct Matrix {
 
 impl Matrix {
     pub(crate) fn new(
-        cpu: &Cpu,
+        machine: &Machine,
         dtype: DType,
         [rows, width, left]: [usize; 3],
         value: impl Fn(usize, usize) -> f32,
     ) -> Self {
         let stride = left + width;
-        let memory = filled(cpu, dtype, rows * stride, |at| match at % stride {
+        let memory = filled(machine, dtype, rows * stride, |at| match at % stride {
             column if column < left => f32::NAN,
             column => value(at / stride, column - left),
         });
@@ -90,24 +78,24 @@ impl Matrix {
     }
 
     /// NaN everywhere; tokens are all ones.
-    pub(crate) fn poisoned(cpu: &Cpu, dtype: DType, rows: usize, width: usize) -> Self {
+    pub(crate) fn poisoned(machine: &Machine, dtype: DType, rows: usize, width: usize) -> Self {
         let poison = if dtype == DType::U32 { u32::MAX as f32 } else { f32::NAN };
-        Self::new(cpu, dtype, [rows, width, 0], |_, _| poison)
+        Self::new(machine, dtype, [rows, width, 0], |_, _| poison)
     }
 
-    pub(crate) fn rows(&self) -> Rows<'_, CpuMemory> {
+    pub(crate) fn rows(&self) -> Rows<'_, MachineMemory> {
         let whole = Rows::new(&self.memory, self.rows, self.left + self.width).unwrap();
         whole.columns(self.left, self.width).unwrap()
     }
 
-    pub(crate) fn rows_mut(&mut self) -> RowsMut<'_, CpuMemory> {
+    pub(crate) fn rows_mut(&mut self) -> RowsMut<'_, MachineMemory> {
         let whole = RowsMut::new(&mut self.memory, self.rows, self.left + self.width).unwrap();
         whole.columns(self.left, self.width).unwrap()
     }
 
     /// Each row's bits.
-    pub(crate) fn bits(&self, cpu: &Cpu) -> Vec<Vec<u32>> {
-        let bits = bits(cpu, &self.memory);
+    pub(crate) fn bits(&self, machine: &Machine) -> Vec<Vec<u32>> {
+        let bits = bits(machine, &self.memory);
         let stride = self.left + self.width;
         (0..self.rows).map(|row| bits[row * stride + self.left..][..self.width].to_vec()).collect()
     }

@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use loam_kernels::Cpu;
 use loam_kernels::backend::{
     Activation, Add, AddRmsNorm, ApplyLinear, Attend, Attention, Dense, Embed, Expand, Gate, GatherRows, HeadDelta,
     HeadShape, Lora, QkNorm, RmsNorm, RopeStore, Sampler, Score, Shrink,
 };
-use loam_kernels::cpu::{CpuAdapters, CpuMemory, CpuStep};
 use loam_kernels::layout::DType::{self, Bf16, F32, U32};
 use loam_kernels::layout::{KvShape, Linear, PagedKv, Part, Rope, RopeScaling, RowSet, SiteKind, SiteShape};
 use loam_kernels::layout::{Split, StepPlan, Stored};
 
-use crate::adapters::table;
-use crate::machine::{Matrix, filled, noise};
+use super::adapters::table;
+use super::machine::{Adapters, Machine, MachineMemory, Matrix, Step, filled, noise};
 
 pub(crate) const VOCABULARY: usize = 257;
 const LAYERS: usize = 2;
@@ -34,24 +32,24 @@ const EMBEDDING: usize = HEAD + 1;
 const H_WIDTH: usize = 96;
 
 pub(crate) struct Model<'a> {
-    cpu: &'a Cpu,
+    machine: &'a Machine,
     dtype: DType,
     layers: Vec<Layer>,
-    embedding: CpuMemory,
-    last_norm: CpuMemory,
-    head: Linear<CpuMemory>,
+    embedding: MachineMemory,
+    last_norm: MachineMemory,
+    head: Linear<MachineMemory>,
     angles: Matrix,
     /// Absent in a model that never heard of adapters.
-    adapters: Option<CpuAdapters>,
+    adapters: Option<Adapters>,
 }
 
 struct Layer {
-    norms: [CpuMemory; 2],
-    qk_norms: [CpuMemory; 2],
-    qkv: Linear<CpuMemory>,
-    o: Linear<CpuMemory>,
-    gate_up: Linear<CpuMemory>,
-    down: Linear<CpuMemory>,
+    norms: [MachineMemory; 2],
+    qk_norms: [MachineMemory; 2],
+    qkv: Linear<MachineMemory>,
+    o: Linear<MachineMemory>,
+    gate_up: Linear<MachineMemory>,
+    down: Linear<MachineMemory>,
 }
 
 fn sites() -> Vec<SiteShape> {
@@ -85,11 +83,11 @@ fn ranks(adapter: usize) -> Vec<Vec<(u32, f32)>> {
     sites().into_iter().enumerate().map(modules).collect()
 }
 
-fn linear(cpu: &Cpu, seed: u64, in_features: usize, outs: &[usize]) -> Linear<CpuMemory> {
+fn linear(machine: &Machine, seed: u64, in_features: usize, outs: &[usize]) -> Linear<MachineMemory> {
     let part = |(part, out): (usize, &usize)| {
         let value = |at| noise(seed, part, at) * 0.1;
-        let weight = Stored::Dense(Arc::new(filled(cpu, Bf16, out * in_features, value)));
-        Part { weight, bias: part.is_multiple_of(2).then(|| Arc::new(filled(cpu, Bf16, *out, value))) }
+        let weight = Stored::Dense(Arc::new(filled(machine, Bf16, out * in_features, value)));
+        Part { weight, bias: part.is_multiple_of(2).then(|| Arc::new(filled(machine, Bf16, *out, value))) }
     };
     let parts = outs.iter().enumerate().map(part).collect();
     Linear::new(in_features, Split::Column, parts).unwrap()
@@ -97,49 +95,49 @@ fn linear(cpu: &Cpu, seed: u64, in_features: usize, outs: &[usize]) -> Linear<Cp
 
 impl<'a> Model<'a> {
     /// Weights that the same seeds always make; adapters, if any, in the slots given.
-    pub(crate) fn new(cpu: &'a Cpu, dtype: DType, positions: usize, slot_of: Option<&[u32]>) -> Self {
-        let norm = |seed, width| filled(cpu, Bf16, width, |at| 1.0 + noise(seed, 0, at) * 0.1);
+    pub(crate) fn new(machine: &'a Machine, dtype: DType, positions: usize, slot_of: Option<&[u32]>) -> Self {
+        let norm = |seed, width| filled(machine, Bf16, width, |at| 1.0 + noise(seed, 0, at) * 0.1);
         let layer = |layer: u64| Layer {
             norms: [norm(layer, HIDDEN), norm(layer + 10, HIDDEN)],
             qk_norms: [norm(layer + 20, HEADS.head_dim), norm(layer + 30, HEADS.head_dim)],
-            qkv: linear(cpu, layer + 40, HIDDEN, &[HEADS.q_width(), KV_WIDTH, KV_WIDTH]),
-            o: linear(cpu, layer + 50, HEADS.q_width(), &[HIDDEN]),
-            gate_up: linear(cpu, layer + 60, HIDDEN, &[INTERMEDIATE, INTERMEDIATE]),
-            down: linear(cpu, layer + 70, INTERMEDIATE, &[HIDDEN]),
+            qkv: linear(machine, layer + 40, HIDDEN, &[HEADS.q_width(), KV_WIDTH, KV_WIDTH]),
+            o: linear(machine, layer + 50, HEADS.q_width(), &[HIDDEN]),
+            gate_up: linear(machine, layer + 60, HIDDEN, &[INTERMEDIATE, INTERMEDIATE]),
+            down: linear(machine, layer + 70, INTERMEDIATE, &[HIDDEN]),
         };
         let rope = Rope { rotary_dim: HEADS.head_dim, theta: 10_000.0, scaling: RopeScaling::Default };
         let angles = rope.table(positions).unwrap();
         let angle = |row, column| angles[row * HEADS.head_dim + column];
         Self {
-            cpu,
+            machine,
             dtype,
             layers: (0..LAYERS as u64).map(layer).collect(),
-            embedding: filled(cpu, Bf16, VOCABULARY * HIDDEN, |at| noise(80, 0, at)),
+            embedding: filled(machine, Bf16, VOCABULARY * HIDDEN, |at| noise(80, 0, at)),
             last_norm: norm(81, HIDDEN),
-            head: linear(cpu, 82, HIDDEN, &[VOCABULARY]),
-            angles: Matrix::new(cpu, F32, [positions, HEADS.head_dim, 0], angle),
-            adapters: slot_of.map(|slot_of| table(cpu, Bf16, &sites(), ranks, slot_of)),
+            head: linear(machine, 82, HIDDEN, &[VOCABULARY]),
+            angles: Matrix::new(machine, F32, [positions, HEADS.head_dim, 0], angle),
+            adapters: slot_of.map(|slot_of| table(machine, Bf16, &sites(), ranks, slot_of)),
         }
     }
 
     /// Pages to keep keys and values in; what nobody wrote is NaN.
-    pub(crate) fn pages(&self, pages: usize, page_tokens: usize) -> PagedKv<CpuMemory> {
+    pub(crate) fn pages(&self, pages: usize, page_tokens: usize) -> PagedKv<MachineMemory> {
         let shape = KvShape { layers: LAYERS, kv_heads: HEADS.kv_heads, head_dim: HEADS.head_dim, page_tokens };
-        PagedKv::new(filled(self.cpu, self.dtype, pages * shape.page_len(), |_| f32::NAN), shape).unwrap()
+        PagedKv::new(filled(self.machine, self.dtype, pages * shape.page_len(), |_| f32::NAN), shape).unwrap()
     }
 
     /// One step: each row's logits, and the log-probability and rank of the token it is scored by, in bits.
-    pub(crate) fn forward(&self, step: &CpuStep, kv: &mut PagedKv<CpuMemory>) -> Vec<Vec<u32>> {
-        let (cpu, mut residual) = (self.cpu, self.poisoned(step, HIDDEN));
-        cpu.embed(step, Embed { table: &self.embedding, out: residual.rows_mut() }).unwrap();
+    pub(crate) fn forward(&self, step: &Step, kv: &mut PagedKv<MachineMemory>) -> Vec<Vec<u32>> {
+        let (machine, mut residual) = (self.machine, self.poisoned(step, HIDDEN));
+        machine.embed(step, Embed { table: &self.embedding, out: residual.rows_mut() }).unwrap();
         if let Some(delta) = self.delta(step, EMBEDDING, None) {
             let op = Add { x: residual.rows_mut(), delta: delta.rows(), set: RowSet::Batch };
-            cpu.add(step, op).unwrap();
+            machine.add(step, op).unwrap();
         }
         let mut normed = self.poisoned(step, HIDDEN);
         let (x, weight) = (residual.rows(), &self.layers[0].norms[0]);
         let op = RmsNorm { x, weight, epsilon: 1e-6, out: normed.rows_mut(), inverse: None };
-        cpu.rms_norm(op).unwrap();
+        machine.rms_norm(op).unwrap();
         for layer in 0..LAYERS {
             let attended = self.attend(step, layer, &normed, kv);
             let o = self.linear(step, &self.layers[layer].o, &attended);
@@ -156,7 +154,7 @@ impl<'a> Model<'a> {
         rows
     }
 
-    fn attend(&self, step: &CpuStep, layer: usize, normed: &Matrix, kv: &mut PagedKv<CpuMemory>) -> Matrix {
+    fn attend(&self, step: &Step, layer: usize, normed: &Matrix, kv: &mut PagedKv<MachineMemory>) -> Matrix {
         let it = &self.layers[layer];
         let mut qkv = self.linear(step, &it.qkv, normed);
         let held = self.delta(step, layer * SITES_OF_LAYER + QKV, Some(normed));
@@ -165,41 +163,41 @@ impl<'a> Model<'a> {
             // As in Qwen3: the delta is added where the heads are normed, and so no more when they are turned.
             let [q_weight, k_weight] = it.qk_norms.each_ref();
             let (qkv, delta) = (qkv.rows_mut(), delta.take());
-            self.cpu.qk_norm(step, QkNorm { qkv, delta, heads: HEADS, q_weight, k_weight, epsilon: 1e-6 }).unwrap();
+            self.machine.qk_norm(step, QkNorm { qkv, delta, heads: HEADS, q_weight, k_weight, epsilon: 1e-6 }).unwrap();
         }
         let (angles, q_heads) = (self.angles.rows(), HEADS.q_heads);
-        self.cpu.rope_store(step, RopeStore { qkv: qkv.rows_mut(), delta, q_heads, angles, kv, layer }).unwrap();
+        self.machine.rope_store(step, RopeStore { qkv: qkv.rows_mut(), delta, q_heads, angles, kv, layer }).unwrap();
         let mut out = self.poisoned(step, HEADS.q_width());
         let q = qkv.rows().columns(0, HEADS.q_width()).unwrap();
         let window = (layer == 0).then_some(70);
         let op = Attend { q, kv, layer, scale: 0.125, window, out: out.rows_mut(), log_sum_exp: None };
-        self.cpu.attention(step, op).unwrap();
+        self.machine.attention(step, op).unwrap();
         out
     }
 
-    fn gate(&self, step: &CpuStep, layer: usize, normed: &Matrix) -> Matrix {
+    fn gate(&self, step: &Step, layer: usize, normed: &Matrix) -> Matrix {
         let gate_up = self.linear(step, &self.layers[layer].gate_up, normed);
         let delta = self.delta(step, layer * SITES_OF_LAYER + GATE_UP, Some(normed));
         let mut out = self.poisoned(step, INTERMEDIATE);
         let (gate_up, delta) = (gate_up.rows(), delta.as_ref().map(Matrix::rows));
         let op = Gate { activation: Activation::Silu, gate_up, delta, out: out.rows_mut() };
-        self.cpu.gate(step, op).unwrap();
+        self.machine.gate(step, op).unwrap();
         out
     }
 
-    fn linear(&self, step: &CpuStep, weights: &Linear<CpuMemory>, x: &Matrix) -> Matrix {
+    fn linear(&self, step: &Step, weights: &Linear<MachineMemory>, x: &Matrix) -> Matrix {
         let mut out = self.poisoned(step, weights.out_features());
-        self.cpu.linear(ApplyLinear { x: x.rows(), weights, out: out.rows_mut() }).unwrap();
+        self.machine.linear(ApplyLinear { x: x.rows(), weights, out: out.rows_mut() }).unwrap();
         out
     }
 
     fn add(
         &self,
-        step: &CpuStep,
+        step: &Step,
         residual: &mut Matrix,
         x: &Matrix,
         delta: Option<&Matrix>,
-        weight: &CpuMemory,
+        weight: &MachineMemory,
     ) -> Matrix {
         let mut out = self.poisoned(step, HIDDEN);
         let op = AddRmsNorm {
@@ -212,58 +210,58 @@ impl<'a> Model<'a> {
             out: out.rows_mut(),
             inverse: None,
         };
-        self.cpu.add_rms_norm(step, op).unwrap();
+        self.machine.add_rms_norm(step, op).unwrap();
         out
     }
 
     /// What the rows' adapters add at a site. Rows without one keep their NaN, and so does all where nobody has one.
-    fn delta(&self, step: &CpuStep, site: usize, x: Option<&Matrix>) -> Option<Matrix> {
+    fn delta(&self, step: &Step, site: usize, x: Option<&Matrix>) -> Option<Matrix> {
         let adapters = self.adapters.as_ref()?;
         let (set, plan): (_, &StepPlan) = (RowSet::Batch, step.as_ref());
-        let mut h = Matrix::poisoned(self.cpu, F32, plan.pairs(set).pairs().len() + 1, H_WIDTH);
+        let mut h = Matrix::poisoned(self.machine, F32, plan.pairs(set).pairs().len() + 1, H_WIDTH);
         let op = Shrink { adapters, site, set, x: x.map(Matrix::rows), h: h.rows_mut() };
-        self.cpu.lora_shrink(step, op).unwrap();
-        let mut delta = Matrix::poisoned(self.cpu, F32, plan.rows(set), sites()[site].out_features());
+        self.machine.lora_shrink(step, op).unwrap();
+        let mut delta = Matrix::poisoned(self.machine, F32, plan.rows(set), sites()[site].out_features());
         let op = Expand { adapters, site, set, h: h.rows(), delta: delta.rows_mut() };
-        self.cpu.lora_expand(step, op).unwrap();
+        self.machine.lora_expand(step, op).unwrap();
         if plan.pairs(set).is_empty() {
             let untouched =
-                |matrix: &Matrix| matrix.bits(self.cpu).concat().iter().all(|bits| *bits == f32::NAN.to_bits());
+                |matrix: &Matrix| matrix.bits(self.machine).concat().iter().all(|bits| *bits == f32::NAN.to_bits());
             assert!(untouched(&h) && untouched(&delta), "a step without pairs touches no byte");
         }
         Some(delta)
     }
 
-    fn logits(&self, step: &CpuStep, normed: &Matrix) -> Vec<Vec<u32>> {
-        let (cpu, set, plan): (_, _, &StepPlan) = (self.cpu, RowSet::Sampled, step.as_ref());
-        let mut chosen = Matrix::poisoned(cpu, self.dtype, plan.rows(set), HIDDEN);
-        cpu.gather_rows(step, GatherRows { x: normed.rows(), set, out: chosen.rows_mut() }).unwrap();
-        let mut logits = Matrix::poisoned(cpu, F32, plan.rows(set), VOCABULARY);
+    fn logits(&self, step: &Step, normed: &Matrix) -> Vec<Vec<u32>> {
+        let (machine, set, plan): (_, _, &StepPlan) = (self.machine, RowSet::Sampled, step.as_ref());
+        let mut chosen = Matrix::poisoned(machine, self.dtype, plan.rows(set), HIDDEN);
+        machine.gather_rows(step, GatherRows { x: normed.rows(), set, out: chosen.rows_mut() }).unwrap();
+        let mut logits = Matrix::poisoned(machine, F32, plan.rows(set), VOCABULARY);
         let op = ApplyLinear { x: chosen.rows(), weights: &self.head, out: logits.rows_mut() };
-        cpu.linear(op).unwrap();
+        machine.linear(op).unwrap();
         if let Some(adapters) = &self.adapters {
             let site = HEAD;
-            let mut h = Matrix::poisoned(cpu, F32, plan.pairs(set).pairs().len(), H_WIDTH);
+            let mut h = Matrix::poisoned(machine, F32, plan.pairs(set).pairs().len(), H_WIDTH);
             let op = Shrink { adapters, site, set, x: Some(chosen.rows()), h: h.rows_mut() };
-            cpu.lora_shrink(step, op).unwrap();
-            let mut delta = Matrix::poisoned(cpu, F32, plan.rows(set), VOCABULARY);
+            machine.lora_shrink(step, op).unwrap();
+            let mut delta = Matrix::poisoned(machine, F32, plan.rows(set), VOCABULARY);
             let op = Expand { adapters, site, set, h: h.rows(), delta: delta.rows_mut() };
-            cpu.lora_expand(step, op).unwrap();
-            cpu.add(step, Add { x: logits.rows_mut(), delta: delta.rows(), set }).unwrap();
+            machine.lora_expand(step, op).unwrap();
+            machine.add(step, Add { x: logits.rows_mut(), delta: delta.rows(), set }).unwrap();
         }
-        logits.bits(cpu)
+        logits.bits(machine)
     }
 
-    fn scores(&self, step: &CpuStep, normed: &Matrix) -> Vec<Vec<u32>> {
-        let (cpu, set, plan): (_, _, &StepPlan) = (self.cpu, RowSet::Scored, step.as_ref());
-        let mut chosen = Matrix::poisoned(cpu, self.dtype, plan.rows(set), HIDDEN);
-        cpu.gather_rows(step, GatherRows { x: normed.rows(), set, out: chosen.rows_mut() }).unwrap();
-        let mut h = Matrix::poisoned(cpu, F32, plan.pairs(set).pairs().len(), H_WIDTH);
+    fn scores(&self, step: &Step, normed: &Matrix) -> Vec<Vec<u32>> {
+        let (machine, set, plan): (_, _, &StepPlan) = (self.machine, RowSet::Scored, step.as_ref());
+        let mut chosen = Matrix::poisoned(machine, self.dtype, plan.rows(set), HIDDEN);
+        machine.gather_rows(step, GatherRows { x: normed.rows(), set, out: chosen.rows_mut() }).unwrap();
+        let mut h = Matrix::poisoned(machine, F32, plan.pairs(set).pairs().len(), H_WIDTH);
         if let Some(adapters) = &self.adapters {
             let op = Shrink { adapters, site: HEAD, set, x: Some(chosen.rows()), h: h.rows_mut() };
-            cpu.lora_shrink(step, op).unwrap();
+            machine.lora_shrink(step, op).unwrap();
         }
-        let column = |dtype| Matrix::poisoned(cpu, dtype, plan.rows(set), 1);
+        let column = |dtype| Matrix::poisoned(machine, dtype, plan.rows(set), 1);
         let (mut log_probabilities, mut ranks) = (column(F32), column(U32));
         let adapters = self.adapters.as_ref();
         let op = Score {
@@ -273,13 +271,13 @@ impl<'a> Model<'a> {
             log_probabilities: log_probabilities.rows_mut(),
             ranks: ranks.rows_mut(),
         };
-        cpu.log_probability_of(step, op).unwrap();
-        let rows = log_probabilities.bits(cpu).into_iter().zip(ranks.bits(cpu));
+        machine.log_probability_of(step, op).unwrap();
+        let rows = log_probabilities.bits(machine).into_iter().zip(ranks.bits(machine));
         rows.map(|(log_probability, rank)| [log_probability, rank].concat()).collect()
     }
 
-    fn poisoned(&self, step: &CpuStep, width: usize) -> Matrix {
+    fn poisoned(&self, step: &Step, width: usize) -> Matrix {
         let plan: &StepPlan = step.as_ref();
-        Matrix::poisoned(self.cpu, self.dtype, plan.rows(RowSet::Batch), width)
+        Matrix::poisoned(self.machine, self.dtype, plan.rows(RowSet::Batch), width)
     }
 }
