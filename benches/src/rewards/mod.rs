@@ -107,7 +107,7 @@ impl Bench {
         let (rows, adapters) = (self.rows, &people.adapters);
         let (last, taken) = taken::here(|| answers::append(ledger, &writer, adapters, rows))?;
         let note = format!(
-            "durable and integrated; {rows} with a usage row beside each, {} of both an entry; processors' time {:.1} s",
+            "durable and integrated; {rows}, each with a usage row, {} of both an entry; processors' time {:.1} s",
             2 * answers::PER_ENTRY,
             taken.processor_seconds
         );

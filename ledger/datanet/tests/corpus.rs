@@ -32,21 +32,17 @@ fn statement() {
     check("statement", |data| _ = fuzz_bodies::statement(data));
 }
 
-/// A seed that is refused at its first line leads nowhere.
+/// These seeds of a target are taken, and no others. One that is refused at its first line leads nowhere.
+fn check_taken(target: &str, body: fn(&[u8]) -> bool, honest: &[&str]) {
+    for (_, name, bytes) in fuzz_bodies::seeds().into_iter().filter(|(of, ..)| *of == target) {
+        assert_eq!(body(&bytes), honest.contains(&name), "{target}/{name}");
+    }
+}
+
 #[test]
 fn honest_seeds_are_taken() {
-    let bodies: [(&str, fn(&[u8]) -> bool, &[&str]); 3] = [
-        (
-            "edits",
-            fuzz_bodies::edits,
-            &["every-act", "mark-before", "there-and-back", "new-then-gone", "translate-several", "split-same"],
-        ),
-        ("croissant", fuzz_bodies::croissant, &["json-lines", "csv", "text", "edition-1-0"]),
-        ("statement", fuzz_bodies::statement, &["signed-by-two", "signed-by-one", "signed-spaced"]),
-    ];
-    for (target, body, honest) in bodies {
-        for (_, name, bytes) in fuzz_bodies::seeds().into_iter().filter(|(of, ..)| *of == target) {
-            assert!(body(&bytes) == honest.contains(&name), "{target}/{name}");
-        }
-    }
+    let edits = ["every-act", "mark-before", "there-and-back", "new-then-gone", "translate-several", "split-same"];
+    check_taken("edits", fuzz_bodies::edits, &edits);
+    check_taken("croissant", fuzz_bodies::croissant, &["json-lines", "csv", "text", "edition-1-0"]);
+    check_taken("statement", fuzz_bodies::statement, &["signed-by-two", "signed-by-one", "signed-spaced"]);
 }

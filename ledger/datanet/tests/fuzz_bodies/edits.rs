@@ -47,7 +47,7 @@ impl Shelf {
         read(Ground { dataset: self.dataset, rows: &self.rows, text, salt }, file)
     }
 
-    /// The file with ids in it: `$0` to `$3` are the dataset's rows, the numbers after those that the lines before made.
+    /// The file with ids in it: `$0` to `$3` are the dataset's rows, those after them what the lines before made.
     fn named(&self, text: &str) -> String {
         let mut named = String::with_capacity(text.len());
         for line in text.split_inclusive('\n') {
