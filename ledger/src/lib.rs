@@ -11,6 +11,7 @@
 //! ledger lies on. What the bytes mean is said in `loam-ledger-core`.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod committer;
 mod disk;
 mod engines;

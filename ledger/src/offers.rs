@@ -86,6 +86,11 @@ impl Ledger {
         record.check_form()?;
         // Signatures before anything is stored for it: nobody fills a disk in another's name.
         self.with_registry(|registry| registry.check_authors(&record))??;
+        // And all other rules before anything is stored, looked up or waited for: what is refused leaves nothing behind.
+        let costs = !matches!(record.body.act, Act::ContributorRegistered(_) | Act::Review(_) | Act::PolicyChanged(_));
+        if costs {
+            self.with_registry(|registry| registry.would_admit(&record))??;
+        }
         // Held where what is drafted, or erased, must not change before the record is durable.
         let waits = matches!(record.body.act, Act::RowRedacted(_) | Act::EpochClosed(_));
         let _alone = waits.then(|| self.reader.shared.erasing());

@@ -264,6 +264,21 @@ impl Reader {
         scope: &RowScope,
         payers: &Payers,
     ) -> Result<Option<Vec<GrantedRow>>, Error> {
+        match scope {
+            RowScope::Public => Ok(None),
+            _ => self.granted_rows_of(log, index, &Entry::decode(&self.entry(log, index)?)?, scope, payers),
+        }
+    }
+
+    /// The same of an entry that is at hand.
+    pub(crate) fn granted_rows_of(
+        &self,
+        log: LogId,
+        index: u64,
+        entry: &Entry,
+        scope: &RowScope,
+        payers: &Payers,
+    ) -> Result<Option<Vec<GrantedRow>>, Error> {
         let only = match scope {
             RowScope::Public => return Ok(None),
             RowScope::Settlement | RowScope::Tenant(_) => None,
@@ -273,7 +288,6 @@ impl Reader {
         if sealed.is_empty() || only.is_some_and(|slot| sealed.iter().all(|row| row.slot != slot)) {
             return Ok(None);
         }
-        let entry = Entry::decode(&self.entry(log, index)?)?;
         let place = entry.place().ok_or_else(|| Error::damaged(format!("entry {index} of {log}"), "it has rows"))?;
         let mut granted = Vec::with_capacity(sealed.len());
         for (number, row) in (0u32..).zip(&sealed) {

@@ -18,21 +18,18 @@ use loam_ledger_core::entry::{Entry, ShardHead};
 use loam_ledger_core::epoch::{
     Account, Accounts, Carried, ContributorStatement, ErasedRows, RowPlace, Settled, Settlement, Simulated, Statement,
 };
-use loam_ledger_core::granted::GrantedRow;
 use loam_ledger_core::hash::digest;
 use loam_ledger_core::origin::LogId;
 use loam_ledger_core::record::{Act, Body, ContributorId, Covered, EpochClosed, PolicyChanged, RecordId};
 use loam_ledger_core::registry::Registry;
-use loam_ledger_core::row::{Completion, Row};
 use loam_ledger_core::sum_tree::{Builder, Kind, SumProof};
 
 use crate::committer::Command;
 use crate::erased::ErasedOfEpoch;
 use crate::error::Error;
-use crate::layout::{log_number, log_of};
+use crate::layout::log_of;
 use crate::ledger::Ledger;
-use crate::payers::Payers;
-use crate::reader::{Reader, RowScope};
+use crate::reader::Reader;
 use crate::store::{Batch, Space};
 
 const DRAFT: &[u8] = b"draft";
@@ -272,40 +269,6 @@ impl Reader {
             self.forgotten(stage, epoch)?.iter().for_each(|(_, rows)| settlement.forgotten_mix(rows));
         }
         Ok(settlement.finish())
-    }
-
-    /// Shows entries, and under each its completion rows with their leaves; without the row where it was erased.
-    fn each_row(
-        &self,
-        covered: &[Covered],
-        each_entry: &mut dyn FnMut(&Entry),
-        each_row: &mut dyn FnMut(RowPlace, &Hash, Option<&Completion>),
-    ) -> Result<(), Error> {
-        let payers = Payers::default();
-        for part in covered {
-            let log = log_of(part.shard);
-            for first in (part.from..part.to).step_by(256) {
-                let entries = self.entries(log, first, part.to.min(first + 256))?;
-                for (index, entry) in (first..).zip(entries) {
-                    each_entry(&Entry::decode(&entry)?);
-                    let rows = self.granted_rows(log, index, &RowScope::Settlement, &payers)?.unwrap_or_default();
-                    for (row, granted) in (0..).zip(rows) {
-                        let place = RowPlace { shard: log_number(log), index, row };
-                        let leaf = granted.leaf();
-                        match granted {
-                            GrantedRow::Open { row, .. } => {
-                                if let Row::Completion(completion) = Row::decode(&row)? {
-                                    each_row(place, &leaf, Some(&completion));
-                                }
-                            }
-                            GrantedRow::Erased(_) => each_row(place, &leaf, None),
-                            GrantedRow::Hidden(_) => return Err(Error::SecretMissing),
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 }
 

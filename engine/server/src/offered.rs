@@ -1,10 +1,19 @@
 //! An offer of a record as messages: over the network, and on a paper that goes from hand to hand until all have signed.
 
 use loam_ledger::{Offer, Payload};
+use loam_ledger_core::Hash;
 use loam_ledger_core::entry::Entry;
 use loam_ledger_core::record::{Operation, Record};
 use loam_proto::v1;
 use loam_wire::Problem;
+
+/// What a contributor signs who asks for their own statement, and the type of it.
+pub(crate) const STATEMENT_REQUEST: &str = "application/vnd.loam.statement-request.v1";
+
+/// The payload of that.
+pub(crate) fn statement_request(origin: &str, epoch: u32, time_s: u64, contributor: &Hash) -> Vec<u8> {
+    [origin.as_bytes(), &epoch.to_be_bytes(), &time_s.to_be_bytes(), &contributor.0].concat()
+}
 
 /// Bytes of operations and rows that one message has, about: a server takes 4 MiB.
 const PIECE_BYTES: usize = 1 << 20;

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
+use loam_datanet::shown::line;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -91,12 +92,15 @@ fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
+/// Characters of a server's message that are shown.
+const MESSAGE_CHARS_MAX: usize = 2_000;
+
 /// A refusal as a person reads it: the sentence, without the protocol around it.
 pub(crate) fn told(status: Status) -> anyhow::Error {
     match status.message() {
         // That is all the transport says where the other side speaks something else.
         "transport error" => anyhow!("the connection broke off: does the server speak TLS (https://), or none?"),
-        message => anyhow!("{message}"),
+        message => anyhow!("{}", line(message, MESSAGE_CHARS_MAX)),
     }
 }
 

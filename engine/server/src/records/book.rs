@@ -9,7 +9,7 @@ use loam_ledger::{Appended, Offer, Payload, RESERVE_BYTES};
 use loam_ledger_core::Hash;
 use loam_ledger_core::epoch::{LeafFile, RowPlace, Statement};
 use loam_ledger_core::record::{
-    ContributorId, EpochClosed, ListRoot, Operation, PolicyChanged, Record, RecordId, Rows, apply, rows_root,
+    AuthorKey, ContributorId, EpochClosed, ListRoot, Operation, PolicyChanged, Record, RecordId, Rows, apply, rows_root,
 };
 use loam_ledger_core::registry::Registry;
 
@@ -88,6 +88,8 @@ pub(super) trait Book {
     fn record(&self, id: &RecordId) -> anyhow::Result<Record>;
     /// Appends a record, and returns when its place in the log is proven.
     fn offer(&mut self, offer: Offer) -> anyhow::Result<Taken>;
+    /// Whether a key is known to nobody, for certain.
+    fn surely_unknown(&self, public_key: &[u8; 32]) -> bool;
     /// What lies under digests, one by one in their order.
     fn payloads(
         &self,
@@ -100,8 +102,8 @@ pub(super) trait Book {
     fn draft_epoch(&self, opened: Hash, next_seed: Hash) -> anyhow::Result<Drafted>;
     /// What a closed epoch would have come to by another policy.
     fn simulate_epoch(&self, epoch: u32, policy: &PolicyChanged) -> anyhow::Result<Drafted>;
-    /// What a closed epoch paid somebody.
-    fn statement(&self, epoch: u32, contributor: &ContributorId) -> anyhow::Result<Told>;
+    /// What a closed epoch paid somebody. A server tells it to whom it is of, by their key, or to who may audit all.
+    fn statement(&self, epoch: u32, contributor: &ContributorId, key: Option<&AuthorKey>) -> anyhow::Result<Told>;
     /// That a row is in the usage that an epoch was closed over.
     fn usage_proof(&self, place: &RowPlace) -> anyhow::Result<LeafFile>;
     /// Writes all logs with everybody's rows, for an audit, and says the records log's key.

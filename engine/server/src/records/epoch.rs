@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::Subcommand;
 use loam_ledger_core::Hash;
 use loam_ledger_core::checkpoint::Checkpoint;
@@ -12,11 +12,12 @@ use loam_ledger_core::fee::lane_word;
 use loam_ledger_core::note::Note;
 use loam_ledger_core::origin::{LogId, LogName};
 use loam_ledger_core::receipt::Receipt;
-use loam_ledger_core::record::{Act, EpochClosed, Lane};
+use loam_ledger_core::record::{Act, Covered, EpochClosed, Lane};
 use loam_ledger_core::registry::commitment;
 use serde_json::{Map, Value, json};
 
 use super::book::{BookArguments, Drafted, last_epoch};
+use super::key_file::KeyFile;
 use super::{Signing, parse_contributor, policy, units, write};
 
 #[derive(Subcommand)]
@@ -39,6 +40,9 @@ pub(crate) enum Command {
         /// Whose.
         #[arg(value_parser = parse_contributor)]
         contributor: Hash,
+        /// Their key: a server tells a statement to whom it is of, or to who may audit everybody.
+        #[arg(long, value_name = "FILE", env = "LOAM_ID")]
+        id: Option<PathBuf>,
         /// The file to write: the lines, and the way from them to what the epoch was closed over.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
@@ -91,8 +95,8 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Close { signing, json } => close(signing, *json),
-        Command::Statement { book, epoch, contributor, out, json } => {
-            statement(book, *epoch, contributor, out.as_ref(), *json)
+        Command::Statement { book, epoch, contributor, id, out, json } => {
+            statement(book, *epoch, contributor, id.as_deref(), out.as_deref(), *json)
         }
         Command::Usage { book, receipt, out, json } => usage(book, receipt, out, *json),
         Command::Verify { book, out, json } => return verify(book, out.as_deref(), *json),
@@ -106,7 +110,11 @@ fn close(signing: &Signing, json: bool) -> anyhow::Result<()> {
     let registry = pen.book.registry();
     let (origin, epoch) = (registry.origin(), registry.money().next_epoch());
     let opened = if epoch == 1 { Hash::ZERO } else { pen.file.epoch_seed(origin, epoch) };
-    let draft = pen.book.draft_epoch(opened, commitment(&pen.file.epoch_seed(origin, epoch.saturating_add(1))))?;
+    let next_seed = commitment(&pen.file.epoch_seed(origin, epoch.saturating_add(1)));
+    let draft = pen.book.draft_epoch(opened, next_seed)?;
+    // What is signed is this epoch's close and no other's; its sums are everybody's to check, as `loam epoch verify` does.
+    let act = &draft.act;
+    ensure!((act.epoch, act.seed, act.next_seed) == (epoch, opened, next_seed), "the draft is of another epoch");
     let at = pen.say(Act::EpochClosed(draft.act.clone()))?.at;
     pen.book.close()?;
     if json {
@@ -133,12 +141,15 @@ fn statement(
     book: &BookArguments,
     epoch: Option<u32>,
     contributor: &Hash,
-    out: Option<&PathBuf>,
+    id: Option<&Path>,
+    out: Option<&Path>,
     json: bool,
 ) -> anyhow::Result<()> {
     let book = book.read()?;
     let epoch = epoch.map_or_else(|| last_epoch(&*book), Ok)?;
-    let told = book.statement(epoch, contributor)?;
+    let file = id.map(KeyFile::read).transpose()?;
+    let key = file.map(|file| file.standing(&*book)).transpose()?;
+    let told = book.statement(epoch, contributor, key.as_ref())?;
     let proof = told.file.check(&told.close, &told.act).context("the statement that the ledger gave is not proven")?;
     let paid_nano = proof.map_or(0, |proof| proof.amount);
     let lines: Vec<Line> = told.file.statement.iter().flat_map(Statement::lines).collect();
@@ -181,10 +192,12 @@ fn usage(book: &BookArguments, receipt: &Path, out: &Path, json: bool) -> anyhow
     let closed = book.registry().money().epochs().iter().find(|(id, _)| *id == file.close);
     let (close, act) = closed.context("the proof leads to an epoch that is not closed")?;
     let proof = file.check(close, act).context("the proof that the ledger gave does not hold")?;
-    let Some(proof) = proof else {
-        bail!("epoch {} was closed without this answer: show receipt and proof to whoever you pay", act.epoch)
-    };
+    let within = |part: &Covered| part.shard == place.shard && (part.from..part.to).contains(&place.index);
+    ensure!(act.covered.iter().any(within), "the proof is of epoch {}, which does not cover the answer", act.epoch);
     write(out, file.encode())?;
+    let Some(proof) = proof else {
+        bail!("epoch {} was closed without this answer: {} proves it", act.epoch, out.display())
+    };
     if json {
         let fee = proof.amount.to_string();
         println!("{}", json!({"epoch": act.epoch, "close": close.to_hex(), "fee_nano": fee, "row": place.to_string()}));

@@ -8,7 +8,9 @@ use loam_ledger_core::Hash;
 use loam_ledger_core::entry::Entry;
 use loam_ledger_core::epoch::{LeafFile, RowPlace, Settled};
 use loam_ledger_core::origin::LogId;
-use loam_ledger_core::record::{ContributorId, EpochClosed, ListRoot, Operation, PolicyChanged, Record, RecordId};
+use loam_ledger_core::record::{
+    AuthorKey, ContributorId, EpochClosed, ListRoot, Operation, PolicyChanged, Record, RecordId,
+};
 use loam_ledger_core::registry::Registry;
 
 use super::book::{Book, Drafted, Found, Taken, Told};
@@ -62,6 +64,13 @@ impl Book for Here {
         Ok(Taken { at, receipt })
     }
 
+    fn surely_unknown(&self, public_key: &[u8; 32]) -> bool {
+        let known = self.ledger.with_registry(|registry| {
+            registry.people().all().any(|(_, contributor)| contributor.public_key == *public_key)
+        });
+        known.is_ok_and(|known| !known)
+    }
+
     fn payloads(
         &self,
         digests: &[Hash],
@@ -84,7 +93,7 @@ impl Book for Here {
         Ok(drafted(draft.act, &draft.settled))
     }
 
-    fn statement(&self, epoch: u32, contributor: &ContributorId) -> anyhow::Result<Told> {
+    fn statement(&self, epoch: u32, contributor: &ContributorId, _: Option<&AuthorKey>) -> anyhow::Result<Told> {
         let (close, act, statement) = self.ledger.statement(epoch, contributor)?;
         let file = LeafFile::payout(close, contributor, &statement.paid, statement.proof);
         let waiting = statement.waiting.into_iter().map(|(_, waits)| waits).collect();

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -79,8 +79,18 @@ impl KeyFile {
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(shown)
     }
 
+    /// Whether a file is one of these.
+    pub(super) fn is_at(path: &Path) -> bool {
+        std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(FIRST_LINE.as_bytes()))
+    }
+
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let mode = std::fs::metadata(path).with_context(|| path.display().to_string())?.permissions().mode();
+        if mode & 0o077 != 0 && text.starts_with(FIRST_LINE) {
+            let shown = path.display();
+            bail!("others of this machine can read {shown}: `chmod 600 {shown}`, and rotate the key if they may have");
+        }
         Self::parse(&text).with_context(|| format!("{} is not a key of `loam id new`", path.display()))
     }
 

@@ -19,9 +19,10 @@ mod rehearsal;
 mod shares;
 mod there;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use loam_ledger::{Offer, Payload};
 use loam_ledger_core::Hash;
@@ -93,6 +94,10 @@ struct Said {
 impl Signing {
     fn open(&self) -> anyhow::Result<Pen> {
         let file = KeyFile::read(&self.id)?;
+        // What cannot be written is better known before anything is recorded.
+        if let Some(path) = &self.receipt {
+            write_new(path, "")?;
+        }
         let book = self.book.write()?;
         let key = file.standing(&*book)?;
         Ok(Pen { receipt: self.receipt.clone(), ..Pen::alone(book, file, key) })
@@ -147,7 +152,8 @@ impl Pen {
         let taken = self.book.offer(paper.offer)?;
         self.key.moved_on(taken.at.id);
         if let Some(path) = &self.receipt {
-            write(path, &taken.receipt)?;
+            let recorded = || format!("it is recorded as {}, but for its receipt", taken.at.id);
+            write(path, &taken.receipt).with_context(recorded)?;
         }
         Ok(Some(taken))
     }
@@ -187,9 +193,27 @@ fn salt() -> anyhow::Result<[u8; 16]> {
     Ok(salt)
 }
 
-/// Writes a file that a person asked for.
+/// Writes a file that a person asked for; over anything but a key, which nobody could make again.
 fn write(path: &Path, bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    if KeyFile::is_at(path) {
+        bail!("{} holds a key, and is not written over", path.display());
+    }
     std::fs::write(path, bytes).with_context(|| path.display().to_string())
+}
+
+/// Writes a file that must not be there yet.
+fn write_new(path: &Path, bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
+    let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, bytes.as_ref()));
+    written.with_context(|| path.display().to_string())
+}
+
+/// Writes a file that only its owner may read: it says what is not published yet.
+fn write_private(path: &Path, bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    write(path, "")?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .with_context(|| path.display().to_string())?;
+    write(path, bytes)
 }
 
 /// Nano-units as a person reads money: whole units, a point, nine digits.

@@ -1,6 +1,7 @@
 //! How people call things: a record by the beginning of its id, a dataset by its name too.
 
 use anyhow::{Context as _, bail, ensure};
+use loam_datanet::shown::line;
 use loam_ledger_core::Hash;
 use loam_ledger_core::record::RecordId;
 use serde_json::{Value, json};
@@ -9,6 +10,10 @@ use super::book::{Book, text_of};
 
 /// Digits by which a record may be called at least: fewer could be a word.
 pub(super) const PREFIX_MIN: usize = 8;
+
+/// Characters that are shown of a name and a licence, and of a description.
+const LINE_MAX: usize = 200;
+const TEXT_MAX: usize = 4_000;
 
 /// What a dataset's text says of it; the registry knows nothing but digests.
 pub(super) struct About {
@@ -24,6 +29,16 @@ impl About {
         json!({"description": self.description, "licence": self.licence, "name": self.name}).to_string()
     }
 
+    /// As a terminal may have it: what somebody wrote moves no cursor.
+    fn shown(self) -> Self {
+        let Self { name, description, licence } = self;
+        Self {
+            name: line(&name, LINE_MAX),
+            description: line(&description, TEXT_MAX),
+            licence: line(&licence, LINE_MAX),
+        }
+    }
+
     fn read(text: &str) -> Option<Self> {
         let value: Value = serde_json::from_str(text).ok()?;
         let field = |name: &str| value.get(name)?.as_str().map(str::to_owned);
@@ -33,7 +48,7 @@ impl About {
 
 /// What a dataset is called; by its id, where its text was never given here or cannot be read any more.
 pub(super) fn about(book: &dyn Book, dataset: &RecordId) -> anyhow::Result<About> {
-    let said = text_of(book, dataset)?.and_then(|text| About::read(&text));
+    let said = text_of(book, dataset)?.and_then(|text| About::read(&text)).map(About::shown);
     let nameless = || About { name: dataset.to_hex(), description: String::new(), licence: String::new() };
     Ok(said.unwrap_or_else(nameless))
 }
@@ -53,7 +68,12 @@ pub(super) fn dataset(book: &dyn Book, word: &str) -> anyhow::Result<RecordId> {
     match called[..] {
         [id] => Ok(id),
         [] => bail!("no dataset here is called {word:?}, by name or by id"),
-        _ => bail!("{} datasets are called {word:?}: name one by its id, {}", called.len(), listed(&called)),
+        // A name is whose was first: nobody takes it from them by using it again.
+        _ => {
+            called.sort_by_key(|id| book.registry().record(id).map(|noted| noted.index));
+            eprintln!("loam: {} datasets are called {word:?}; the oldest is meant: {}", called.len(), listed(&called));
+            Ok(called[0])
+        }
     }
 }
 

@@ -1,24 +1,29 @@
 //! A paper: a record that several people sign, on its way from one to the next, with all that it brings. It is a line, and
 //! behind that the messages of an offer, in which whoever has not signed yet stands with a signature of zeros.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
-use loam_ledger::Offer;
+use loam_datanet::shown;
+use loam_ledger::{Offer, Payload};
 use loam_ledger_core::Hash;
-use loam_ledger_core::record::{AuthorKey, Body, Signed, is_signed, message};
+use loam_ledger_core::record::{Act, AuthorKey, Body, Signed, is_signed, message, operations_root};
 use loam_ledger_core::registry::Registry;
 use loam_proto::v1;
 use prost::Message as _;
 
-use super::write;
+use super::write_private;
 use crate::offered;
 
 const FIRST_LINE: &str = "loam-paper-v1 ";
 
 /// Where somebody will sign.
 const UNSIGNED: Signed = Signed { key: Hash::ZERO, sequence: 0, previous: Hash::ZERO, signature: [0; 64] };
+
+/// Characters of a text that are shown to whoever signs it.
+const TEXT_CHARS_MAX: usize = 2_000;
 
 /// A record that some have signed.
 pub(super) struct Paper {
@@ -40,7 +45,7 @@ impl Paper {
     }
 
     pub(super) fn write(self, path: &Path) -> anyhow::Result<()> {
-        write(path, self.encode())
+        write_private(path, self.encode())
     }
 
     fn encode(self) -> Vec<u8> {
@@ -58,7 +63,9 @@ impl Paper {
             let message = v1::OfferRequest::decode_length_delimited(&mut left)?;
             offered::add(&mut offer, message).map_err(|problem| anyhow::anyhow!(problem.message))?;
         }
-        Ok(Self { origin, offer: offer.context("nothing is said on it")? })
+        let offer = offer.context("nothing is said on it")?;
+        check(&offer)?;
+        Ok(Self { origin, offer })
     }
 
     /// Signs as one of the authors, and takes away what was signed by others for a place in their chains where something
@@ -102,11 +109,26 @@ impl Paper {
             line("brings", &format!("{} operations", operations.len()));
         }
         if let Some(text) = text {
-            line("says", &String::from_utf8_lossy(&text.bytes));
+            line("says", &shown::line(&String::from_utf8_lossy(&text.bytes), TEXT_CHARS_MAX));
         }
         for author in authors {
-            line("author", &format!("{}, share {}", author.contributor, loam_datanet::shown::percent(author.share)));
+            line("author", &format!("{}, share {}", author.contributor, shown::percent(author.share)));
         }
         words
     }
+}
+
+/// Whether what is shown beside the record is what the record has digests of: it is shown to whoever signs.
+fn check(offer: &Offer) -> anyhow::Result<()> {
+    let text = offer.text.as_ref().map(Payload::digest);
+    ensure!(text.is_none() || text == offer.body.text, "its text is not the one that would be signed");
+    let list = match &offer.body.act {
+        Act::ContributionProposed(act) => act.operations,
+        _ => operations_root(&[]),
+    };
+    ensure!(operations_root(&offer.operations) == list, "its operations are not those that would be signed");
+    let brought: BTreeSet<Hash> = offer.operations.iter().flat_map(|it| &it.to).map(|to| to.content).collect();
+    let known = offer.payloads.iter().all(|row| brought.contains(&row.digest()));
+    ensure!(known, "it brings rows that no operation of it has");
+    Ok(())
 }

@@ -49,6 +49,11 @@ pub(crate) enum Command {
         /// The paper, as a command with --paper wrote it. It is written again, with this signature.
         file: PathBuf,
     },
+    /// Say what a paper says, without signing it.
+    Paper {
+        /// The paper.
+        file: PathBuf,
+    },
     /// Sign with another key from now on. The old file is of no use then.
     Rotate {
         #[command(flatten)]
@@ -79,6 +84,10 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
             Ok(())
         }
         Command::Sign { signing, file } => sign(signing, file),
+        Command::Paper { file } => {
+            print!("{}", Paper::read(file)?.words());
+            Ok(())
+        }
         Command::Rotate { signing, out, heir } => rotate(signing, out, *heir),
         Command::Succeed { signing, of } => {
             let mut pen = signing.open()?;
@@ -97,7 +106,8 @@ fn new(book: &BookArguments, out: &Path, kind: ContributorKind, heir: Option<Has
     let key = file.fresh();
     let act = Act::ContributorRegistered(ContributorRegistered { public_key: file.public_key(), kind, heir });
     let mut pen = Pen::alone(book, file, key);
-    let taken = or_forget(out, pen.say(act))?;
+    let (public_key, said) = (pen.file.public_key(), pen.say(act));
+    let taken = or_forget(&pen, out, &public_key, said)?;
     tell(&pen.file, json);
     if !json {
         println!("registered in {} as record {}, entry {}", pen.book.name(), taken.at.id, taken.at.index);
@@ -123,16 +133,21 @@ fn rotate(signing: &Signing, out: &Path, heir: Option<Hash>) -> anyhow::Result<(
     let (key, proof) = pen.key.rotated(pen.book.registry().origin(), &seed);
     file.write(out)?;
     let act = Act::KeyRotated(KeyRotated { public_key: key.public_key(), proof, heir });
-    or_forget(out, pen.say(act))?;
+    let (public_key, said) = (key.public_key(), pen.say(act));
+    or_forget(&pen, out, &public_key, said)?;
     println!("{} signs with the key in {} from now on", file.contributor(), out.display());
     pen.book.close()
 }
 
-/// A key that nobody came to know is of no use.
-fn or_forget<T>(file: &Path, outcome: anyhow::Result<T>) -> anyhow::Result<T> {
+/// A key that nobody came to know is of no use. One that somebody may know by now is never thrown away: where it was
+/// registered, it is the only one.
+fn or_forget<T>(pen: &Pen, file: &Path, public_key: &[u8; 32], outcome: anyhow::Result<T>) -> anyhow::Result<T> {
     outcome.or_else(|why| {
-        std::fs::remove_file(file).with_context(|| file.display().to_string())?;
-        Err(why)
+        if pen.book.surely_unknown(public_key) {
+            std::fs::remove_file(file).with_context(|| file.display().to_string())?;
+            return Err(why);
+        }
+        Err(why.context(format!("{} is kept: it may be registered, and then it is the only key", file.display())))
     })
 }
 

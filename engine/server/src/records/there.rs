@@ -5,16 +5,17 @@ use std::future::Future;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
+use loam_datanet::shown::line;
 use loam_ledger::{Appended, Offer, Payload};
 use loam_ledger_core::Hash;
 use loam_ledger_core::checkpoint::Checkpoint;
 use loam_ledger_core::entry::Entry;
-use loam_ledger_core::epoch::{LeafFile, RowPlace, Statement};
+use loam_ledger_core::epoch::{LeafFile, LeafOf, RowPlace, Statement};
 use loam_ledger_core::hash::leaf_hash;
 use loam_ledger_core::note::VerifierKey;
 use loam_ledger_core::proof::Proof;
 use loam_ledger_core::record::{
-    Act, Body, ContributorId, ListRoot, Operation, PolicyChanged, Record, RecordId, operations_root,
+    Act, AuthorKey, Body, ContributorId, ListRoot, Operation, PolicyChanged, Record, RecordId, operations_root,
 };
 use loam_ledger_core::registry::Registry;
 use loam_ledger_core::tree::{leaves_of, root_of_leaves};
@@ -31,6 +32,10 @@ use crate::offered;
 
 /// Rows and texts that one call asks for.
 const PAYLOADS_ASKED: usize = 256;
+
+/// Characters of what a server says that are shown.
+const NAME_CHARS_MAX: usize = 200;
+const FINDING_CHARS_MAX: usize = 300;
 
 /// Bytes of a message that is taken: 256 payloads of 64 KiB, and what is around them.
 const MESSAGE_BYTES_MAX: usize = 32 << 20;
@@ -56,9 +61,14 @@ impl There {
         let key = VerifierKey::parse(key.unwrap_or(&records.verifier_key)).context("the records log's key")?;
         ensure!(key.to_string() == records.verifier_key, "the server's records log has another key than --vkey says");
         let registry = Registry::new(key.name());
+        let name = line(&name, NAME_CHARS_MAX);
         let mut there = Self { runtime, connection, name, key, registry, entries: Vec::new() };
+        // The checkpoint first: what the log has grown by since only adds to what it is signed over.
+        let asked = v1::CheckpointRequest { log: "records".to_owned(), size: None };
+        let checkpoint = there.runtime.block_on(LedgerClient::new(there.connection.clone()).checkpoint(asked));
+        let checkpoint = Checkpoint::open(&checkpoint.map_err(told)?.into_inner().checkpoint, &there.key)?;
         there.follow()?;
-        there.check()?;
+        there.check(&checkpoint)?;
         Ok(there)
     }
 
@@ -80,17 +90,38 @@ impl There {
         })
     }
 
-    /// Holds the log against its newest signed checkpoint.
-    fn check(&self) -> anyhow::Result<()> {
-        let asked = v1::CheckpointRequest { log: "records".to_owned(), size: None };
-        let checkpoint = self.runtime.block_on(LedgerClient::new(self.connection.clone()).checkpoint(asked));
-        let checkpoint = Checkpoint::open(&checkpoint.map_err(told)?.into_inner().checkpoint, &self.key)?;
-        let size = usize::try_from(checkpoint.size).unwrap_or(usize::MAX).min(self.entries.len());
-        let root = root_of_leaves(&leaves_of(self.entries[..size].iter().map(Vec::as_slice)));
-        // What was appended since the checkpoint was made is shorter by nothing: it may only be longer.
-        let same = size as u64 != checkpoint.size || root == checkpoint.root;
-        ensure!(same, "the records that the server sends are not those that its log's checkpoint is signed over");
+    /// Holds what the server sent against a checkpoint of its log: none of it may be missing, and none another.
+    fn check(&self, checkpoint: &Checkpoint) -> anyhow::Result<()> {
+        let there = usize::try_from(checkpoint.size).ok().and_then(|size| self.entries.get(..size));
+        let there = there.context("the server holds records back that its log's checkpoint is signed over")?;
+        let root = root_of_leaves(&leaves_of(there.iter().map(Vec::as_slice)));
+        ensure!(
+            root == checkpoint.root,
+            "the records that the server sends are not those that its log's checkpoint is signed over"
+        );
         Ok(())
+    }
+
+    /// Where a record lies that was offered, and the proof of it. Whatever the server says, or fails to say: what lies in
+    /// the log is what counts.
+    fn taken(&mut self, record: &Record) -> anyhow::Result<Option<Taken>> {
+        self.follow()?;
+        let id = record.id(self.registry.origin());
+        let Some(index) = self.registry.record(&id).map(|noted| noted.index) else { return Ok(None) };
+        let entry = usize::try_from(index).ok().and_then(|index| self.entries.get(index));
+        let entry = entry.context("the registry was folded of these entries")?;
+        let there = super::here::record(entry)?;
+        ensure!((&there.body, &there.signed) == (&record.body, &record.signed), "the log has another record there");
+        let asked = v1::InclusionProofRequest { log: "records".to_owned(), index };
+        let proven = self.runtime.block_on(LedgerClient::new(self.connection.clone()).inclusion_proof(asked));
+        let receipt = proven.map_err(told)?.into_inner().tlog_proof;
+        let proof = Proof::parse(&receipt)?;
+        ensure!(proof.index == index, "the receipt is for another place in the log");
+        let checkpoint = proof.check(&leaf_hash(entry), &self.key).context("the record's receipt")?;
+        // The checkpoint may cover what came after the log was looked at.
+        self.follow()?;
+        self.check(&checkpoint)?;
+        Ok(Some(Taken { at: Appended { id, index }, receipt }))
     }
 
     fn ask<T, F>(&self, call: impl FnOnce(ProvenanceClient<Keyed>) -> F) -> anyhow::Result<T>
@@ -111,7 +142,10 @@ impl There {
     fn drafted(drafted: v1::DraftEpochResponse) -> anyhow::Result<Drafted> {
         let v1::DraftEpochResponse { body, findings, first_findings } = drafted;
         match Body::decode(&body)?.act {
-            Act::EpochClosed(act) => Ok(Drafted { act, findings, first: first_findings }),
+            Act::EpochClosed(act) => {
+                let first = first_findings.iter().map(|finding| line(finding, FINDING_CHARS_MAX)).collect();
+                Ok(Drafted { act, findings, first })
+            }
             act => bail!("the server answers with {} where an epoch is closed", act.words()),
         }
     }
@@ -134,20 +168,23 @@ impl Book for There {
 
     fn offer(&mut self, offer: Offer) -> anyhow::Result<Taken> {
         let record = Record { time_ms: 0, body: offer.body.clone(), signed: offer.signed.clone() };
-        let id = record.id(self.registry.origin());
-        let taken =
-            self.ask(|mut client| async move { client.offer(tokio_stream::iter(offered::messages(offer))).await })?;
-        let v1::OfferResponse { record_id, index, tlog_proof } = taken;
-        ensure!(record_id == id.0, "the server recorded something else than what was signed");
-        self.follow()?;
-        let entry = usize::try_from(index).ok().and_then(|index| self.entries.get(index));
-        let entry = entry.context("the record is not in the log where the server says")?;
-        let there = super::here::record(entry)?;
-        ensure!((&there.body, &there.signed) == (&record.body, &record.signed), "the log has another record there");
-        let proof = Proof::parse(&tlog_proof)?;
-        ensure!(proof.index == index, "the receipt is for another place in the log");
-        proof.check(&leaf_hash(entry), &self.key).context("the record's receipt")?;
-        Ok(Taken { at: Appended { id, index }, receipt: tlog_proof })
+        let messages = tokio_stream::iter(offered::messages(offer));
+        let answered = self.ask(|mut client| async move { client.offer(messages).await });
+        match (answered, self.taken(&record)) {
+            // A connection that broke off tells nothing of what became of the offer; the log does.
+            (_, Ok(Some(taken))) => Ok(taken),
+            (Err(why), Ok(None)) => Err(why),
+            (Ok(_), Ok(None)) => bail!("the server says that it took the record, and its log does not have it"),
+            (Err(why), Err(_)) => {
+                Err(why.context("it is not known whether the record was taken: look at the log later"))
+            }
+            (Ok(_), Err(why)) => Err(why.context("the server says that it took the record, and cannot show it")),
+        }
+    }
+
+    fn surely_unknown(&self, _: &[u8; 32]) -> bool {
+        // A server can be slow to say, or never say it.
+        false
     }
 
     fn payloads(
@@ -195,13 +232,20 @@ impl Book for There {
         Self::drafted(self.ask(|mut client| async move { client.simulate_epoch(request).await })?)
     }
 
-    fn statement(&self, epoch: u32, contributor: &ContributorId) -> anyhow::Result<Told> {
-        let request = v1::StatementRequest { epoch, contributor: contributor.0.to_vec() };
+    fn statement(&self, epoch: u32, contributor: &ContributorId, key: Option<&AuthorKey>) -> anyhow::Result<Told> {
+        let time_s = super::policy::now_ms() / 1_000;
+        let payload = offered::statement_request(self.registry.origin(), epoch, time_s, contributor);
+        let sign = |key: &AuthorKey| key.sign_envelope(offered::STATEMENT_REQUEST, &payload).to_vec();
+        let signature = key.map(sign).unwrap_or_default();
+        let request = v1::StatementRequest { epoch, contributor: contributor.0.to_vec(), time_s, signature };
         let v1::StatementResponse { leaf_file, waiting } =
             self.ask(|mut client| async move { client.statement(request).await })?;
         let (close, act) = find_epoch(self, epoch)?;
         let file = LeafFile::decode(&leaf_file)?;
-        ensure!(file.sought == contributor.0, "the server gives somebody else's statement");
+        ensure!(
+            file.of == LeafOf::Payouts && file.sought == contributor.0,
+            "the server gives somebody else's statement"
+        );
         let waiting = waiting.iter().map(|bytes| Statement::decode(bytes)).collect::<Result<_, _>>()?;
         Ok(Told { close, act, file, waiting })
     }
@@ -209,7 +253,9 @@ impl Book for There {
     fn usage_proof(&self, place: &RowPlace) -> anyhow::Result<LeafFile> {
         let request = v1::UsageProofRequest { shard: place.shard, index: place.index, row: place.row };
         let answered = self.ask(|mut client| async move { client.usage_proof(request).await })?;
-        Ok(LeafFile::decode(&answered.leaf_file)?)
+        let file = LeafFile::decode(&answered.leaf_file)?;
+        ensure!(file.of == LeafOf::Usage && file.sought == place.key(), "the server gives another row's proof");
+        Ok(file)
     }
 
     fn export(&self, out: &Path) -> anyhow::Result<String> {

@@ -30,9 +30,8 @@ const EXPORTS_MAX: usize = 4;
 const ERASURES_MAX: usize = 2;
 const ERASURE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Offers of records at one time, whose rows are held meanwhile; and how long one more waits for its turn.
+/// Offers of records at one time that are held until they are whole, each for another tenant.
 const OFFERS_MAX: usize = 4;
-const OFFER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// One server.
 pub(crate) struct Node {
@@ -53,19 +52,32 @@ pub(crate) struct Node {
     pub(crate) end_within_s: Mutex<Option<u32>>,
     blocking: Semaphore,
     exports: Arc<Semaphore>,
-    exporting: Arc<Mutex<BTreeSet<Arc<str>>>>,
+    exporting: Tenants,
     erasures: Arc<Semaphore>,
     offers: Arc<Semaphore>,
+    offering: Tenants,
 }
 
-/// A place for an export; it is its tenant's only one.
-pub(crate) struct Exporting {
-    tenants: Arc<Mutex<BTreeSet<Arc<str>>>>,
+/// Tenants that have a place of some kind.
+type Tenants = Arc<Mutex<BTreeSet<Arc<str>>>>;
+
+/// A place for something long; it is its tenant's only one of the kind.
+pub(crate) struct Held {
+    tenants: Tenants,
     tenant: Arc<str>,
     _place: OwnedSemaphorePermit,
 }
 
-impl Drop for Exporting {
+impl Held {
+    /// None where the tenant has one already.
+    fn take(tenants: &Tenants, caller: &Caller, place: OwnedSemaphorePermit) -> Option<Self> {
+        let tenant = Arc::clone(caller.tenant());
+        let is_first = tenants.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(&tenant));
+        is_first.then(|| Self { tenants: Arc::clone(tenants), tenant, _place: place })
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.tenant);
     }
@@ -99,9 +111,10 @@ impl Node {
             end_within_s: Mutex::default(),
             blocking: Semaphore::new(BLOCKING_CALLS_MAX),
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
-            exporting: Arc::default(),
+            exporting: Tenants::default(),
             erasures: Arc::new(Semaphore::new(ERASURES_MAX)),
             offers: Arc::new(Semaphore::new(OFFERS_MAX)),
+            offering: Tenants::default(),
         }
     }
 
@@ -122,24 +135,20 @@ impl Node {
     }
 
     /// A place for one more export: each reads for long, and waits for its reader.
-    pub(crate) fn exporting(self: &Arc<Self>, caller: &Caller) -> Result<Exporting, Problem> {
+    pub(crate) fn exporting(self: &Arc<Self>, caller: &Caller) -> Result<Held, Problem> {
         let full = |_| Problem::new(Kind::Busy, format!("{EXPORTS_MAX} exports are being made; try again later"));
         let place = Arc::clone(&self.exports).try_acquire_owned().map_err(full)?;
-        let tenant = Arc::clone(caller.tenant());
-        if !self.exporting.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(&tenant)) {
-            return Err(Problem::new(
-                Kind::Busy,
-                "an export for your tenant is being made; take that to its end first",
-            ));
-        }
-        Ok(Exporting { tenants: Arc::clone(&self.exporting), tenant, _place: place })
+        Held::take(&self.exporting, caller, place).ok_or_else(|| {
+            Problem::new(Kind::Busy, "an export for your tenant is being made; take that to its end first")
+        })
     }
 
-    /// A place for one more offer of a record.
-    pub(crate) async fn offering(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let busy = |_| Problem::new(Kind::Busy, format!("{OFFERS_MAX} records are being taken; try again later"));
-        let place = tokio::time::timeout(OFFER_PATIENCE, Arc::clone(&self.offers).acquire_owned()).await;
-        place.map_err(busy)?.map_err(|_| self.ending())
+    /// A place for one more offer that is long; it is its tenant's only one.
+    pub(crate) fn offering(&self, caller: &Caller) -> Result<Held, Problem> {
+        let full = |_| Problem::new(Kind::Busy, format!("{OFFERS_MAX} long offers are coming in; try again later"));
+        let place = Arc::clone(&self.offers).try_acquire_owned().map_err(full)?;
+        Held::take(&self.offering, caller, place)
+            .ok_or_else(|| Problem::new(Kind::Busy, "a long offer of your tenant is coming in; try again after it"))
     }
 
     /// Runs what erases. It may wait for exports, and has places of its own for that.

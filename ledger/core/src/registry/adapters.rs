@@ -251,10 +251,15 @@ impl Adapters {
             if run.generation != Some(act.generation) || run.base != act.base || run.parents != parents {
                 return Err(Refusal::TrainRun);
             }
-            // Nobody publishes as theirs what others trained.
-            if !people.all_among(run.authors.iter().map(|author| &author.contributor), &said.authors) {
-                return Err(Refusal::NotTrainer);
-            }
+        }
+        // Nobody publishes as theirs what others trained, and recorded: neither by naming the run nor by leaving it out.
+        let counts = |(id, run): &(&RecordId, &TrainRun)| match &act.train_run {
+            Some(named) => *id == named,
+            None => run.generation == Some(act.generation),
+        };
+        let mut trainers = self.runs.iter().filter(counts).flat_map(|(_, run)| &run.authors);
+        if !trainers.all(|author| people.is_among(&author.contributor, &said.authors)) {
+            return Err(Refusal::NotTrainer);
         }
         let adapter = Adapter {
             record: said.id,

@@ -185,6 +185,14 @@ impl Registry {
         Ok(said.id)
     }
 
+    /// Whether a record would be taken now, its lists apart. It costs a copy of all state: for whoever must know before they
+    /// do what cannot be undone.
+    pub fn would_admit(&self, record: &Record) -> Result<(), Refusal> {
+        let mut tried = record.clone();
+        tried.time_ms = tried.time_ms.max(self.time_ms());
+        self.clone().admit(&tried, None).map(|_| ())
+    }
+
     /// Whether every author signed a record for this log, and for the next place in their chain: the part of the rules that
     /// whoever takes a record looks at before anything else of it.
     pub fn check_authors(&self, record: &Record) -> Result<(), Refusal> {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use loam_ledger::{Ledger, Offer};
+use loam_datanet::Row;
+use loam_ledger::{Ledger, Offer, Payload};
 use loam_ledger_core::Hash;
 use loam_ledger_core::epoch::{LeafFile, RowPlace, Settled};
 use loam_ledger_core::granted::GrantedRow;
 use loam_ledger_core::origin::LogId;
-use loam_ledger_core::record::{Act, Body, EpochClosed, ListRoot, Operation};
+use loam_ledger_core::record::{Act, Body, EpochClosed, ListRoot, Operation, Record, envelope_message, is_signed};
 use loam_proto::v1;
 use loam_wire::{Kind, Problem};
 use tokio::sync::mpsc;
@@ -17,9 +18,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::patience::Patience;
 use super::{admitted, caller, status};
-use crate::access::Scope;
+use crate::access::{Caller, Scope};
 use crate::offered;
-use crate::serve::node::{Node, ledger_problem};
+use crate::serve::node::{Held, Node, ledger_problem};
 
 /// The service.
 pub(super) struct Service(pub(super) Arc<Node>);
@@ -40,6 +41,9 @@ const OPERATIONS_SENT: usize = 256;
 /// Messages of a stream that wait for its reader.
 const MESSAGES_MAX: usize = 4;
 
+/// How far a signed request's time may be from the server's.
+const REQUEST_SECONDS_MAX: u64 = 300;
+
 /// Findings of a draft that are told one by one.
 const FINDINGS_TOLD: usize = 10;
 
@@ -55,8 +59,7 @@ impl v1::provenance_server::Provenance for Service {
         request: Request<Streaming<v1::OfferRequest>>,
     ) -> Result<Response<v1::OfferResponse>, Status> {
         let caller = caller(&request, Scope::RecordsWrite)?;
-        let place = self.0.offering().await.map_err(|problem| status(&problem))?;
-        let offer = gather(request.into_inner()).await?;
+        let (offer, place) = gather(&self.0, &caller, request.into_inner()).await?;
         let words = offer.body.act.words();
         // These wait for exports, and erasures have places of their own for that.
         let waits = matches!(offer.body.act, Act::RowRedacted(_) | Act::EpochClosed(_));
@@ -81,15 +84,14 @@ impl v1::provenance_server::Provenance for Service {
         caller(&request, Scope::RecordsWrite)?;
         let v1::OperationsRequest { root, count } = request.get_ref().clone();
         let list = ListRoot { root: hash("root", &root)?, count };
-        self.stream(&request, move |ledger, send| {
-            let operations = ledger.operations(&list)?.ok_or(loam_ledger::Error::NoList { root: list.root })?;
-            for some in operations.chunks(OPERATIONS_SENT) {
-                let operations = some.iter().map(Operation::encode).collect();
-                if !send(v1::OperationsResponse { operations }) {
-                    break;
-                }
-            }
-            Ok(())
+        let read = self.0.blocking(move |node| {
+            let found = node.ledger()?.operations(&list).map_err(|error| ledger_problem(&error))?;
+            found.ok_or_else(|| ledger_problem(&loam_ledger::Error::NoList { root: list.root }))
+        });
+        let operations = read.await.map_err(|problem| status(&problem))?;
+        let chunks: Vec<Vec<Operation>> = operations.chunks(OPERATIONS_SENT).map(<[Operation]>::to_vec).collect();
+        self.stream(&request, chunks, |_, chunk| {
+            Ok(v1::OperationsResponse { operations: chunk.iter().map(Operation::encode).collect() })
         })
     }
 
@@ -102,14 +104,10 @@ impl v1::provenance_server::Provenance for Service {
         }
         let digests = request.get_ref().digests.iter();
         let digests = digests.map(|digest| hash("digests", digest)).collect::<Result<Vec<_>, _>>()?;
-        self.stream(&request, move |ledger, send| {
-            for some in digests.chunks(PAYLOADS_SENT) {
-                let found = some.iter().map(|digest| found(ledger, digest)).collect::<Result<_, _>>()?;
-                if !send(v1::PayloadsResponse { found }) {
-                    break;
-                }
-            }
-            Ok(())
+        let chunks: Vec<Vec<Hash>> = digests.chunks(PAYLOADS_SENT).map(<[Hash]>::to_vec).collect();
+        self.stream(&request, chunks, |ledger, chunk| {
+            let found = chunk.iter().map(|digest| found(ledger, digest)).collect::<Result<_, _>>()?;
+            Ok(v1::PayloadsResponse { found })
         })
     }
 
@@ -152,10 +150,13 @@ impl v1::provenance_server::Provenance for Service {
         &self,
         request: Request<v1::StatementRequest>,
     ) -> Result<Response<v1::StatementResponse>, Status> {
-        caller(&request, Scope::RecordsWrite)?;
-        let v1::StatementRequest { epoch, contributor } = request.into_inner();
-        let contributor = hash("contributor", &contributor)?;
+        let caller = caller(&request, Scope::RecordsWrite)?;
+        let asked = request.into_inner();
+        let (epoch, contributor) = (asked.epoch, hash("contributor", &asked.contributor)?);
         let told = self.0.blocking(move |node| {
+            if caller.need(Scope::AuditAll).is_err() {
+                check_own(node, &asked, &contributor)?;
+            }
             let told = node.ledger()?.statement(epoch, &contributor);
             let (close, _, told) = told.map_err(|error| ledger_problem(&error))?;
             let file = LeafFile::payout(close, &contributor, &told.paid, told.proof);
@@ -192,41 +193,43 @@ impl v1::provenance_server::Provenance for Service {
 }
 
 impl Service {
-    /// Answers with what is read piece by piece, as fast as it is taken.
-    fn stream<T: prost::Message + 'static, A>(
+    /// Answers with what is read piece by piece. While a message waits for its reader, nothing else of the server does.
+    fn stream<A, C: Send + 'static, T: prost::Message + 'static>(
         &self,
         request: &Request<A>,
-        read: impl FnOnce(&Ledger, &mut dyn FnMut(T) -> bool) -> Result<(), loam_ledger::Error> + Send + 'static,
+        chunks: Vec<C>,
+        read: fn(&Ledger, &C) -> Result<T, loam_ledger::Error>,
     ) -> Result<Response<Streamed<T>>, Status> {
         let permit = admitted(request)?;
         let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
         let node = Arc::clone(&self.0);
         tokio::spawn(async move {
             let _permit = permit;
-            let pieces = sender.clone();
-            let done = node.blocking(move |node| {
-                let mut patience = Patience::new();
-                let mut send = |message: T| {
-                    let bytes = message.encoded_len();
-                    let began = Instant::now();
-                    let sent = pieces.send_timeout(Ok(message), patience.left());
-                    let sent = tokio::runtime::Handle::current().block_on(sent).is_ok();
-                    patience.moved(bytes, began.elapsed());
-                    sent
-                };
-                read(node.ledger()?, &mut send).map_err(|error| ledger_problem(&error))
-            });
-            if let Err(problem) = done.await {
-                let _ = sender.send(Err(status(&problem))).await;
+            let mut patience = Patience::new();
+            for chunk in chunks {
+                let piece =
+                    node.blocking(move |node| read(node.ledger()?, &chunk).map_err(|error| ledger_problem(&error)));
+                let message = piece.await.map_err(|problem| status(&problem));
+                let (bytes, is_last) = (message.as_ref().map_or(0, T::encoded_len), message.is_err());
+                let began = Instant::now();
+                if sender.send_timeout(message, patience.left()).await.is_err() || is_last {
+                    return;
+                }
+                patience.moved(bytes, began.elapsed());
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
 
-/// Takes an offer, message by message, until the client has ended its side.
-async fn gather(mut messages: Streaming<v1::OfferRequest>) -> Result<Offer, Status> {
-    let (mut offer, mut patience, mut bytes) = (None::<Offer>, Patience::new(), 0_usize);
+/// Takes an offer, message by message, until the client has ended its side. What more than one message is said in is held
+/// meanwhile, so that it has a place, and comes from somebody whose signature holds.
+async fn gather(
+    node: &Arc<Node>,
+    caller: &Caller,
+    mut messages: Streaming<v1::OfferRequest>,
+) -> Result<(Offer, Option<Held>), Status> {
+    let (mut offer, mut patience, mut bytes, mut place) = (None::<Offer>, Patience::new(), 0_usize, None);
     loop {
         let began = Instant::now();
         let message = tokio::time::timeout(patience.left(), messages.message()).await;
@@ -240,9 +243,55 @@ async fn gather(mut messages: Streaming<v1::OfferRequest>) -> Result<Offer, Stat
             let message = format!("an offer has {most} MiB at the most; make several contributions of it");
             return Err(status(&Problem::new(Kind::TooLarge, message)));
         }
+        if offer.is_some() && place.is_none() {
+            place = Some(node.offering(caller).map_err(|problem| status(&problem))?);
+        }
+        let (is_first, rows) = (offer.is_none(), offer.as_ref().map_or(0, |offer| offer.payloads.len()));
         offered::add(&mut offer, message).map_err(|problem| status(&problem))?;
+        if let Some(offer) = &offer {
+            check(node, offer, is_first, rows).map_err(|problem| status(&problem))?;
+        }
     }
-    offer.ok_or_else(|| status(&Problem::field("record", "`record` is missing: it is said in the first message")))
+    let missing = || status(&Problem::field("record", "`record` is missing: it is said in the first message"));
+    Ok((offer.ok_or_else(missing)?, place))
+}
+
+/// Refuses what will be refused before more of it is held. So many rows were looked at before.
+fn check(node: &Node, offer: &Offer, is_first: bool, rows: usize) -> Result<(), Problem> {
+    if is_first {
+        let record = Record { time_ms: 0, body: offer.body.clone(), signed: offer.signed.clone() };
+        let signed = node.ledger()?.with_registry(|registry| registry.check_authors(&record));
+        signed.map_err(|error| ledger_problem(&error))?.map_err(|why| ledger_problem(&why.into()))?;
+    }
+    let said = match &offer.body.act {
+        Act::ContributionProposed(act) => act.operations.count,
+        _ => 0,
+    };
+    if offer.operations.len() as u64 > said {
+        return Err(Problem::field("operations", format!("`operations` are more than the {said} that were signed")));
+    }
+    let is_row = |row: &Payload| Row::stored(&row.bytes).is_some();
+    match offer.payloads[rows..].iter().find(|row| !is_row(row)) {
+        Some(_) => Err(Problem::field("rows", "`rows` has one that is no row: a JSON object in its one spelling")),
+        None => Ok(()),
+    }
+}
+
+/// Whether it is the contributor themselves who asks.
+fn check_own(node: &Node, asked: &v1::StatementRequest, contributor: &Hash) -> Result<(), Problem> {
+    let key = node.ledger()?.with_registry(|registry| {
+        let people = registry.people();
+        let stands = people.find(&people.standing(contributor)).map(|found| found.public_key);
+        stands.map(|key| (key, registry.origin().to_owned()))
+    });
+    let own = "a statement is told to whom it is of: sign the request with their key (--id), or ask with a key that may audit all";
+    let refused = || Problem::new(Kind::Forbidden, own);
+    let (public_key, origin) = key.map_err(|error| ledger_problem(&error))?.ok_or_else(refused)?;
+    let payload = offered::statement_request(&origin, asked.epoch, asked.time_s, contributor);
+    let signature: [u8; 64] = asked.signature[..].try_into().map_err(|_| refused())?;
+    let message = envelope_message(offered::STATEMENT_REQUEST, &payload);
+    let is_now = asked.time_s.abs_diff(crate::serve::now_s()) <= REQUEST_SECONDS_MAX;
+    if is_now && is_signed(&public_key, &message, &signature) { Ok(()) } else { Err(refused()) }
 }
 
 /// What a ledger has under a digest.
