@@ -117,8 +117,8 @@ impl Catalog {
         Ok(Self { shared: Arc::new(Shared { roots, dummies, rank_max, sites, base, permit, aliases }) })
     }
 
-    /// From now on a generation is used only where `permit` says so: a name is not let stand for another, and a request that
-    /// would begin with another is refused. Requests in flight end as they began. Once set, it stays.
+    /// From now on a generation is used only where `permit` says so: a name is not let stand for another, and a request
+    /// that would begin with another is refused. Requests in flight end as they began. Once set, it stays.
     pub fn permit(&self, permit: Permit) {
         // Whoever opened the engine sets it; nobody does a second time.
         let _ = self.shared.permit.set(permit);

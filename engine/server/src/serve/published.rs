@@ -8,8 +8,8 @@ use loam_ledger_core::Hash;
 use loam_ledger_core::record::AdapterState;
 use loam_ledger_core::registry::Registry;
 
-/// What the catalog asks before each use: a look at what the records came to, so that a suspension holds as soon as it is
-/// recorded.
+/// What the catalog asks before each use: a look at what the records came to, so that a suspension holds as soon as it
+/// is recorded.
 pub(super) fn permit(ledger: &Arc<Ledger>, base: Hash) -> Result<Permit, Error> {
     // The records are folded here, and not while the first client waits.
     ledger.with_registry(|_| ())?;

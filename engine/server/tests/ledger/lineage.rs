@@ -1,4 +1,4 @@
-//! Adapters in the records, from the command line: who made them and of what, and what other tools make of the statement.
+//! Adapters in the records, from the command line: who made them and of what, and what others read in the statement.
 
 use std::fs;
 

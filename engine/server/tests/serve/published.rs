@@ -9,6 +9,12 @@ use tonic::Code;
 use crate::asking::{Client, question};
 use crate::running::{Server, golden};
 
+/// What the two adapters are that every server here begins with.
+const GENERATIONS: [&str; 2] = [
+    "0609fade4e3505002a4a7ed60920516d530251b7fecf0deddf7dd951a542e857",
+    "e8e25ce5fa145669db9354434fad4295f64ff3d98d848e640bca8d514f372bb7",
+];
+
 /// Somebody with a key, who speaks to a ledger: here while no server has it open, else behind the server.
 struct Operator {
     key: PathBuf,
@@ -142,4 +148,33 @@ async fn what_is_not_published_is_not_loaded() {
     assert_eq!(client.adapters.load(other).await.unwrap_err().code(), Code::FailedPrecondition);
     assert_eq!(asked(&server, "silt").0, 200);
     server.stop();
+}
+
+/// What a server over two adapters says where the first is refused.
+fn refused(said: impl Fn(&Operator), reason: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let operator = Operator::new(folder.path());
+    let (key, data) = (folder.path().join("ann.key"), operator.data.clone());
+    loam(&["id", "new", "--data", data.to_str().unwrap(), "--out", key.to_str().unwrap(), "--kind", "person"]).unwrap();
+    said(&Operator { key, data });
+    let told = Server::try_start(folder.path(), &["--require-published"]).err().unwrap();
+    assert!(told.contains("--lora-modules clay=") && told.contains(reason), "{reason}: {told}");
+}
+
+#[test]
+fn a_refusal_names_its_reason() {
+    let by_its_author = |ann: &Operator| {
+        ann.publish(None, "clay", "adapters/qv-r8", "published");
+        ann.say(None, "clay", "suspended");
+    };
+    refused(by_its_author, "its authors suspended it");
+    // What is said over another base is said of another adapter, whatever it is called.
+    let over_another = |ann: &Operator| {
+        let computed = ann.publish(None, "loess", "adapters/all-r16", "draft");
+        assert!(computed.contains(&GENERATIONS[1][..12]), "{computed}");
+        let base = "b".repeat(64);
+        let said = ["publish", "clay", "--generation", GENERATIONS[0], "--base", &base, "--licence", "MIT"];
+        ann.adapter(None, &[&said[..], &["--state", "published"]].concat()).unwrap();
+    };
+    refused(over_another, "it is published over base model bbbb");
 }

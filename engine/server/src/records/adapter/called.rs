@@ -39,8 +39,8 @@ fn read(text: &[u8], digest: &Hash) -> Option<Statement> {
     Statement::read(&envelope.payload).ok()
 }
 
-/// The published adapter that somebody calls by its generation, the beginning of that, or its name. A name stands for what
-/// is not retired, where that is one.
+/// The published adapter that somebody calls by its generation, the beginning of that, or its name. A name stands for
+/// what is not retired, where that is one.
 pub(super) fn find(book: &dyn Book, word: &str) -> anyhow::Result<Generation> {
     let adapters = book.registry().adapters();
     if let Some(generation) = by_id(word, adapters.all().map(|(generation, _)| *generation), "published adapters")? {

@@ -1,4 +1,4 @@
-//! What an adapter and its base are, by the digests that servers have of them: as typed, or computed from their folders.
+//! What an adapter and its base are, by the digests that servers have of them: as typed, or computed from folders.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -136,7 +136,7 @@ impl Plan {
 }
 
 impl Publish {
-    /// Works out what is to be said, and tries it out: whatever the rules refuse is refused here, with nothing recorded.
+    /// Works out what is to be said, and tries it out: what the rules refuse is refused here, with nothing recorded.
     fn plan(&self, pen: &Pen, digests: &Digests, licence: &Licence) -> anyhow::Result<Plan> {
         let book = &*pen.book;
         let generation =
