@@ -17,7 +17,7 @@ impl Dense for Cuda {
         op.check(step.plan())?;
         let table = Rows::new(op.table, step.plan().limits().vocabulary, op.out.width())?;
         let (table, tokens, out) = (LoamRows::of(&table)?, step.tables().tokens(), written(&mut op.out)?);
-        // SAFETY: `check` has seen that the table has a row for every token of the vocabulary, and a step's are below it.
+        // SAFETY: `check` has seen that the table has a row for every token of the vocabulary; a step's are below it.
         Ok(checked(unsafe { loam_gather_rows(table, tokens, out, self.stream().raw()) })?)
     }
 
@@ -53,7 +53,7 @@ impl Dense for Cuda {
         op.check(step.plan())?;
         let (delta, of_row) = delta_of(step, RowSet::Batch, op.delta.as_ref())?;
         let (qkv, heads) = (written(&mut op.qkv)?, op.heads);
-        // SAFETY: `check` has seen that a row is so many heads of as many values as the weights have, and that types fit.
+        // SAFETY: `check` has seen that a row is so many heads of as many values as weights have; types fit.
         Ok(checked(unsafe {
             loam_qk_norm(
                 qkv,

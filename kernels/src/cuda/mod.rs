@@ -1,7 +1,7 @@
 //! The kernels for NVIDIA GPUs, and the device they run on.
 //!
-//! Begun: a device with memory, steps and resident adapters, and all operations of a [`Backend`](crate::backend::Backend);
-//! graphs of steps are still to be written. Each operation's meaning is said in [`backend`](crate::backend), its kernel
+//! A device with memory, steps and resident adapters, and all operations of a [`Backend`](crate::backend::Backend); graphs
+//! of steps are still to be written. Each operation's meaning is said in [`backend`](crate::backend), its kernel
 //! stands in `cuda/NAME.cu`, and its launcher is called from here.
 
 #[cfg(feature = "emulate")]

@@ -135,8 +135,8 @@ impl Head<'_> {
         let (pairs, places) = (self.step.tables().pairs(RowSet::Scored), of.adapters.raw(of.site));
         let (h, delta) = (LoamRows::of(&of.h)?, LoamRows { at: self.room.delta.cast(), ..logits });
         let (dots_below, stream) = (self.gpu.dots_below(), self.gpu.stream());
-        // SAFETY: `check` has seen that the site has the vocabulary's outputs, and `h` all pairs; `delta` is as large as
-        // the logits.
+        // SAFETY: `check` has seen that the site has the vocabulary's outputs, and `h` all pairs; `delta` is as large
+        // as the logits.
         checked(unsafe { loam_lora_expand(h, delta, places, columns, pairs, dots_below, stream.raw()) })?;
         // SAFETY: as above.
         Ok(checked(unsafe { loam_add(logits, delta, pairs.of_row, stream.raw()) })?)

@@ -1,7 +1,7 @@
 //! Bit-equality: an output row depends on its own inputs alone, and two runs agree.
 //!
-//! Everything here compares raw bits: on the CPU at every level of instructions that the processor has, with one thread,
-//! two and three; and on the emulated GPU. Rows that an operation must not read hold NaN, so that reading them shows.
+//! Everything here compares raw bits: on the CPU at every level of instructions that the processor has, with one, two
+//! and three threads; and on the emulated GPU. Rows that an operation must not read hold NaN, so that reading them shows.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report, also in what tests share")]
 #![cfg_attr(feature = "emulate", expect(clippy::duplicate_mod, reason = "the same tests, of two kinds of machines"))]
