@@ -12,7 +12,7 @@ use loam_ledger_core::entry::RECORD_ENTRY_BYTES_MAX;
 use loam_ledger_core::record::{
     Act, Body, ContributionProposed, Operation, Record, RecordId, RevisionCommitted, RowContent, RowId, Rows, Signed,
 };
-use loam_ledger_core::registry::{Lists, Registry};
+use loam_ledger_core::registry::{Lists, Refusal, Registry};
 
 use crate::committer::Command;
 use crate::error::Error;
@@ -87,10 +87,15 @@ impl Ledger {
         // Signatures before anything is stored for it: nobody fills a disk in another's name.
         self.with_registry(|registry| registry.check_authors(&record))??;
         // And all other rules before anything is stored, looked up or waited for: what is refused leaves nothing behind.
-        let costs = !matches!(record.body.act, Act::ContributorRegistered(_) | Act::Review(_) | Act::PolicyChanged(_));
-        if costs {
-            self.with_registry(|registry| registry.would_admit(&record))??;
-        }
+        self.with_registry(|registry| match &record.body.act {
+            // A close is held against its draft first, which says better what is wrong with it; that is the operator's to try.
+            Act::EpochClosed(_) => match registry.people().operator() {
+                Some(operator) if record.body.authors.iter().any(|author| author.contributor == operator) => Ok(()),
+                _ => Err(Refusal::NotOperator),
+            },
+            Act::ContributorRegistered(_) | Act::Review(_) | Act::PolicyChanged(_) => Ok(()),
+            _ => registry.would_admit(&record),
+        })??;
         // Held where what is drafted, or erased, must not change before the record is durable.
         let waits = matches!(record.body.act, Act::RowRedacted(_) | Act::EpochClosed(_));
         let _alone = waits.then(|| self.reader.shared.erasing());
@@ -213,7 +218,7 @@ impl Reader {
             chain.map(|(id, revision)| (id, lists_of(registry, &revision.contributions))).collect::<Vec<_>>()
         });
         if chain.is_empty() {
-            return Err(loam_ledger_core::registry::Refusal::UnknownRecord(*revision).into());
+            return Err(Refusal::UnknownRecord(*revision).into());
         }
         let (mut rows, mut behind) = (Rows::new(), Vec::new());
         for (id, lists) in chain {

@@ -1,8 +1,12 @@
 //! Datasets: rows come with their records, and can be forgotten without a proof changing.
 
-use loam_ledger::{Error, Payload};
+use loam_ledger::{Error, Offer, Payload};
+use loam_ledger_core::hash::digest;
 use loam_ledger_core::origin::LogId;
-use loam_ledger_core::record::{Act, Operation, RedactionReason, RowRedacted};
+use loam_ledger_core::record::{
+    Act, ActCount, ActKind, ContributionProposed, Operation, RedactionReason, RowRedacted, operations_root,
+};
+use loam_ledger_core::registry::Refusal;
 
 use crate::people::{Village, Who, add, correct, row, row_id};
 use crate::{after_power_cut, whole};
@@ -166,6 +170,25 @@ fn two_rows_with_one_salt_are_refused() {
 fn a_row_that_is_too_long_is_refused() {
     let (long, says) = row("long", &"x".repeat(loam_ledger::PAYLOAD_BYTES_MAX + 1));
     check(|operations, payloads| (*operations, *payloads) = (vec![add(vec![long])], vec![says]), "65536 are the most");
+}
+
+/// What a rule refuses is stored nowhere: nobody could redact it.
+#[test]
+fn rows_of_a_refused_contribution_are_not_kept() {
+    let mut village = Village::new();
+    let dataset = village.dataset();
+    let (clay, says) = row("clay", OLD);
+    let act = ContributionProposed {
+        dataset,
+        revision: None,
+        operations: operations_root(&[add(vec![clay])]),
+        acts: vec![ActCount { kind: ActKind::Add, count: 1 }],
+        licence: digest(b"another licence"),
+    };
+    let signed = village.signed(Who::Ann, Act::ContributionProposed(act));
+    let offer = Offer { operations: vec![add(vec![clay])], payloads: vec![says], ..signed };
+    assert!(matches!(village.offer(Who::Ann, offer), Err(Error::Refused(Refusal::Licence))));
+    assert_eq!(village.ledger.payload(&clay.content), Ok(None));
 }
 
 #[test]

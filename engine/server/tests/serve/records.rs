@@ -59,6 +59,21 @@ fn a_paper_goes_from_hand_to_hand() {
     assert!(said.contains("share 40%") && said.contains("it is recorded when"), "{said}");
     let old = scene.refused(&["id", "sign", "--id", &operator, text(&paper)]);
     assert!(old.contains("another key"), "{old}");
+    // Whoever holds the paper cannot show others something else than what they sign.
+    let create = ["datanet", "create", "soils", "--licence", "CC-BY-4.0", "--description", "ours for ever"];
+    let shared = scene.path("shared");
+    let with = format!("{ann_id}=50%");
+    let more = ["--id", text(&new_key), "--with", &with, "--paper", text(&shared)];
+    scene.done(&[&create[..], &more].concat());
+    let mut bytes = std::fs::read(&shared).unwrap();
+    let place = bytes.windows(8).position(|window| window == b"for ever").unwrap();
+    bytes[place..place + 8].copy_from_slice(b"for now.");
+    std::fs::write(&shared, bytes).unwrap();
+    let swapped = scene.refused(&["id", "sign", "--id", &ann, text(&shared)]);
+    assert!(swapped.contains("not the one that would be signed"), "{swapped}");
+    // Nor is a key written over by what a command was asked to write.
+    let over = scene.refused(&["id", "sign", "--id", &ann, "--receipt", &ann, text(&paper)]);
+    assert!(over.contains("ann.key") && std::fs::read_to_string(&ann).unwrap().contains("seed"), "{over}");
     std::fs::write(scene.path("other"), "loam-paper-v1 other\n").unwrap();
     let other = scene.refused(&["id", "sign", "--id", &ann, text(&scene.path("other"))]);
     assert!(other.contains("no paper"), "{other}");
@@ -92,6 +107,8 @@ fn scopes_are_kept() {
     assert!(scene.asked(&new, Some(&first)).status.success());
     refused(Some(&first), &["epoch", "close", "--id", text(&id)], "admin");
     refused(Some(&admin), &["epoch", "statement", &"0".repeat(64)], "no epoch is closed");
+    let told = ["epoch", "statement", &"0".repeat(64), "--epoch", "1"];
+    refused(Some(&first), &told, "told to whom it is of");
     let wrong = ["policy", "show", "--vkey", "x+00000000+AAAA"];
     refused(Some(&first), &wrong, "the records log's key");
     scene.server.stop();
@@ -154,7 +171,7 @@ async fn offers_that_no_client_of_ours_makes() {
     let told = logs.logs(v1::LogsRequest {}).await.unwrap().into_inner();
     let origin = format!("{}/records", told.name);
     let good = record(&origin);
-    let payload = |salt: usize| v1::Payload { salt: vec![1; salt], bytes: b"words".to_vec() };
+    let payload = |salt: usize| v1::Payload { salt: vec![1; salt], bytes: b"{\"text\":\"words\"}".to_vec() };
     let cases: Vec<(Vec<v1::OfferRequest>, &str)> = vec![
         (vec![], "`record` is missing"),
         (vec![offered(b"no entry".to_vec())], "`record`"),

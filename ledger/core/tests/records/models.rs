@@ -60,6 +60,26 @@ fn what_others_trained() {
 }
 
 #[test]
+fn what_others_trained_and_nobody_names() {
+    let (mut town, _, revision) = workshop();
+    let training = town.training(named("h"), &[], &[(revision, 1_000_000)]);
+    town.say(&["trainer"], Act::TrainRunFinished(training)).unwrap();
+    let act = Act::AdapterPublished(town.publication(named("h"), None, &[]));
+    check(town, |town| town.say(&["rival"], act), &Refusal::NotTrainer);
+}
+
+/// Whoever records a run of what another made takes nothing from them: they name their own.
+#[test]
+fn run_that_a_rival_recorded() {
+    let (mut town, _, revision) = workshop();
+    let training = town.training(named("h"), &[], &[(revision, 1_000_000)]);
+    town.say(&["rival"], Act::TrainRunFinished(training.clone())).unwrap();
+    let run = town.say(&["trainer"], Act::TrainRunFinished(training)).unwrap();
+    let act = Act::AdapterPublished(town.publication(named("h"), Some(run), &[]));
+    town.say(&["trainer"], act).unwrap();
+}
+
+#[test]
 fn states_out_of_order() {
     use AdapterState::{Draft, Gated, Published, Retired, Suspended};
     let (mut town, generation, revision) = workshop();
