@@ -4,7 +4,7 @@ use loam_engine::request::Generate;
 use loam_engine::{DType, Engine};
 use serde_json::Value;
 
-use crate::ask::{all, cases, open, options, request};
+use crate::ask::{Open, all, cases, open, options, request};
 
 /// How far a number may be from the reference's, relative to the larger of it and 1.
 const TOLERANCE: f64 = 2e-3;
@@ -61,7 +61,7 @@ fn far(got: f64, expected: f64) -> bool {
 }
 
 /// In f32 every number of every case is the reference's, and every greedy token but for near ties.
-fn check_f32(name: &str) {
+pub(crate) fn check_f32(name: &str, open: Open) {
     let cases = cases();
     let found = of_model(&cases["models"][name]);
     let engine = open(&options(name));
@@ -89,7 +89,7 @@ fn check_f32(name: &str) {
 }
 
 /// In bf16 the mean relative error is at most one and a half times Transformers' own.
-fn check_bf16(name: &str) {
+pub(crate) fn check_bf16(name: &str, open: Open) {
     let cases = cases();
     let model = &cases["models"][name];
     let found: Vec<_> = of_model(model).into_iter().filter(|(id, ..)| !id.starts_with("blend")).collect();
@@ -110,10 +110,10 @@ fn check_bf16(name: &str) {
 macro_rules! models {
     ($($test:ident: $name:literal;)*) => {
         mod f32 {
-            $(#[test] fn $test() { super::check_f32($name); })*
+            $(#[test] fn $test() { super::check_f32($name, super::open); })*
         }
         mod bf16 {
-            $(#[test] fn $test() { super::check_bf16($name); })*
+            $(#[test] fn $test() { super::check_bf16($name, super::open); })*
         }
     };
 }
