@@ -115,16 +115,16 @@ fn several_turns_reuse_what_was_said() {
 
 #[test]
 fn preempted_and_resumed() {
-    check_preempted(open);
+    check_preempted(open, 8);
 }
 
-pub(crate) fn check_preempted(open: Open) {
+pub(crate) fn check_preempted(open: Open, requests: usize) {
     let mut few = options("llama-gqa");
     // 14 pages of 32: several requests of up to 160 tokens cannot all stay.
     let page_bytes = 2 * 2 * 32 * 64 * 4;
     few.kv_bytes = 14 * page_bytes;
     let requests: Vec<Generate> =
-        (0..8).map(|index| request(&prompt(50 + index, 60), &[(ADAPTERS[index as usize % 5], 1.0)], 90)).collect();
+        (0..requests).map(|at| request(&prompt(50 + at as u64, 60), &[(ADAPTERS[at % 5], 1.0)], 90)).collect();
     let engine = open(&few);
     let found = all(&engine, requests.clone());
     assert!(engine.metrics().preempted > 0, "nobody was preempted: this test tries nothing");
