@@ -9,7 +9,8 @@ SHELL       := /bin/bash
 MAKEFLAGS   += --no-print-directory
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help deps env demo demo-takes build check test test-long bench fuzz cuda-toolchain gpu-probe dist clean
+.PHONY: help deps env demo demo-takes build check test test-long test-emulated-goldens bench fuzz cuda-toolchain \
+        gpu-probe dist clean
 
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/loam/target
 
@@ -26,12 +27,15 @@ FUZZ_SECONDS ?= 60
 # fetches it (109 MB, once, some seconds), and without network goes on without. Compiling takes about 3 CPU-minutes when a
 # kernel has changed. Neither reaches anything of RocksDB.
 KERNELS       = --release -p loam-kernels --locked
+# Whole engines on an emulated GPU. The selection is the whole one, so that nothing of other people's crates is compiled
+# again, and RocksDB not at all: only the kernels, and the engine over them.
+EMULATED      = $(WHOLE) --features loam-engine/emulate --test whole
 NVCC          = "$$(.tools/cuda.sh folder)/bin/nvcc"
 ROCKSDB_BUILT = $(wildcard $(CARGO_TARGET_DIR)/release/build/librocksdb-sys-*/out/librocksdb.a)
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name line; do \
-	    printf 'make %-14s %s\n' "$$name" "$$line"; \
+	    printf 'make %-22s %s\n' "$$name" "$$line"; \
 	done
 	@$(if $(ROCKSDB_BUILT),,echo "The first build compiles RocksDB: about 20 CPU-minutes, once.")
 
@@ -68,8 +72,9 @@ check: deps ## format, lints, documentation, licences and repository rules; ever
 	@.tools/cuda.sh install || echo "check: without it nothing here says whether the kernels compile for a GPU"
 	@$(SAY) "check: lints"
 	@$(CARGO) clippy $(WHOLE) --all-targets -- -D warnings
-	@$(SAY) "check: lints of the kernels, emulated"
+	@$(SAY) "check: lints of the kernels, emulated, and of tests of engines over them"
 	@$(CARGO) clippy $(KERNELS) --features emulate --all-targets -- -D warnings
+	@$(CARGO) clippy $(EMULATED) -- -D warnings
 	@if [[ -x $(NVCC) ]]; then \
 	    $(SAY) "check: the kernels for a GPU: lints, registers, spills, instructions (kernels/tests/resources.txt)"; \
 	    $(CARGO) clippy $(KERNELS) --features cuda --all-targets -- -D warnings; \
@@ -100,6 +105,19 @@ test: build ## the fast tier of tests
 	    $(CARGO) test $(KERNELS) --features emulate --test emulation && \
 	    $(CARGO) test $(KERNELS) --features emulate --test conformance --test invariance emulated::; \
 	fi
+	@$(TEST_EMULATED)
+
+TEST_EMULATED = $(SAY) "test: whole engines on an emulated GPU, $${LOAM_TEST_TIER:-fast} tier"; \
+	if cargo nextest --version >/dev/null 2>&1; then \
+	    $(CARGO) nextest run $(EMULATED) -E 'test(/^emulated::/)'; \
+	else \
+	    $(CARGO) test $(EMULATED) emulated::; \
+	fi
+
+test-emulated-goldens: export LOAM_TEST_TIER  := long
+test-emulated-goldens: export NEXTEST_PROFILE := patient
+test-emulated-goldens: deps ## all golden models through whole engines on an emulated GPU; a part of test-long
+	@$(TEST_EMULATED)
 
 # The tests themselves read LOAM_TEST_TIER; the nextest profile is about patience and selects nothing.
 test-long: export LOAM_TEST_TIER  := long

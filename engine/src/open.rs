@@ -1,12 +1,12 @@
-//! From a model's folder to a running engine on the CPU: the whole assembly, in one place.
+//! From a model's folder to a running engine: the whole assembly, in one place.
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use loam_kernels::Cpu;
 use loam_kernels::cpu::CpuOptions;
 use loam_kernels::layout::{DType, KvShape};
+use loam_kernels::{Backend, Cpu};
 use loam_ledger_core::Hash;
 
 use crate::adapter::{BaseTensors, Catalog, CatalogOptions, Way};
@@ -44,7 +44,7 @@ pub struct OpenOptions {
     pub load_format: LoadFormat,
     /// Whether weights are read where their files are mapped, or copied.
     pub residence: Residence,
-    /// Threads that compute; as many as the process may run at once where absent.
+    /// Threads that compute, on the CPU; as many as the process may run at once where absent.
     pub threads: Option<NonZero<usize>>,
     /// Positions of the longest request; the model's own where absent.
     pub positions_max: Option<usize>,
@@ -119,10 +119,20 @@ impl Engine {
         record: impl FnOnce(Hash) -> Result<Box<dyn Recorder>, RecordFailed>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, Error> {
+        let cpu = Cpu::new(CpuOptions { threads: options.threads, level: None })?;
+        Self::open_on(Arc::new(cpu), options, record, progress)
+    }
+
+    /// As [`Engine::open_recorded`], on another device than the CPU.
+    pub fn open_on<B: Backend + 'static>(
+        backend: Arc<B>,
+        options: &OpenOptions,
+        record: impl FnOnce(Hash) -> Result<Box<dyn Recorder>, RecordFailed>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, Error> {
         let config = ModelConfig::read(&options.model)?;
         let shape = config.shape;
         let text = Text::read(&options.model, shape.vocabulary)?;
-        let cpu = Arc::new(Cpu::new(CpuOptions { threads: options.threads, level: None })?);
         let weights = match options.load_format {
             LoadFormat::Files => Weights::open(&options.model, options.residence, progress)?,
             LoadFormat::Dummy { seed } => Weights::dummy(&options.model, seed, DType::Bf16),
@@ -146,7 +156,7 @@ impl Engine {
             sites: Arc::new(Sites::new(&shape)),
             base: Arc::clone(&weights) as Arc<dyn BaseTensors>,
         })?;
-        let decoder = Decoder::load(cpu, &config, &weights, options.dtype, positions)?;
+        let decoder = Decoder::load(backend, &config, &weights, options.dtype, positions)?;
         let runner = RunnerOptions {
             pages,
             page_tokens: options.page_tokens,

@@ -33,14 +33,21 @@ pub(crate) fn options(model: &str) -> OpenOptions {
 /// The adapters that each golden model has.
 pub(crate) const ADAPTERS: [&str; 5] = ["qv-r8", "all-r16", "rslora-r4", "patterns", "last-layer"];
 
-/// An engine with all of a model's adapters, under their names.
+/// How an engine is opened, on whichever device, with all of a model's adapters under their names.
+pub(crate) type Open = fn(&OpenOptions) -> Engine;
+
+/// The same on the CPU.
 pub(crate) fn open(options: &OpenOptions) -> Engine {
     open_recorded(options, Box::new(MemoryRecorder::default()))
 }
 
-/// The same, under a recorder.
+/// And under a recorder.
 pub(crate) fn open_recorded(options: &OpenOptions, recorder: Box<dyn Recorder>) -> Engine {
-    let engine = Engine::open(options, recorder, &mut |_| {}).unwrap();
+    with_adapters(options, Engine::open(options, recorder, &mut |_| {}).unwrap())
+}
+
+/// The same engine, with all of its model's adapters under their names.
+pub(crate) fn with_adapters(options: &OpenOptions, engine: Engine) -> Engine {
     let adapters = options.model.parent().unwrap().join("adapters");
     for name in ADAPTERS {
         engine.load_adapter(name, &Source::Folder(adapters.join(name)), Expected::Anything).unwrap();

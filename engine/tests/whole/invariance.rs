@@ -3,7 +3,7 @@
 use loam_engine::request::Generate;
 use loam_engine::{DType, OpenOptions};
 
-use crate::ask::{ADAPTERS, Said, all, open, options, prompt, request};
+use crate::ask::{ADAPTERS, Open, Said, all, open, options, prompt, request};
 
 /// Requests of many lengths, with none, one and two adapters at odd weights.
 fn mixed(count: usize) -> Vec<Generate> {
@@ -20,7 +20,7 @@ fn mixed(count: usize) -> Vec<Generate> {
     (0..count).map(request).collect()
 }
 
-fn alone(options: &OpenOptions, requests: &[Generate]) -> Vec<Said> {
+fn alone(open: Open, options: &OpenOptions, requests: &[Generate]) -> Vec<Said> {
     let mut options = options.clone();
     // Nobody finds anything of anybody else's.
     options.running_max = 1;
@@ -37,41 +37,47 @@ fn same(found: &[Said], expected: &[Said], how: &str) {
     }
 }
 
-fn check_crowd(model: &str, dtype: DType) {
+pub(crate) fn check_crowd(open: Open, model: &str, dtype: DType, requests: usize) {
     let mut options = options(model);
     options.dtype = dtype;
-    let requests = mixed(64);
-    let expected = alone(&options, &requests);
-    same(&all(&open(&options), requests.clone()), &expected, "in a crowd of 64");
+    let requests = mixed(requests);
+    let expected = alone(open, &options, &requests);
+    same(&all(&open(&options), requests.clone()), &expected, "in a crowd");
 
     let mut chunked = options.clone();
     chunked.step_tokens_max = 17;
     chunked.running_max = 16;
+    // Adapters take turns in the slots, while others are in use.
+    chunked.slots = 3;
     same(&all(&open(&chunked), requests), &expected, "in chunks");
 }
 
 #[test]
 fn in_a_crowd_and_in_chunks_f32() {
-    check_crowd("llama-gqa", DType::F32);
+    check_crowd(open, "llama-gqa", DType::F32, 64);
 }
 
 #[test]
 fn in_a_crowd_and_in_chunks_bf16() {
-    check_crowd("llama-gqa", DType::Bf16);
+    check_crowd(open, "llama-gqa", DType::Bf16, 64);
 }
 
 #[test]
 fn in_a_crowd_and_in_chunks_with_a_window() {
-    check_crowd("mistral-window", DType::F32);
+    check_crowd(open, "mistral-window", DType::F32, 64);
 }
 
 #[test]
 fn in_a_crowd_and_in_chunks_with_qk_norm() {
-    check_crowd("qwen3-qknorm", DType::Bf16);
+    check_crowd(open, "qwen3-qknorm", DType::Bf16, 64);
 }
 
 #[test]
 fn from_the_cache() {
+    check_cache(open);
+}
+
+pub(crate) fn check_cache(open: Open) {
     let options = options("llama-gqa");
     let engine = open(&options);
     let request = request(&prompt(7, 100), &[("all-r16", 1.0)], 12);
@@ -103,22 +109,26 @@ fn several_turns_reuse_what_was_said() {
     let turn: Vec<u32> = first.iter().chain(&answer.one().tokens).copied().chain(prompt(4, 9)).collect();
     let said = all(&engine, vec![request(&turn, &[], 8)]).remove(0);
     assert_eq!(said.one().reused, 64, "two pages of prompt and answer");
-    let fresh = alone(&options("qwen2-bias"), &[request(&turn, &[], 8)]);
+    let fresh = alone(open, &options("qwen2-bias"), &[request(&turn, &[], 8)]);
     same(&[said], &fresh, "after another turn");
 }
 
 #[test]
 fn preempted_and_resumed() {
+    check_preempted(open, 8);
+}
+
+pub(crate) fn check_preempted(open: Open, requests: usize) {
     let mut few = options("llama-gqa");
     // 14 pages of 32: several requests of up to 160 tokens cannot all stay.
     let page_bytes = 2 * 2 * 32 * 64 * 4;
     few.kv_bytes = 14 * page_bytes;
     let requests: Vec<Generate> =
-        (0..8).map(|index| request(&prompt(50 + index, 60), &[(ADAPTERS[index as usize % 5], 1.0)], 90)).collect();
+        (0..requests).map(|at| request(&prompt(50 + at as u64, 60), &[(ADAPTERS[at % 5], 1.0)], 90)).collect();
     let engine = open(&few);
     let found = all(&engine, requests.clone());
     assert!(engine.metrics().preempted > 0, "nobody was preempted: this test tries nothing");
-    same(&found, &alone(&options("llama-gqa"), &requests), "after preemptions");
+    same(&found, &alone(open, &options("llama-gqa"), &requests), "after preemptions");
 }
 
 #[test]
@@ -152,7 +162,7 @@ fn seeds_give_the_same_tokens_whatever_the_batch() {
         request
     };
     let requests: Vec<Generate> = (0..24).map(sampled).collect();
-    let expected = alone(&options, &requests);
+    let expected = alone(open, &options, &requests);
     same(&all(&open(&options), requests), &expected, "sampled in a crowd");
 }
 

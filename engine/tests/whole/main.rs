@@ -3,6 +3,8 @@
 
 mod ask;
 mod audit;
+#[cfg(feature = "emulate")]
+mod emulated;
 mod goldens;
 mod invariance;
 mod lifecycle;

@@ -1,0 +1,89 @@
+//! The same on an emulated GPU: its kernels, its memory and its table of adapters under whole engines.
+//!
+//! In the fast tier all golden cases of one model and a few of each other, in the long one all of all.
+
+use std::sync::Arc;
+
+use loam_engine::{DType, Engine, MemoryRecorder, OpenOptions};
+use loam_kernels::cuda::{Cuda, CudaMode};
+
+use crate::ask::with_adapters;
+use crate::goldens::{check_bf16, check_f32};
+use crate::invariance::{check_cache, check_crowd, check_preempted};
+
+fn open(mode: CudaMode, options: &OpenOptions) -> Engine {
+    let record = |_| Ok(Box::new(MemoryRecorder::default()) as _);
+    let engine = Engine::open_on(Arc::new(Cuda::new(mode)), options, record, &mut |_| {}).unwrap();
+    with_adapters(options, engine)
+}
+
+fn deterministic(options: &OpenOptions) -> Engine {
+    open(CudaMode::Deterministic, options)
+}
+
+fn fast(options: &OpenOptions) -> Engine {
+    open(CudaMode::Fast, options)
+}
+
+/// A number for the fast tier, and one for the long.
+fn tier(fast: usize, long: usize) -> usize {
+    if std::env::var("LOAM_TEST_TIER").is_ok_and(|tier| tier == "long") { long } else { fast }
+}
+
+macro_rules! models {
+    ($($test:ident: $name:literal, every $every:literal;)*) => {
+        mod f32 {
+            use super::*;
+            $(#[test] fn $test() { check_f32($name, deterministic, tier($every, 1)); })*
+        }
+        mod bf16 {
+            use super::*;
+            $(#[test] fn $test() { check_bf16($name, deterministic, tier($every, 1)); })*
+        }
+        mod fast_f32 {
+            use super::*;
+            $(#[test] fn $test() { check_f32($name, fast, tier(10, 1)); })*
+        }
+        mod fast_bf16 {
+            use super::*;
+            $(#[test] fn $test() { check_bf16($name, fast, tier($every, 1)); })*
+        }
+    };
+}
+models! {
+    llama_gqa: "llama-gqa", every 1;
+    llama3_scaled_tied: "llama3-scaled-tied", every 5;
+    mistral_window: "mistral-window", every 5;
+    qwen2_bias: "qwen2-bias", every 5;
+    qwen3_qknorm: "qwen3-qknorm", every 5;
+}
+
+#[test]
+fn in_a_crowd_and_in_chunks_f32() {
+    check_crowd(deterministic, "llama-gqa", DType::F32, tier(8, 64));
+}
+
+#[test]
+fn in_a_crowd_and_in_chunks_bf16() {
+    check_crowd(deterministic, "llama-gqa", DType::Bf16, tier(8, 64));
+}
+
+#[test]
+fn in_a_crowd_and_in_chunks_with_a_window() {
+    check_crowd(deterministic, "mistral-window", DType::F32, tier(4, 64));
+}
+
+#[test]
+fn in_a_crowd_and_in_chunks_with_qk_norm() {
+    check_crowd(deterministic, "qwen3-qknorm", DType::Bf16, tier(4, 64));
+}
+
+#[test]
+fn from_the_cache() {
+    check_cache(deterministic);
+}
+
+#[test]
+fn preempted_and_resumed() {
+    check_preempted(deterministic, tier(4, 8));
+}
