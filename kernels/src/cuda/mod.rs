@@ -1,7 +1,7 @@
 //! The kernels for NVIDIA GPUs, and the device they run on.
 //!
-//! Begun: a device with memory, steps and resident adapters, and all operations of a [`Backend`](crate::backend::Backend);
-//! graphs of steps are still to be written. Each operation's meaning is said in [`backend`](crate::backend), its kernel
+//! Begun: a device with memory, steps, graphs of them and resident adapters, and all operations of a
+//! [`Backend`](crate::backend::Backend), on an emulated GPU; the driver of a real one is still to be written. Each operation's meaning is said in [`backend`](crate::backend), its kernel
 //! stands in `cuda/NAME.cu`, and its launcher is called from here.
 
 #[cfg(feature = "emulate")]
@@ -18,6 +18,8 @@ pub mod device;
 mod ffi;
 #[cfg(feature = "emulate")]
 mod gemm;
+#[cfg(feature = "emulate")]
+mod graph;
 #[cfg(feature = "emulate")]
 mod lora;
 #[cfg(feature = "emulate")]

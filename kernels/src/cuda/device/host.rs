@@ -110,10 +110,9 @@ impl DeviceMemory {
         checked(unsafe { ffi::loam_device_write(stream.raw, self.at, values.as_ptr().cast(), size_of_val(values)) })
     }
 
-    /// Overwrites values from `at` on.
-    #[expect(clippy::needless_pass_by_ref_mut, reason = "what is written there is nobody else's to read meanwhile")]
+    /// Overwrites values from `at` on, of a memory that kernels may know: the stream's order keeps them apart.
     pub(in crate::cuda) fn write_at<T: Element>(
-        &mut self,
+        &self,
         stream: &Stream,
         at: usize,
         values: &[T],
@@ -305,6 +304,9 @@ impl Graph {
         }
     }
 }
+
+// SAFETY: a list that is read by one launch at a time: who holds it launches it under a lock.
+unsafe impl Send for Graph {}
 
 impl Drop for Graph {
     fn drop(&mut self) {
