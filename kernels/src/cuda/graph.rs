@@ -8,11 +8,11 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::adapters::Ranks;
 use super::backend::{Cuda, CudaStep};
-use super::device::{DeviceMemory, Graph, Stream};
+use super::device::{DeviceMemory, Graph, Stream, watched};
 use super::ffi::RawStream;
 use super::work::{Lists, Rooms, StepTables};
 use crate::backend::GraphKey;
@@ -20,7 +20,7 @@ use crate::error::{Error, expect_shape};
 use crate::layout::{DType, RowSet, StepLimits, StepPlan};
 
 /// Rows of the largest step that is recorded: larger ones take long enough to launch their kernels meanwhile.
-const ROWS_MAX: usize = 256;
+const ROWS_MAX: usize = GraphKey::ROWS[GraphKey::ROWS.len() - 1] as usize;
 /// Words of the largest tables that are kept for graphs.
 const WORDS_MAX: usize = 1 << 26;
 
@@ -41,6 +41,8 @@ struct Recorded {
     sampled: usize,
     limits: StepLimits,
     uses: Vec<Use>,
+    /// Of all memories that the graph knows.
+    lives: Vec<Weak<()>>,
 }
 
 /// Adapters of a site through an `h` of some width.
@@ -107,6 +109,11 @@ impl Graphs {
         operations: Operations<'_>,
     ) -> Result<(), Error> {
         let (plan, lists) = (step.plan(), Lists::of(step.plan()));
+        // Who had the key before is gone where a memory is.
+        let is_gone = |held: &Recorded| held.lives.iter().any(|life| life.strong_count() == 0);
+        if self.recorded.get(&key).is_some_and(is_gone) {
+            self.recorded.remove(&key);
+        }
         if let Some(held) = self.recorded.get(&key) {
             held.expect_alike(plan)?;
             if !held.rooms.hold(&lists) {
@@ -123,11 +130,12 @@ impl Graphs {
         tables.send(&gpu.stream(), &lists)?;
         let _placed = step.place(&tables);
         operations()?;
-        let (graph, uses) = record(operations)?;
+        let (recorded, lives) = watched(|| record(operations));
+        let (graph, uses) = recorded?;
         gpu.scratch().keep();
         gpu.outer_scratch().keep();
         let (sampled, limits) = (plan.rows(RowSet::Sampled), *plan.limits());
-        self.recorded.insert(key, Recorded { graph, tables, rooms, sampled, limits, uses });
+        self.recorded.insert(key, Recorded { graph, tables, rooms, sampled, limits, uses, lives });
         Ok(())
     }
 
