@@ -25,7 +25,8 @@ pub struct CudaAdapters {
     slot_words: usize,
 }
 
-/// Ranks of resident adapters, by slot and site: what is asked of them when an operation is replayed, which sees no adapters.
+/// Ranks of resident adapters, by slot and site: what is asked of them when an operation is replayed, which sees no
+/// adapters.
 #[derive(Debug)]
 pub(super) struct Ranks(Mutex<Vec<Option<Box<[usize]>>>>);
 

@@ -84,7 +84,8 @@ impl Cuda {
         graph::order()
     }
 
-    /// A recorded graph's nodes: each kernel's name, with how many nodes it waits for itself. None before the key's first step.
+    /// A recorded graph's nodes: each kernel's name, with how many nodes it waits for itself. None before the key's
+    /// first step.
     pub fn nodes(&self, key: GraphKey) -> Vec<(String, usize)> {
         self.graphs().nodes(key)
     }
@@ -226,9 +227,9 @@ impl Device for Cuda {
         Ok(CudaStep { plan, own: OnceLock::new(), placed: Mutex::default() })
     }
 
-    /// A key's first step calls its operations twice: to run them, and to record them. Steps with a prompt or with tokens to
-    /// score call them as if there were no key, and so do those of too many rows, or whose rows share more than their key has
-    /// room for.
+    /// A key's first step calls its operations twice: to run them, and to record them. Steps with a prompt or with
+    /// tokens to score call them as if there were no key, and so do those of too many rows, or whose rows share more
+    /// than their key has room for.
     fn run(
         &self,
         graph: Option<(GraphKey, &CudaStep)>,

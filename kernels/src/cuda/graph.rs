@@ -1,9 +1,10 @@
-//! Steps that are recorded once and replayed: a graph for each key, which every step of that key writes its numbers into.
+//! Steps that are recorded once and replayed: a graph for each key, which every step of that key writes its numbers
+//! into.
 //!
-//! A recorded launch keeps the addresses and the counts that it was given. So a key's steps have their tables at one place, with
-//! room for the most that any of them may need; scratch that a graph knows is never freed; and what differs between steps
-//! kernels read from the tables. Before it is recorded a key's first step is run, which loads kernels and makes scratch
-//! large enough: neither may happen within a capture.
+//! A recorded launch keeps the addresses and the counts that it was given. So a key's steps have their tables at one
+//! place, with room for the most that any of them may need; scratch that a graph knows is never freed; and what differs
+//! between steps kernels read from the tables. Before it is recorded a key's first step is run, which loads kernels and
+//! makes scratch large enough: neither may happen within a capture.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -170,7 +171,8 @@ fn record(operations: Operations<'_>) -> Result<(Graph, Vec<Use>), Error> {
     Ok((graph?, RECORDING.take().map(|it| it.uses).unwrap_or_default()))
 }
 
-/// Whether a step is of those that graphs are made of: one row a request, and no tokens to score, which come by the host.
+/// Whether a step is of those that graphs are made of: one row a request, and no tokens to score, which come by the
+/// host.
 pub(super) fn is_recordable(plan: &StepPlan) -> bool {
     let rows = plan.rows(RowSet::Batch);
     (1..=ROWS_MAX).contains(&rows) && plan.is_decode() && plan.rows(RowSet::Scored) == 0
@@ -188,7 +190,8 @@ pub(super) fn check_key(key: GraphKey, plan: &StepPlan) -> Result<(), Error> {
 }
 
 impl Recorded {
-    /// Refuses a step that the recorded operations are not for: what they looked at when they were called, nobody does now.
+    /// Refuses a step that the recorded operations are not for: what they looked at when they were called, nobody does
+    /// now.
     fn expect_alike(&self, plan: &StepPlan) -> Result<(), Error> {
         expect_shape("a graph's sampled rows", plan.rows(RowSet::Sampled), self.sampled)?;
         if *plan.limits() != self.limits {

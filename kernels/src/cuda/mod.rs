@@ -1,8 +1,9 @@
 //! The kernels for NVIDIA GPUs, and the device they run on.
 //!
 //! Begun: a device with memory, steps, graphs of them and resident adapters, and all operations of a
-//! [`Backend`](crate::backend::Backend), on an emulated GPU; the driver of a real one is still to be written. Each operation's meaning is said in [`backend`](crate::backend), its kernel
-//! stands in `cuda/NAME.cu`, and its launcher is called from here.
+//! [`Backend`](crate::backend::Backend), on an emulated GPU; the driver of a real one is still to be written. Each
+//! operation's meaning is said in [`backend`](crate::backend), its kernel stands in `cuda/NAME.cu`, and its launcher is
+//! called from here.
 
 #[cfg(feature = "emulate")]
 mod adapters;

@@ -1,8 +1,8 @@
 //! A step's tables on the device: sent once, read by every layer's kernels.
 //!
-//! Lists of work are made here, from what a step says of itself and nothing else: no model's sizes are in them. Launches are
-//! given a list's place and its room, never its length, which stands in the tables: so that a recorded launch serves every
-//! step whose lists fit.
+//! Lists of work are made here, from what a step says of itself and nothing else: no model's sizes are in them.
+//! Launches are given a list's place and its room, never its length, which stands in the tables: so that a recorded
+//! launch serves every step whose lists fit.
 
 use std::sync::Arc;
 

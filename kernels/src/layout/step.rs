@@ -63,9 +63,9 @@ pub struct StepLimits {
 }
 
 impl StepInputs {
-    /// Appends rows of nobody's until there are `rows`, so that a few sizes of steps serve all: each is a request of one row
-    /// in a page of those given, which nobody else may have, and sees what such rows write in this step alone. Where each
-    /// row is sampled once, so are they.
+    /// Appends rows of nobody's until there are `rows`, so that a few sizes of steps serve all: each is a request of
+    /// one row in a page of those given, which nobody else may have, and sees what such rows write in this step alone.
+    /// Where each row is sampled once, so are they.
     pub fn pad(&mut self, rows: usize, pages: &[u32], page_tokens: usize) -> Result<(), Error> {
         let own = self.tokens.len();
         let is_sampled = self.sampled.iter().copied().eq(0..own as u32);

@@ -1,4 +1,5 @@
-//! A small decoder on the emulated GPU, over memories that are allocated once: what an engine runs, and a graph records.
+//! A small decoder on the emulated GPU, over memories that are allocated once: what an engine runs, and a graph
+//! records.
 
 use std::sync::Arc;
 

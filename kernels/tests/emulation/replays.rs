@@ -13,7 +13,8 @@ const PAGES_EACH: usize = 37;
 const SCRATCH: [u32; 4] = [116, 117, 118, 119];
 const RANKS: [u32; 6] = [8, 1, 16, 32, 3, 20];
 
-/// One row each of sequences at these positions, with these adapters. Sequences 0 to 2 may be long, all others are short.
+/// One row each of sequences at these positions, with these adapters. Sequences 0 to 2 may be long, all others are
+/// short.
 fn decode(requests: &[(u32, &[u32])]) -> StepInputs {
     let mut inputs = StepInputs::default();
     for (row, &(first_position, _)) in (0..).zip(requests) {
