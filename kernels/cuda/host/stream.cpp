@@ -1,6 +1,7 @@
 // Streams, events and graphs: what is launched runs at once, or, while a stream is captured, is noted down. A graph is the
 // list of its nodes in the order in which they were noted, which is one of the orders that its edges allow.
 #include <algorithm>
+#include <mutex>
 
 #include "state.h"
 #include "device.h"
@@ -27,6 +28,7 @@ struct Event {
   std::vector<unsigned> last;
 };
 static std::vector<Stream*> streams;  // to find branches that were not joined
+static std::mutex of_streams;         // threads make streams of their own
 static thread_local Stream default_stream;
 static Stream* of(Stream* s) { return s ? s : &default_stream; }
 
@@ -89,8 +91,16 @@ int loam_device_fill(Stream* s, void* to, int value, size_t bytes) {
   return add(s, {Node::kFill, {}, to, nullptr, bytes, value, {}});
 }
 
-int loam_stream_create(Stream** out) { streams.push_back(*out = new Stream); return cudaSuccess; }
-void loam_stream_destroy(Stream* s) { streams.erase(std::find(streams.begin(), streams.end(), s)), delete s; }
+int loam_stream_create(Stream** out) {
+  std::lock_guard<std::mutex> lock(of_streams);
+  streams.push_back(*out = new Stream);
+  return cudaSuccess;
+}
+void loam_stream_destroy(Stream* s) {
+  std::lock_guard<std::mutex> lock(of_streams);
+  streams.erase(std::find(streams.begin(), streams.end(), s));
+  delete s;
+}
 int loam_stream_synchronize(Stream* s) {
   return of(s)->capture ? refuse(cudaErrorStreamCaptureInvalidated, "synchronize_in_capture", "a stream that is captured has nothing to wait for") : 0;
 }
@@ -114,6 +124,7 @@ int loam_capture_begin(Stream* stream) {
 }
 // Every node must come before what the first stream waits for, else a branch was forked and not joined.
 int loam_capture_end(Stream* stream, Graph** out) {
+  std::lock_guard<std::mutex> lock(of_streams);
   *out = nullptr;
   if (!stream->capture || !stream->origin) return refuse(cudaErrorStreamCaptureInvalidated, "no_capture", "no capture began on this stream");
   Graph* graph = stream->capture;

@@ -35,8 +35,10 @@ pub trait Device: Send + Sync {
     /// Checks a step's numbers and sends them to the device, in one call.
     fn step(&self, inputs: StepInputs, limits: StepLimits) -> Result<Self::Step, Error>;
 
-    /// Runs the operations of a step. With a key a device may record them once and, for each later step of that key,
-    /// replay them with that step's numbers instead of calling them; they must then be the same but for those.
+    /// Runs the operations of a step. With a key a device may record them once, calling them twice then, and, for each later
+    /// step of that key, replay them with that step's numbers instead of calling them. They must be the same but for those:
+    /// over the same memories, whose end is the end of what was recorded, and, under a key with adapters, at the same sites,
+    /// through an `h` with room for as many pairs as so many rows can have, and for every rank that comes.
     fn run(
         &self,
         graph: Option<(GraphKey, &Self::Step)>,
@@ -62,6 +64,16 @@ pub struct GraphKey {
     pub rows: u32,
     /// Whether some row uses an adapter; a step in which none does runs the base's operations alone.
     pub with_adapters: bool,
+}
+
+impl GraphKey {
+    /// Rows of the steps that are worth recording; steps of other numbers are padded to the next.
+    pub const ROWS: [u32; 15] = [1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224, 256];
+
+    /// The fewest of them that so many rows fit into, if any do.
+    pub fn rows_for(rows: usize) -> Option<u32> {
+        Self::ROWS.into_iter().find(|fit| rows <= *fit as usize)
+    }
 }
 
 /// A tensor's bytes in a mapped file.

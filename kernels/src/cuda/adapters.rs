@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::device::{DeviceMemory, LaunchError, Stream};
 use super::ffi::{LoamColumns, LoamPlaces, LoamType};
 use super::loam_type;
 use crate::error::{Error, expect_below, expect_shape};
-use crate::layout::{Adapter, AdapterLayout, B_TILE_COLUMNS, DType, PairList, SitePlace, SiteShape};
+use crate::layout::{Adapter, AdapterLayout, B_TILE_COLUMNS, DType, Group, PairList, SitePlace, SiteShape};
 
 /// Words of `LoamPlace` and of `LoamModule`.
 const PLACE_WORDS: usize = 4;
@@ -19,16 +19,48 @@ const MODULE_WORDS: usize = 8;
 pub struct CudaAdapters {
     sites: Vec<SiteShape>,
     slots: Vec<Option<Arc<Adapter<DeviceMemory>>>>,
+    ranks: Arc<Ranks>,
     table: DeviceMemory,
     /// Words of the table that a slot has.
     slot_words: usize,
+}
+
+/// Ranks of resident adapters, by slot and site: what is asked of them when an operation is replayed, which sees no
+/// adapters.
+#[derive(Debug)]
+pub(super) struct Ranks(Mutex<Vec<Option<Box<[usize]>>>>);
+
+impl Ranks {
+    fn slots(&self) -> MutexGuard<'_, Vec<Option<Box<[usize]>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses slots that hold nothing, and ranks that an `h` of this width has no room for.
+    pub(super) fn check(&self, site: usize, width: usize, groups: &[Group]) -> Result<(), Error> {
+        let slots = self.slots();
+        groups.iter().try_for_each(|group| match slots.get(group.slot as usize) {
+            Some(Some(ranks)) if ranks[site] <= width => Ok(()),
+            Some(Some(ranks)) => {
+                Err(Error::Shape { what: "a graph's h, by rank,", expected: ranks[site], found: width })
+            }
+            _ => Err(Error::EmptySlot { slot: group.slot }),
+        })
+    }
+}
+
+/// Graphs that know the table outlive it, and must find nobody in it.
+impl Drop for CudaAdapters {
+    fn drop(&mut self) {
+        self.ranks.slots().clear();
+    }
 }
 
 impl CudaAdapters {
     pub(super) fn new(sites: Vec<SiteShape>, slots: usize) -> Result<Self, LaunchError> {
         let slot_words = words_before(&sites, sites.len());
         let table = DeviceMemory::new("the table of adapters", DType::U32, slot_words * slots)?;
-        Ok(Self { sites, slots: (0..slots).map(|_| None).collect(), table, slot_words })
+        let ranks = Arc::new(Ranks(Mutex::new(vec![None; slots])));
+        Ok(Self { sites, slots: (0..slots).map(|_| None).collect(), ranks, table, slot_words })
     }
 
     /// Puts an adapter into a slot. The table is written in the stream's order, after steps that read what was there.
@@ -47,6 +79,8 @@ impl CudaAdapters {
             let words = record(adapter.memory().address() as u64, adapter.layout());
             self.table.write_at(stream, slot as usize * self.slot_words, &words)?;
         }
+        self.ranks.slots()[slot as usize] =
+            adapter.as_ref().map(|adapter| adapter.layout().sites().iter().map(|site| site.rank).collect());
         Ok(std::mem::replace(&mut self.slots[slot as usize], adapter))
     }
 
@@ -57,6 +91,11 @@ impl CudaAdapters {
             Some(Some(_)) => Ok(()),
             _ => Err(Error::EmptySlot { slot: group.slot }),
         })
+    }
+
+    /// What replays ask of those who are in the table then.
+    pub(super) const fn ranks(&self) -> &Arc<Ranks> {
+        &self.ranks
     }
 
     /// A checked site.

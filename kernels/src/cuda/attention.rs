@@ -11,15 +11,15 @@ use crate::layout::{PagedKv, RowSet};
 impl Attention for Cuda {
     fn rope_store(&self, step: &CudaStep, mut op: RopeStore<'_, DeviceMemory>) -> Result<(), Error> {
         op.check(step.plan())?;
-        let pairs = step.tables().pairs(RowSet::Batch);
-        // In a step without pairs no delta is read.
+        let tables = step.tables()?;
+        let pairs = tables.pairs(RowSet::Batch);
+        // Where there is no room for pairs no delta is read.
         let delta = op.delta.as_ref().filter(|_| pairs.pair_count > 0).map_or(Ok(LoamRows::NONE), LoamRows::of)?;
         let (kv, heads) = (pages(op.kv, op.layer), op.q_heads as i32);
         let (qkv, angles) = (written(&mut op.qkv)?, LoamRows::of(&op.angles)?);
         // SAFETY: `check` has seen that all fits, and that every row's position has a page.
-        let code = unsafe {
-            loam_rope_store(qkv, delta, pairs.of_row, angles, step.tables().sequences(), kv, heads, self.stream().raw())
-        };
+        let code =
+            unsafe { loam_rope_store(qkv, delta, pairs.of_row, angles, tables.sequences(), kv, heads, self.order()) };
         Ok(checked(code)?)
     }
 
@@ -28,14 +28,12 @@ impl Attention for Cuda {
         let (q, kv) = (LoamRows::of(&op.q)?, pages(op.kv, op.layer));
         let out = written(&mut op.out)?;
         let log_sum_exp = op.log_sum_exp.as_mut().map_or(Ok(LoamRows::NONE), written)?;
-        let (sequences, stream) = (step.tables().sequences(), self.stream());
+        let (sequences, stream) = (step.tables()?.sequences(), self.order());
         // A window beyond all positions is none.
         let (window, scale) = (op.window.unwrap_or(0), op.scale);
         if step.plan().segments().iter().any(|segment| segment.rows > 1) {
             // SAFETY: `check` has seen that all fits, and that every position seen has a page.
-            checked(unsafe {
-                loam_attention_prefill(q, out, log_sum_exp, sequences, kv, scale, window, stream.raw())
-            })?;
+            checked(unsafe { loam_attention_prefill(q, out, log_sum_exp, sequences, kv, scale, window, stream) })?;
         }
         if sequences.split_count > 0 {
             let heads = op.heads();
@@ -44,7 +42,7 @@ impl Attention for Cuda {
             let (partials, dots) = (scratch.values(len)?, self.mode() == CudaMode::Fast);
             // SAFETY: as above, and there is room for all partial results.
             checked(unsafe {
-                loam_attention_decode(q, out, log_sum_exp, sequences, kv, scale, window, partials, dots, stream.raw())
+                loam_attention_decode(q, out, log_sum_exp, sequences, kv, scale, window, partials, dots, stream)
             })?;
         }
         Ok(())
@@ -55,7 +53,7 @@ impl Attention for Cuda {
         let bytes = op.kv.shape().page_len() * op.kv.dtype().bytes();
         for &(from, to) in op.copies {
             // SAFETY: `check` has seen that both pages exist.
-            checked(unsafe { loam_copy_page(op.kv.memory().address(), bytes as i64, from, to, self.stream().raw()) })?;
+            checked(unsafe { loam_copy_page(op.kv.memory().address(), bytes as i64, from, to, self.order()) })?;
         }
         Ok(())
     }

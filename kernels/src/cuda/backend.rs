@@ -1,10 +1,12 @@
 //! The CUDA backend: a device, its steps, and what its kernels keep between them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::adapters::CudaAdapters;
 use super::device::{DeviceMemory, LaunchError, Stream};
-use super::work::StepTables;
+use super::ffi::RawStream;
+use super::graph::{self, Graphs};
+use super::work::{Lists, StepTables};
 use crate::backend::{Device, GraphKey, Source};
 use crate::error::Error;
 use crate::layout::{Adapter, DType, SiteShape, StepInputs, StepLimits, StepPlan};
@@ -16,6 +18,7 @@ pub struct Cuda {
     scratch: Mutex<Scratch>,
     /// Of operations that are made of others, which use theirs meanwhile.
     outer_scratch: Mutex<Scratch>,
+    graphs: Mutex<Graphs>,
 }
 
 /// Whether a row's bits may depend on how many others there are.
@@ -32,7 +35,19 @@ pub enum CudaMode {
 #[derive(Debug)]
 pub struct CudaStep {
     plan: StepPlan,
-    tables: StepTables,
+    /// Sent when an operation first asks for them; a step that is replayed has none of its own.
+    own: OnceLock<Arc<StepTables>>,
+    /// Those of the graph that is made of this step, meanwhile.
+    placed: Mutex<Option<Arc<StepTables>>>,
+}
+
+/// A step whose tables are a graph's.
+pub(super) struct Placed<'a>(&'a CudaStep);
+
+impl Drop for Placed<'_> {
+    fn drop(&mut self) {
+        *self.0.placed() = None;
+    }
 }
 
 /// What kernels write for each other within an operation. It grows, and is never less.
@@ -43,6 +58,10 @@ pub(super) struct Scratch {
     tickets: Option<DeviceMemory>,
     /// What is sent with an operation.
     tables: Option<DeviceMemory>,
+    /// Whether a graph knows what is here.
+    is_known: bool,
+    /// What graphs know, and was too small for others.
+    kept: Vec<DeviceMemory>,
 }
 
 impl Cuda {
@@ -60,6 +79,21 @@ impl Cuda {
         Stream::default()
     }
 
+    /// Where operations are launched: the same, or, while they are recorded, the stream that notes them down.
+    pub(super) fn order(&self) -> RawStream {
+        graph::order()
+    }
+
+    /// A recorded graph's nodes: each kernel's name, with how many nodes it waits for itself. None before the key's
+    /// first step.
+    pub fn nodes(&self, key: GraphKey) -> Vec<(String, usize)> {
+        self.graphs().nodes(key)
+    }
+
+    fn graphs(&self) -> MutexGuard<'_, Graphs> {
+        self.graphs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Held while an operation that uses it is launched; the stream's order does the rest.
     pub(super) fn scratch(&self) -> MutexGuard<'_, Scratch> {
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
@@ -75,13 +109,17 @@ impl Scratch {
     /// Room for so many values, of anything.
     pub(super) fn values(&mut self, len: usize) -> Result<*mut f32, Error> {
         if self.values.as_ref().is_none_or(|held| held.bytes() < len * size_of::<f32>()) {
-            self.values = Some(DeviceMemory::new("scratch", DType::F32, len)?);
+            graph::refuse_recorded("scratch that grows")?;
+            let grown = DeviceMemory::new("scratch", DType::F32, len)?;
+            let before = self.values.replace(grown);
+            self.kept.extend(before.filter(|_| self.is_known));
         }
         Ok(self.values.as_ref().map_or(std::ptr::null_mut(), |held| held.address().cast()))
     }
 
     /// These words on the device, until other ones are sent.
     pub(super) fn tables(&mut self, words: &[u32]) -> Result<*const u32, Error> {
+        graph::refuse_recorded("tables of its own")?;
         if self.tables.as_ref().is_none_or(|held| held.bytes() < size_of_val(words)) {
             self.tables = Some(DeviceMemory::new("an operation's tables", DType::U32, words.len())?);
         }
@@ -93,11 +131,18 @@ impl Scratch {
     /// So many tickets that nobody has drawn.
     pub(super) fn tickets(&mut self, len: usize) -> Result<*mut u32, Error> {
         if self.tickets.as_ref().is_none_or(|held| held.bytes() < len * size_of::<u32>()) {
+            graph::refuse_recorded("tickets that grow")?;
             let mut tickets = DeviceMemory::new("tickets", DType::U32, len)?;
             tickets.fill(&Stream::default(), 0)?;
-            self.tickets = Some(tickets);
+            let before = self.tickets.replace(tickets);
+            self.kept.extend(before.filter(|_| self.is_known));
         }
         Ok(self.tickets.as_ref().map_or(std::ptr::null_mut(), |held| held.address().cast()))
+    }
+
+    /// What is here now is a graph's too, and must stay.
+    pub(super) const fn keep(&mut self) {
+        self.is_known = true;
     }
 }
 
@@ -106,8 +151,27 @@ impl CudaStep {
         &self.plan
     }
 
-    pub(super) const fn tables(&self) -> &StepTables {
-        &self.tables
+    /// Its tables on the device.
+    pub(super) fn tables(&self) -> Result<Arc<StepTables>, Error> {
+        if let Some(tables) = &*self.placed() {
+            return Ok(Arc::clone(tables));
+        }
+        if let Some(tables) = self.own.get() {
+            return Ok(Arc::clone(tables));
+        }
+        graph::refuse_recorded("another step's tables")?;
+        let tables = Arc::new(StepTables::of(&Stream::default(), &Lists::of(&self.plan))?);
+        Ok(Arc::clone(self.own.get_or_init(|| tables)))
+    }
+
+    /// Makes a graph's tables this step's, until the answer is dropped.
+    pub(super) fn place(&self, tables: &Arc<StepTables>) -> Placed<'_> {
+        *self.placed() = Some(Arc::clone(tables));
+        Placed(self)
+    }
+
+    fn placed(&self) -> MutexGuard<'_, Option<Arc<StepTables>>> {
+        self.placed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -133,12 +197,14 @@ impl Device for Cuda {
     }
 
     fn allocate(&self, dtype: DType, len: usize) -> Result<DeviceMemory, Error> {
+        graph::refuse_recorded("memory to allocate")?;
         let mut memory = DeviceMemory::new("values", dtype, len)?;
         memory.fill(&self.stream(), 0)?;
         Ok(memory)
     }
 
     fn load(&self, source: &Source, dtype: DType, len: usize) -> Result<DeviceMemory, Error> {
+        graph::refuse_recorded("a file to load")?;
         let bytes = len.saturating_mul(dtype.bytes()) as u64;
         let stored = source.file.range(source.offset..source.offset.saturating_add(bytes))?;
         let mut memory = DeviceMemory::new("weights", dtype, len)?;
@@ -147,26 +213,34 @@ impl Device for Cuda {
     }
 
     fn write(&self, memory: &mut DeviceMemory, at: usize, bytes: &[u8]) -> Result<(), Error> {
+        graph::refuse_recorded("values to write")?;
         memory.write_bytes(&self.stream(), at, bytes)
     }
 
     fn read(&self, memory: &DeviceMemory, at: usize, bytes: &mut [u8]) -> Result<(), Error> {
+        graph::refuse_recorded("values to read")?;
         memory.read_bytes(&self.stream(), at, bytes)
     }
 
     fn step(&self, inputs: StepInputs, limits: StepLimits) -> Result<CudaStep, Error> {
         let plan = StepPlan::new(inputs, limits)?;
-        let tables = StepTables::new(&self.stream(), &plan)?;
-        Ok(CudaStep { plan, tables })
+        Ok(CudaStep { plan, own: OnceLock::new(), placed: Mutex::default() })
     }
 
-    /// Nothing is recorded yet: operations run.
+    /// A key's first step calls its operations twice: to run them, and to record them. Steps with a prompt or with
+    /// tokens to score call them as if there were no key, and so do those of too many rows, or whose rows share more
+    /// than their key has room for.
     fn run(
         &self,
-        _: Option<(GraphKey, &CudaStep)>,
+        graph: Option<(GraphKey, &CudaStep)>,
         operations: &mut (dyn FnMut() -> Result<(), Error> + Send),
     ) -> Result<(), Error> {
-        operations()
+        let Some((key, step)) = graph else { return operations() };
+        graph::check_key(key, step.plan())?;
+        if !graph::is_recordable(step.plan()) {
+            return operations();
+        }
+        self.graphs().run(self, key, step, operations)
     }
 
     fn adapters(&self, sites: &[SiteShape], slots: usize) -> Result<CudaAdapters, Error> {
@@ -179,6 +253,7 @@ impl Device for Cuda {
         slot: u32,
         adapter: Option<Arc<Adapter<DeviceMemory>>>,
     ) -> Result<Option<Arc<Adapter<DeviceMemory>>>, Error> {
+        graph::refuse_recorded("an adapter to install")?;
         adapters.install(&self.stream(), slot, adapter)
     }
 }

@@ -16,16 +16,16 @@ impl Dense for Cuda {
     fn embed(&self, step: &CudaStep, mut op: Embed<'_, DeviceMemory>) -> Result<(), Error> {
         op.check(step.plan())?;
         let table = Rows::new(op.table, step.plan().limits().vocabulary, op.out.width())?;
-        let (table, tokens, out) = (LoamRows::of(&table)?, step.tables().tokens(), written(&mut op.out)?);
-        // SAFETY: `check` has seen that the table has a row for every token of the vocabulary; a step's are below it.
-        Ok(checked(unsafe { loam_gather_rows(table, tokens, out, self.stream().raw()) })?)
+        let (table, tokens, out) = (LoamRows::of(&table)?, step.tables()?.tokens(), written(&mut op.out)?);
+        // SAFETY: `check` has seen that the table has a row for every token of the vocabulary, and a step's are below it.
+        Ok(checked(unsafe { loam_gather_rows(table, tokens, out, self.order()) })?)
     }
 
     fn gather_rows(&self, step: &CudaStep, mut op: GatherRows<'_, DeviceMemory>) -> Result<(), Error> {
         op.check(step.plan())?;
-        let (x, which, out) = (LoamRows::of(&op.x)?, step.tables().rows(op.set), written(&mut op.out)?);
+        let (x, which, out) = (LoamRows::of(&op.x)?, step.tables()?.rows(op.set), written(&mut op.out)?);
         // SAFETY: `check` has seen that `x` is the batch's rows, and a step's sets are of those.
-        Ok(checked(unsafe { loam_gather_rows(x, which, out, self.stream().raw()) })?)
+        Ok(checked(unsafe { loam_gather_rows(x, which, out, self.order()) })?)
     }
 
     fn rms_norm(&self, mut op: RmsNorm<'_, DeviceMemory>) -> Result<(), Error> {
@@ -33,7 +33,7 @@ impl Dense for Cuda {
         let (x, out, inverse) = (LoamRows::of(&op.x)?, written(&mut op.out)?, written_if_any(op.inverse.as_mut())?);
         let (weight, weight_type) = (op.weight.address(), loam_type(op.weight.dtype()));
         // SAFETY: `check` has seen that shapes and types fit.
-        Ok(checked(unsafe { loam_rms_norm(x, weight, weight_type, out, inverse, op.epsilon, self.stream().raw()) })?)
+        Ok(checked(unsafe { loam_rms_norm(x, weight, weight_type, out, inverse, op.epsilon, self.order()) })?)
     }
 
     fn add_rms_norm(&self, step: &CudaStep, mut op: AddRmsNorm<'_, DeviceMemory>) -> Result<(), Error> {
@@ -42,10 +42,10 @@ impl Dense for Cuda {
         let (residual, x) = (written(&mut op.residual)?, LoamRows::of(&op.x)?);
         let (out, inverse) = (written(&mut op.out)?, written_if_any(op.inverse.as_mut())?);
         let (weight, weight_type) = (op.weight.address(), loam_type(op.weight.dtype()));
-        let (epsilon, stream) = (op.epsilon, self.stream());
+        let (epsilon, stream) = (op.epsilon, self.order());
         // SAFETY: `check` has seen that shapes and types fit.
         Ok(checked(unsafe {
-            loam_add_rms_norm(residual, x, delta, of_row, weight, weight_type, out, inverse, epsilon, stream.raw())
+            loam_add_rms_norm(residual, x, delta, of_row, weight, weight_type, out, inverse, epsilon, stream)
         })?)
     }
 
@@ -66,7 +66,7 @@ impl Dense for Cuda {
                 op.k_weight.address(),
                 loam_type(op.k_weight.dtype()),
                 op.epsilon,
-                self.stream().raw(),
+                self.order(),
             )
         })?)
     }
@@ -81,7 +81,7 @@ impl Dense for Cuda {
         };
         let (gate_up, out) = (LoamRows::of(&op.gate_up)?, written(&mut op.out)?);
         // SAFETY: `check` has seen that shapes and types fit.
-        Ok(checked(unsafe { loam_gate(activation, gate_up, delta, of_row, out, self.stream().raw()) })?)
+        Ok(checked(unsafe { loam_gate(activation, gate_up, delta, of_row, out, self.order()) })?)
     }
 
     fn add(&self, step: &CudaStep, mut op: Add<'_, DeviceMemory>) -> Result<(), Error> {
@@ -92,7 +92,7 @@ impl Dense for Cuda {
         }
         let x = written(&mut op.x)?;
         // SAFETY: `check` has seen that shapes and types fit.
-        Ok(checked(unsafe { loam_add(x, delta, of_row, self.stream().raw()) })?)
+        Ok(checked(unsafe { loam_add(x, delta, of_row, self.order()) })?)
     }
 
     fn linear(&self, op: ApplyLinear<'_, DeviceMemory>) -> Result<(), Error> {
@@ -104,13 +104,13 @@ impl Dense for Cuda {
     }
 }
 
-/// A delta, and which rows have one. In a step without pairs nobody has, and none is read.
+/// A delta, and which rows have one. Where there is no room for pairs nobody has, and none is read.
 fn delta_of(
     step: &CudaStep,
     set: RowSet,
     delta: Option<&Rows<'_, DeviceMemory>>,
 ) -> Result<(LoamRows, *const u32), Error> {
-    let pairs = step.tables().pairs(set);
+    let pairs = step.tables()?.pairs(set);
     let delta = delta.filter(|_| pairs.pair_count > 0).map_or(Ok(LoamRows::NONE), LoamRows::of)?;
     Ok((delta, pairs.of_row))
 }

@@ -68,7 +68,7 @@ pub(super) fn apply(gpu: &Cuda, x: LoamRows, layers: &[Typed], out: LoamRows) ->
         let (planes, tickets) = tiling.scratch(&mut scratch)?;
         let (out, tile_rows) = (out.columns(from, width), tiling.rows as i32);
         // SAFETY: who calls has seen that all fits; planes and tickets are as many as kernels.h asks for.
-        checked(unsafe { loam_linear(x, together, out, tile_rows, planes, tickets, gpu.stream().raw()) })?;
+        checked(unsafe { loam_linear(x, together, out, tile_rows, planes, tickets, gpu.order()) })?;
         from += width;
     }
     Ok(())
@@ -93,7 +93,7 @@ pub(super) fn product(gpu: &Cuda, mut op: Product<'_, DeviceMemory>) -> Result<(
     let rows = tiling.rows as i32;
     // SAFETY: as above.
     Ok(checked(unsafe {
-        loam_product(a, op.a_transposed, b, op.b_transposed, out, rows, planes, tickets, gpu.stream().raw())
+        loam_product(a, op.a_transposed, b, op.b_transposed, out, rows, planes, tickets, gpu.order())
     })?)
 }
 

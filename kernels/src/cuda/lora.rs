@@ -5,6 +5,7 @@ use std::ptr;
 use super::backend::{Cuda, CudaMode, CudaStep};
 use super::device::checked;
 use super::ffi::{LoamRows, loam_lora_expand, loam_lora_shrink, loam_lora_shrink_tokens};
+use super::graph::note;
 use super::written;
 use crate::backend::{Expand, Lora, Shrink};
 use crate::error::Error;
@@ -19,27 +20,30 @@ impl Lora for Cuda {
         let list = step.plan().pairs(op.set);
         op.adapters.check(op.site, list)?;
         op.check(step.plan(), op.adapters.site(op.site), op.adapters.places(op.site, list))?;
-        if list.is_empty() {
+        let tables = step.tables()?;
+        let (pairs, places) = (tables.pairs(op.set), op.adapters.raw(op.site));
+        if pairs.pair_count == 0 {
             return Ok(());
         }
-        let (pairs, places) = (step.tables().pairs(op.set), op.adapters.raw(op.site));
-        let (h, stream) = (written(&mut op.h)?, self.stream());
+        expect_room(pairs.pair_count, op.h.rows())?;
+        note(op.adapters.ranks(), op.site, op.h.width());
+        let (h, stream) = (written(&mut op.h)?, self.order());
         let Some(x) = &op.x else {
-            let tokens = step.tables().tokens();
+            let tokens = tables.tokens();
             // SAFETY: `check` has seen that tokens are below the vocabulary and that `h` has room for all ranks.
-            return Ok(checked(unsafe { loam_lora_shrink_tokens(tokens, h, places, pairs, stream.raw()) })?);
+            return Ok(checked(unsafe { loam_lora_shrink_tokens(tokens, h, places, pairs, stream) })?);
         };
         let (cuts, width) = (op.adapters.site(op.site).in_features.div_ceil(CUT), op.h.width());
         let mut scratch = self.scratch();
         let (planes, tickets) = if cuts > 1 {
             let tickets = scratch.tickets(pairs.shrink_count as usize * width.div_ceil(RANKS))?;
-            (scratch.values(cuts * list.pairs().len() * width)?, tickets)
+            (scratch.values(cuts * pairs.pair_count as usize * width)?, tickets)
         } else {
             (ptr::null_mut(), ptr::null_mut())
         };
         // SAFETY: `check` has seen that all fits; planes and tickets are as many as kernels.h asks for.
         Ok(checked(unsafe {
-            loam_lora_shrink(LoamRows::of(x)?, h, places, pairs, planes, tickets, self.dots_below(), stream.raw())
+            loam_lora_shrink(LoamRows::of(x)?, h, places, pairs, planes, tickets, self.dots_below(), stream)
         })?)
     }
 
@@ -47,16 +51,26 @@ impl Lora for Cuda {
         let list = step.plan().pairs(op.set);
         op.adapters.check(op.site, list)?;
         op.check(step.plan(), op.adapters.site(op.site), op.adapters.places(op.site, list))?;
-        if list.is_empty() {
+        let (pairs, places) = (step.tables()?.pairs(op.set), op.adapters.raw(op.site));
+        if pairs.pair_count == 0 {
             return Ok(());
         }
+        expect_room(pairs.pair_count, op.h.rows())?;
+        note(op.adapters.ranks(), op.site, op.h.width());
         let (h, delta) = (LoamRows::of(&op.h)?, written(&mut op.delta)?);
-        let (pairs, places) = (step.tables().pairs(op.set), op.adapters.raw(op.site));
         let columns = op.adapters.columns(op.site, 0..op.delta.width());
         // SAFETY: `check` has seen that all fits.
-        Ok(checked(unsafe {
-            loam_lora_expand(h, delta, places, columns, pairs, self.dots_below(), self.stream().raw())
-        })?)
+        Ok(checked(unsafe { loam_lora_expand(h, delta, places, columns, pairs, self.dots_below(), self.order()) })?)
+    }
+}
+
+/// Refuses an `h` without a row for every pair that there is room for: a graph's later steps may have so many.
+fn expect_room(pairs: i32, rows: usize) -> Result<(), Error> {
+    let expected = pairs as usize;
+    if rows >= expected {
+        Ok(())
+    } else {
+        Err(Error::Shape { what: "h, by pairs that a graph has room for,", expected, found: rows })
     }
 }
 

@@ -1,8 +1,9 @@
 //! The kernels for NVIDIA GPUs, and the device they run on.
 //!
-//! A device with memory, steps and resident adapters, and all operations of a [`Backend`](crate::backend::Backend); graphs
-//! of steps are still to be written. Each operation's meaning is said in [`backend`](crate::backend), its kernel
-//! stands in `cuda/NAME.cu`, and its launcher is called from here.
+//! A device with memory, steps, graphs of them and resident adapters, and all operations of a
+//! [`Backend`](crate::backend::Backend), on an emulated GPU; the driver of a real one is still to be written. Each
+//! operation's meaning is said in [`backend`](crate::backend), its kernel stands in `cuda/NAME.cu`, and its launcher is
+//! called from here.
 
 #[cfg(feature = "emulate")]
 mod adapters;
@@ -18,6 +19,8 @@ pub mod device;
 mod ffi;
 #[cfg(feature = "emulate")]
 mod gemm;
+#[cfg(feature = "emulate")]
+mod graph;
 #[cfg(feature = "emulate")]
 mod lora;
 #[cfg(feature = "emulate")]

@@ -43,9 +43,7 @@ fn sample(gpu: &Cuda, step: &CudaStep, mut op: Sample<'_, DeviceMemory>) -> Resu
     };
     let (logits, Room { raw, adjusted, logits: adjusted_logits, stride }) = (LoamRows::of(&op.logits)?, room);
     // SAFETY: `check` has seen that all fits and that tokens are below the vocabulary; there is room for all tiles.
-    Ok(checked(unsafe {
-        loam_sample(logits, choices, raw, adjusted, adjusted_logits, stride, chosen, gpu.stream().raw())
-    })?)
+    Ok(checked(unsafe { loam_sample(logits, choices, raw, adjusted, adjusted_logits, stride, chosen, gpu.order()) })?)
 }
 
 /// All rows' wishes as kernels read them, in words.

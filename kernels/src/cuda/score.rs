@@ -40,7 +40,7 @@ pub(super) fn score(gpu: &Cuda, step: &CudaStep, mut op: Score<'_, Cuda>) -> Res
     let (log_probabilities, ranks) = (written(&mut op.log_probabilities)?, written(&mut op.ranks)?);
     let Room { targets, seen, above, .. } = head.room;
     // SAFETY: `check` has seen that there is a value for each row, and all tiles were seen.
-    Ok(checked(unsafe { loam_score_rows(targets, seen, above, log_probabilities, ranks, gpu.stream().raw()) })?)
+    Ok(checked(unsafe { loam_score_rows(targets, seen, above, log_probabilities, ranks, gpu.order()) })?)
 }
 
 /// The layer that makes logits, with its adapters.
@@ -57,7 +57,7 @@ struct Head<'a> {
 impl Head<'_> {
     /// The logit of each row's own token.
     fn targets(&self, scratch: &mut Scratch) -> Result<(), Error> {
-        let (rows, tokens) = (self.x.rows as usize, self.step.tables().scored_tokens());
+        let (rows, tokens) = (self.x.rows as usize, self.step.tables()?.scored_tokens());
         let mut first = 0;
         for part in self.weights.parts() {
             let Stored::Dense(weight) = &part.weight;
@@ -72,11 +72,9 @@ impl Head<'_> {
                 let layer = self.of_tokens(part, which.wrapping_add(from), together)?;
                 gemm::apply(self.gpu, self.x.range(from, together), &[layer], products)?;
                 let (tokens, targets) = (tokens.wrapping_add(from), self.room.targets.wrapping_add(from));
-                let stream = self.gpu.stream();
+                let stream = self.gpu.order();
                 // SAFETY: a square of so many rows; tokens and targets are one for each row.
-                checked(unsafe {
-                    loam_score_targets(products, tokens, first as u32, count as u32, targets, stream.raw())
-                })?;
+                checked(unsafe { loam_score_targets(products, tokens, first as u32, count as u32, targets, stream) })?;
             }
             first += count;
         }
@@ -102,7 +100,7 @@ impl Head<'_> {
             };
             let out = LoamRows { dtype: loam_type(dtype), ..LoamRows::packed(to, count, width)? };
             // SAFETY: every one of `which` is below the table's rows; there is room for so many of them.
-            Ok::<_, Error>(checked(unsafe { loam_gather_rows(table, which, out, self.gpu.stream().raw()) })?)
+            Ok::<_, Error>(checked(unsafe { loam_gather_rows(table, which, out, self.gpu.order()) })?)
         };
         take(weight, k, self.room.weights, dtype)?;
         let bias = part.bias.as_ref().map(|bias| take(bias, 1, self.room.biases, DType::F32)).transpose()?;
@@ -126,20 +124,20 @@ impl Head<'_> {
         let Room { targets, seen, above, .. } = self.room;
         let first_tile = (from / TILE_TOKENS) as i32;
         // SAFETY: there is room for all tiles of all rows.
-        Ok(checked(unsafe { loam_score_tiles(logits, targets, seen, above, first_tile, self.gpu.stream().raw()) })?)
+        Ok(checked(unsafe { loam_score_tiles(logits, targets, seen, above, first_tile, self.gpu.order()) })?)
     }
 
     /// Adds to logits of some columns what adapters do, as `lora_expand` and `add` would.
     fn add_delta(&self, columns: LoamColumns, logits: LoamRows) -> Result<(), Error> {
         let Some(of) = &self.delta else { return Ok(()) };
-        let (pairs, places) = (self.step.tables().pairs(RowSet::Scored), of.adapters.raw(of.site));
+        let (pairs, places) = (self.step.tables()?.pairs(RowSet::Scored), of.adapters.raw(of.site));
         let (h, delta) = (LoamRows::of(&of.h)?, LoamRows { at: self.room.delta.cast(), ..logits });
-        let (dots_below, stream) = (self.gpu.dots_below(), self.gpu.stream());
-        // SAFETY: `check` has seen that the site has the vocabulary's outputs, and `h` all pairs; `delta` is as large
-        // as the logits.
-        checked(unsafe { loam_lora_expand(h, delta, places, columns, pairs, dots_below, stream.raw()) })?;
+        let (dots_below, stream) = (self.gpu.dots_below(), self.gpu.order());
+        // SAFETY: `check` has seen that the site has the vocabulary's outputs, and `h` all pairs; `delta` is as large as
+        // the logits.
+        checked(unsafe { loam_lora_expand(h, delta, places, columns, pairs, dots_below, stream) })?;
         // SAFETY: as above.
-        Ok(checked(unsafe { loam_add(logits, delta, pairs.of_row, stream.raw()) })?)
+        Ok(checked(unsafe { loam_add(logits, delta, pairs.of_row, stream) })?)
     }
 }
 

@@ -1,201 +1,121 @@
 //! A step's tables on the device: sent once, read by every layer's kernels.
 //!
 //! Lists of work are made here, from what a step says of itself and nothing else: no model's sizes are in them.
+//! Launches are given a list's place and its room, never its length, which stands in the tables: so that a recorded
+//! launch serves every step whose lists fit.
+
+use std::sync::Arc;
 
 use super::device::{DeviceMemory, LaunchError, Stream};
 use super::ffi::{LoamPairs, LoamSequences};
-use crate::layout::{DType, KV_SPLIT_TOKENS, PairList, RowSet, StepPlan};
+use crate::layout::{ADAPTERS_PER_ROW_MAX, DType, KV_SPLIT_TOKENS, PairList, RowSet, StepPlan};
 
 /// Pairs of one adapter, or rows with the same adapters, that a block takes together.
 const TOGETHER: usize = 16;
+/// Words that are rather sent in vain than in a copy of their own.
+const GAP_MAX: usize = 4096;
 
-/// Tables of 32-bit words in one memory.
+/// Lists, in the order in which they lie; those of pairs are there for each set of rows.
+const TOKENS: usize = 0;
+const SAMPLED: usize = 1;
+const SCORED: usize = 2;
+const SCORED_TOKENS: usize = 3;
+const POSITIONS: usize = 4;
+const SEGMENT_OF_ROW: usize = 5;
+const SEGMENTS: usize = 6;
+const SPLIT_OF_ROW: usize = 7;
+const OF_PAIRS: usize = 8;
+/// The longest come last: what of them is in use ends a copy.
+const ROW_OF_SPLIT: usize = OF_PAIRS + 3 * PAIR_LISTS;
+const PAGES: usize = ROW_OF_SPLIT + 1;
+const LISTS: usize = PAGES + 1;
+
+/// Of one set's lists of pairs.
+const USED: usize = 0;
+const PAIRS: usize = 1;
+const OF_ROW: usize = 2;
+const BY_ROW: usize = 3;
+const SHRINKS: usize = 4;
+const EXPANDS: usize = 5;
+const ROWS_ALIKE: usize = 6;
+const PAIR_LISTS: usize = 7;
+
+const SETS: [RowSet; 3] = [RowSet::Batch, RowSet::Sampled, RowSet::Scored];
+/// Words of a `LoamSegment`, a `LoamPair`, a `LoamRun`.
+const SEGMENT_WORDS: usize = 5;
+const PAIR_WORDS: usize = 3;
+const RUN_WORDS: usize = 2;
+
+/// What a step's lists hold, in words.
+#[derive(Debug)]
+pub(super) struct Lists([Vec<u32>; LISTS]);
+
+/// How many words each list may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rooms([usize; LISTS]);
+
+/// Lists in one memory, each with its room.
 #[derive(Debug)]
 pub(super) struct StepTables {
-    memory: DeviceMemory,
-    tokens: usize,
-    sampled: usize,
-    scored: usize,
-    scored_tokens: usize,
-    sequences: SequenceTables,
-    /// Of each set of rows.
-    pairs: [PairTables; 3],
+    memory: Arc<DeviceMemory>,
+    rooms: Rooms,
+    /// Where each list begins.
+    places: [usize; LISTS],
 }
 
-/// Where each table of sequences begins, in words.
-#[derive(Debug)]
-struct SequenceTables {
-    positions: usize,
-    segment_of_row: usize,
-    segments: usize,
-    pages: usize,
-    split_of_row: usize,
-    row_of_split: usize,
-    counts: [usize; 4],
-}
-
-/// Where each table of pairs begins, in words.
-#[derive(Debug)]
-struct PairTables {
-    pairs: usize,
-    of_row: usize,
-    by_row: usize,
-    shrinks: usize,
-    expands: usize,
-    rows_alike: usize,
-    used: usize,
-    counts: [usize; 4],
-}
-
-/// Tables that are being laid one after the other.
-#[derive(Default)]
-struct Words(Vec<u32>);
-
-impl Words {
-    fn put(&mut self, values: impl IntoIterator<Item = u32>) -> usize {
-        let at = self.0.len();
-        self.0.extend(values);
-        at
-    }
-}
-
-impl StepTables {
-    /// Sends a step's tables.
-    pub(super) fn new(stream: &Stream, plan: &StepPlan) -> Result<Self, LaunchError> {
-        let mut words = Words::default();
-        let tokens = words.put(plan.tokens().iter().copied());
-        let sampled = words.put(plan.sampled().iter().copied());
-        let scored = words.put(plan.scored().iter().map(|scored| scored.row));
-        let scored_tokens = words.put(plan.scored().iter().map(|scored| scored.token));
-        let sequences = SequenceTables::lay(&mut words, plan);
-        let pairs =
-            [RowSet::Batch, RowSet::Sampled, RowSet::Scored].map(|set| PairTables::lay(&mut words, plan.pairs(set)));
-        let mut memory = DeviceMemory::new("a step's tables", DType::U32, words.0.len())?;
-        memory.write(stream, &words.0)?;
-        Ok(Self { memory, tokens, sampled, scored, scored_tokens, sequences, pairs })
-    }
-
-    fn at(&self, word: usize) -> *const u32 {
-        self.memory.address().cast::<u32>().wrapping_add(word)
-    }
-
-    /// Token of each row.
-    pub(super) fn tokens(&self) -> *const u32 {
-        self.at(self.tokens)
-    }
-
-    /// Row of the batch that each row of a set is; the batch's own are themselves.
-    pub(super) fn rows(&self, set: RowSet) -> *const u32 {
-        match set {
-            RowSet::Batch => std::ptr::null(),
-            RowSet::Sampled => self.at(self.sampled),
-            RowSet::Scored => self.at(self.scored),
+impl Lists {
+    pub(super) fn of(plan: &StepPlan) -> Self {
+        let mut lists = Self(std::array::from_fn(|_| Vec::new()));
+        lists.0[TOKENS] = plan.tokens().to_vec();
+        lists.0[SAMPLED] = plan.sampled().to_vec();
+        lists.0[SCORED] = plan.scored().iter().map(|scored| scored.row).collect();
+        lists.0[SCORED_TOKENS] = plan.scored().iter().map(|scored| scored.token).collect();
+        lists.put_sequences(plan);
+        for (lists, set) in lists.0[OF_PAIRS..ROW_OF_SPLIT].chunks_exact_mut(PAIR_LISTS).zip(SETS) {
+            put_pairs(lists, plan.pairs(set));
         }
+        lists
     }
 
-    /// Token of each scored row.
-    pub(super) fn scored_tokens(&self) -> *const u32 {
-        self.at(self.scored_tokens)
-    }
-
-    /// What attention reads.
-    pub(super) fn sequences(&self) -> LoamSequences {
-        let it = &self.sequences;
-        let [rows, segment_count, page_count, split_count] = it.counts.map(|count| count as i32);
-        LoamSequences {
-            positions: self.at(it.positions),
-            segment_of_row: self.at(it.segment_of_row),
-            segments: self.at(it.segments).cast(),
-            pages: self.at(it.pages),
-            split_of_row: self.at(it.split_of_row),
-            row_of_split: self.at(it.row_of_split),
-            rows,
-            segment_count,
-            page_count,
-            split_count,
-        }
-    }
-
-    /// What adapters read.
-    pub(super) fn pairs(&self, set: RowSet) -> LoamPairs {
-        let it = &self.pairs[set as usize];
-        let [rows, pair_count, shrink_count, expand_count] = it.counts.map(|count| count as i32);
-        LoamPairs {
-            pairs: self.at(it.pairs).cast(),
-            of_row: self.at(it.of_row),
-            by_row: self.at(it.by_row),
-            shrinks: self.at(it.shrinks).cast(),
-            expands: self.at(it.expands).cast(),
-            rows_alike: self.at(it.rows_alike),
-            counts: self.at(it.used),
-            rows,
-            pair_count,
-            shrink_count,
-            expand_count,
-        }
-    }
-}
-
-impl SequenceTables {
-    fn lay(words: &mut Words, plan: &StepPlan) -> Self {
-        let rows = plan.positions().len();
-        let (mut split_of_row, mut row_of_split) = (vec![0], Vec::new());
-        let mut page_count = 0;
-        for segment in plan.segments() {
-            page_count = page_count.max((segment.first_page + segment.pages) as usize);
-            for row in segment.rows() {
-                if segment.rows == 1 {
-                    let splits = segment.first_position as usize / KV_SPLIT_TOKENS + 1;
-                    row_of_split.extend(std::iter::repeat_n(row as u32, splits));
+    /// Segments that have rows, each with the pages that these see.
+    fn put_sequences(&mut self, plan: &StepPlan) {
+        let lists = &mut self.0;
+        lists[POSITIONS] = plan.positions().to_vec();
+        lists[SPLIT_OF_ROW].push(0);
+        for (index, it) in (0..).zip(plan.segments().iter().filter(|it| it.rows > 0)) {
+            let last = (it.first_position + it.rows - 1) as usize;
+            let pages = &plan.pages(it)[..=last / plan.limits().page_tokens];
+            let first_page = lists[PAGES].len() as u32;
+            lists[SEGMENTS].extend([it.first_row, it.rows, it.first_position, first_page, pages.len() as u32]);
+            lists[PAGES].extend(pages);
+            for row in it.rows() {
+                lists[SEGMENT_OF_ROW].push(index);
+                if it.rows == 1 {
+                    lists[ROW_OF_SPLIT].extend(std::iter::repeat_n(row as u32, last / KV_SPLIT_TOKENS + 1));
                 }
-                split_of_row.push(row_of_split.len() as u32);
+                let splits = lists[ROW_OF_SPLIT].len() as u32;
+                lists[SPLIT_OF_ROW].push(splits);
             }
         }
-        let segment = |it: &crate::layout::Segment| [it.first_row, it.rows, it.first_position, it.first_page, it.pages];
-        // Tables of segments lie one after the other in the step's list, with gaps where it has any.
-        let mut pages = vec![0; page_count];
-        for it in plan.segments() {
-            pages[it.first_page as usize..][..it.pages as usize].copy_from_slice(plan.pages(it));
-        }
-        let counts = [rows, plan.segments().len(), page_count, row_of_split.len()];
-        Self {
-            positions: words.put(plan.positions().iter().copied()),
-            segment_of_row: words.put(plan.segment_of_row().iter().copied()),
-            segments: words.put(plan.segments().iter().flat_map(segment)),
-            pages: words.put(pages),
-            split_of_row: words.put(split_of_row),
-            row_of_split: words.put(row_of_split),
-            counts,
-        }
     }
 }
 
-impl PairTables {
-    fn lay(words: &mut Words, list: &PairList) -> Self {
-        let pairs = list.pairs();
-        let (mut of_row, mut by_row) = (vec![0], Vec::new());
-        for row in 0..list.rows() {
-            by_row.extend(list.of_row(row));
-            of_row.push(by_row.len() as u32);
-        }
-        let mut shrinks = Vec::new();
-        for group in list.groups() {
-            let runs = (group.from..group.to).step_by(TOGETHER);
-            shrinks.extend(runs.flat_map(|from| [from as u32, (from + TOGETHER).min(group.to) as u32]));
-        }
-        let (rows_alike, expands) = rows_alike(list);
-        let counts = [list.rows(), pairs.len(), shrinks.len() / 2, expands.len() / 2];
-        Self {
-            pairs: words.put(pairs.iter().flat_map(|pair| [pair.row, pair.slot, pair.weight.to_bits()])),
-            used: words.put([counts[2], counts[3], counts[1]].map(|count| count as u32)),
-            of_row: words.put(of_row),
-            by_row: words.put(by_row),
-            shrinks: words.put(shrinks),
-            expands: words.put(expands),
-            rows_alike: words.put(rows_alike),
-            counts,
-        }
+fn put_pairs(lists: &mut [Vec<u32>], list: &PairList) {
+    let pairs = list.pairs();
+    lists[PAIRS].extend(pairs.iter().flat_map(|pair| [pair.row, pair.slot, pair.weight.to_bits()]));
+    lists[OF_ROW].push(0);
+    for row in 0..list.rows() {
+        lists[BY_ROW].extend(list.of_row(row));
+        let end = lists[BY_ROW].len() as u32;
+        lists[OF_ROW].push(end);
     }
+    for group in list.groups() {
+        let runs = (group.from..group.to).step_by(TOGETHER);
+        lists[SHRINKS].extend(runs.flat_map(|from| [from as u32, (from + TOGETHER).min(group.to) as u32]));
+    }
+    (lists[ROWS_ALIKE], lists[EXPANDS]) = rows_alike(list);
+    let used = [lists[SHRINKS].len() / RUN_WORDS, lists[EXPANDS].len() / RUN_WORDS, pairs.len()];
+    lists[USED].extend(used.map(|count| count as u32));
 }
 
 /// Rows that use the same adapters side by side, and runs of them: a block reads each of their adapters once.
@@ -211,4 +131,144 @@ fn rows_alike(list: &PairList) -> (Vec<u32>, Vec<u32>) {
         from += alike;
     }
     (rows, runs)
+}
+
+impl Rooms {
+    /// As much as these lists need.
+    pub(super) fn exact(lists: &Lists) -> Self {
+        Self(lists.0.each_ref().map(Vec::len))
+    }
+
+    /// As much as steps of one row a request need that have this one's numbers of rows and its limits.
+    ///
+    /// Of splits there is room for twice those of all pages and one more a row, and for no more: partial results are as
+    /// many, and would be gigabytes if every row had the longest context. Rows that share more have no room.
+    pub(super) fn of_decode(plan: &StepPlan, with_adapters: bool) -> Self {
+        let (limits, rows) = (plan.limits(), plan.rows(RowSet::Batch));
+        let splits_of_pages = limits.pages.saturating_mul(limits.page_tokens).div_ceil(KV_SPLIT_TOKENS);
+        let mut rooms = [0; LISTS];
+        rooms[TOKENS] = rows;
+        rooms[SAMPLED] = plan.rows(RowSet::Sampled);
+        rooms[POSITIONS] = rows;
+        rooms[SEGMENT_OF_ROW] = rows;
+        rooms[SEGMENTS] = rows * SEGMENT_WORDS;
+        rooms[SPLIT_OF_ROW] = rows + 1;
+        rooms[ROW_OF_SPLIT] = (rows * limits.positions.div_ceil(KV_SPLIT_TOKENS)).min(2 * splits_of_pages + rows);
+        rooms[PAGES] = rows.saturating_mul(limits.positions.div_ceil(limits.page_tokens));
+        for (rooms, set) in rooms[OF_PAIRS..ROW_OF_SPLIT].chunks_exact_mut(PAIR_LISTS).zip(SETS) {
+            let adapted = if with_adapters { plan.rows(set) } else { 0 };
+            let pairs = adapted * ADAPTERS_PER_ROW_MAX;
+            rooms[USED] = 3;
+            rooms[PAIRS] = pairs * PAIR_WORDS;
+            rooms[OF_ROW] = plan.rows(set) + 1;
+            rooms[BY_ROW] = pairs;
+            rooms[SHRINKS] = pairs * RUN_WORDS;
+            rooms[EXPANDS] = adapted * RUN_WORDS;
+            rooms[ROWS_ALIKE] = adapted;
+        }
+        Self(rooms)
+    }
+
+    pub(super) fn hold(&self, lists: &Lists) -> bool {
+        self.0.iter().zip(&lists.0).all(|(room, list)| list.len() <= *room)
+    }
+
+    pub(super) fn words(&self) -> usize {
+        self.0.iter().fold(0, |all, room| all.saturating_add(*room))
+    }
+}
+
+impl StepTables {
+    /// Tables of rooms that the memory has, at its beginning.
+    pub(super) fn new(memory: Arc<DeviceMemory>, rooms: Rooms) -> Self {
+        let mut end = 0;
+        let places = rooms.0.map(|room| {
+            end += room;
+            end - room
+        });
+        Self { memory, rooms, places }
+    }
+
+    /// A step's tables in a memory of their own.
+    pub(super) fn of(stream: &Stream, lists: &Lists) -> Result<Self, LaunchError> {
+        let rooms = Rooms::exact(lists);
+        let tables = Self::new(Arc::new(DeviceMemory::new("a step's tables", DType::U32, rooms.words())?), rooms);
+        tables.send(stream, lists)?;
+        Ok(tables)
+    }
+
+    /// Overwrites what was there, after all that reads it. There is room for the lists.
+    pub(super) fn send(&self, stream: &Stream, lists: &Lists) -> Result<(), LaunchError> {
+        let (mut words, mut from) = (Vec::new(), 0);
+        for (list, (room, place)) in lists.0.iter().zip(self.rooms.0.iter().zip(self.places)) {
+            words.extend_from_slice(list);
+            if room - list.len() <= GAP_MAX {
+                words.resize(place + room - from, 0);
+            } else {
+                self.memory.write_at(stream, from, &words)?;
+                words.clear();
+                from = place + room;
+            }
+        }
+        self.memory.write_at(stream, from, &words)
+    }
+
+    fn at(&self, list: usize) -> *const u32 {
+        self.memory.address().cast::<u32>().wrapping_add(self.places[list])
+    }
+
+    /// Token of each row.
+    pub(super) fn tokens(&self) -> *const u32 {
+        self.at(TOKENS)
+    }
+
+    /// Row of the batch that each row of a set is; the batch's own are themselves.
+    pub(super) fn rows(&self, set: RowSet) -> *const u32 {
+        match set {
+            RowSet::Batch => std::ptr::null(),
+            RowSet::Sampled => self.at(SAMPLED),
+            RowSet::Scored => self.at(SCORED),
+        }
+    }
+
+    /// Token of each scored row.
+    pub(super) fn scored_tokens(&self) -> *const u32 {
+        self.at(SCORED_TOKENS)
+    }
+
+    /// What attention reads.
+    pub(super) fn sequences(&self) -> LoamSequences {
+        let rooms = &self.rooms.0;
+        LoamSequences {
+            positions: self.at(POSITIONS),
+            segment_of_row: self.at(SEGMENT_OF_ROW),
+            segments: self.at(SEGMENTS).cast(),
+            pages: self.at(PAGES),
+            split_of_row: self.at(SPLIT_OF_ROW),
+            row_of_split: self.at(ROW_OF_SPLIT),
+            rows: rooms[POSITIONS] as i32,
+            segment_count: (rooms[SEGMENTS] / SEGMENT_WORDS) as i32,
+            page_count: rooms[PAGES] as i32,
+            split_count: rooms[ROW_OF_SPLIT] as i32,
+        }
+    }
+
+    /// What adapters read.
+    pub(super) fn pairs(&self, set: RowSet) -> LoamPairs {
+        let first = OF_PAIRS + set as usize * PAIR_LISTS;
+        let (at, room) = (|list| self.at(first + list), |list| self.rooms.0[first + list]);
+        LoamPairs {
+            pairs: at(PAIRS).cast(),
+            of_row: at(OF_ROW),
+            by_row: at(BY_ROW),
+            shrinks: at(SHRINKS).cast(),
+            expands: at(EXPANDS).cast(),
+            rows_alike: at(ROWS_ALIKE),
+            counts: at(USED),
+            rows: room(OF_ROW) as i32 - 1,
+            pair_count: (room(PAIRS) / PAIR_WORDS) as i32,
+            shrink_count: (room(SHRINKS) / RUN_WORDS) as i32,
+            expand_count: (room(EXPANDS) / RUN_WORDS) as i32,
+        }
+    }
 }

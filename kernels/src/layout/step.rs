@@ -62,6 +62,28 @@ pub struct StepLimits {
     pub slots: usize,
 }
 
+impl StepInputs {
+    /// Appends rows of nobody's until there are `rows`, so that a few sizes of steps serve all: each is a request of
+    /// one row in a page of those given, which nobody else may have, and sees what such rows write in this step alone.
+    /// Where each row is sampled once, so are they.
+    pub fn pad(&mut self, rows: usize, pages: &[u32], page_tokens: usize) -> Result<(), Error> {
+        let own = self.tokens.len();
+        let is_sampled = self.sampled.iter().copied().eq(0..own as u32);
+        let padding = rows.saturating_sub(own);
+        let held = pages.len().saturating_mul(page_tokens);
+        expect_below("a row of padding, counted in positions of its pages,", padding, held + 1)?;
+        for (row, place) in (own..rows).zip(0..) {
+            let (first_row, first_page) = (row as u32, self.pages.len() as u32);
+            let first_position = (place % page_tokens) as u32;
+            self.tokens.push(0);
+            self.segments.push(Segment { first_row, rows: 1, first_position, first_page, pages: 1 });
+            self.pages.push(pages[place / page_tokens]);
+            self.sampled.extend(is_sampled.then_some(first_row));
+        }
+        Ok(())
+    }
+}
+
 /// Positions that can be counted, with room to look a tile ahead.
 const POSITIONS_MAX: usize = u32::MAX as usize / 2;
 

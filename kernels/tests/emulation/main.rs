@@ -2,8 +2,10 @@
 //!
 //! `cargo nextest run -p loam-kernels --features emulate`
 
+mod decoder;
 mod faults;
 mod gemm;
 mod graphs;
 mod rates;
+mod replays;
 mod sequence;

@@ -1,8 +1,10 @@
 //! The emulated device: memory whose accesses can be looked at, streams that run at once, graphs that are lists.
 
+use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr;
+use std::sync::{Arc, Weak};
 
 use thiserror::Error as ThisError;
 
@@ -71,6 +73,23 @@ pub struct DeviceMemory {
     at: *mut c_void,
     dtype: DType,
     len: usize,
+    /// Ends with it.
+    life: Arc<()>,
+}
+
+thread_local! {
+    /// Lives of the memories whose addresses this thread gave away, while somebody wants to know.
+    static GIVEN: RefCell<Option<Vec<Weak<()>>>> = const { RefCell::new(None) };
+}
+
+/// Some work, and the lives of all memories whose addresses it gave away.
+pub(in crate::cuda) fn watched<T>(work: impl FnOnce() -> T) -> (T, Vec<Weak<()>>) {
+    GIVEN.set(Some(Vec::new()));
+    let done = work();
+    let mut lives = GIVEN.take().unwrap_or_default();
+    lives.sort_by_key(|life| life.as_ptr().addr());
+    lives.dedup_by_key(|life| life.as_ptr().addr());
+    (done, lives)
 }
 
 // SAFETY: an address; what is at it is reached through the device alone, which takes one launch at a time.
@@ -94,7 +113,7 @@ impl DeviceMemory {
         let mut at = ptr::null_mut();
         // SAFETY: a string, and room for an address.
         checked(unsafe { ffi::loam_device_allocate(len * dtype.bytes(), what.as_ptr(), &raw mut at) })?;
-        Ok(Self { at, dtype, len })
+        Ok(Self { at, dtype, len, life: Arc::default() })
     }
 
     /// A copy of host values.
@@ -110,10 +129,9 @@ impl DeviceMemory {
         checked(unsafe { ffi::loam_device_write(stream.raw, self.at, values.as_ptr().cast(), size_of_val(values)) })
     }
 
-    /// Overwrites values from `at` on.
-    #[expect(clippy::needless_pass_by_ref_mut, reason = "what is written there is nobody else's to read meanwhile")]
+    /// Overwrites values from `at` on, of a memory that kernels may know: the stream's order keeps them apart.
     pub(in crate::cuda) fn write_at<T: Element>(
-        &mut self,
+        &self,
         stream: &Stream,
         at: usize,
         values: &[T],
@@ -179,7 +197,8 @@ impl DeviceMemory {
     }
 
     /// Its address on the device, for launchers.
-    pub(in crate::cuda) const fn address(&self) -> *mut c_void {
+    pub(in crate::cuda) fn address(&self) -> *mut c_void {
+        GIVEN.with_borrow_mut(|given| given.iter_mut().for_each(|given| given.push(Arc::downgrade(&self.life))));
         self.at
     }
 }
@@ -305,6 +324,9 @@ impl Graph {
         }
     }
 }
+
+// SAFETY: a list that is read by one launch at a time: who holds it launches it under a lock.
+unsafe impl Send for Graph {}
 
 impl Drop for Graph {
     fn drop(&mut self) {

@@ -4,6 +4,6 @@
 
 mod host;
 
-pub(in crate::cuda) use host::{checked, multiprocessors};
+pub(in crate::cuda) use host::{checked, multiprocessors, watched};
 
 pub use host::{DeviceMemory, Emulation, Event, Graph, LaunchError, Stream};

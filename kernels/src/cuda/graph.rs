@@ -1,0 +1,208 @@
+//! Steps that are recorded once and replayed: a graph for each key, which every step of that key writes its numbers
+//! into.
+//!
+//! A recorded launch keeps the addresses and the counts that it was given. So a key's steps have their tables at one
+//! place, with room for the most that any of them may need; scratch that a graph knows is never freed; and what differs
+//! between steps kernels read from the tables. Before it is recorded a key's first step is run, which loads kernels and
+//! makes scratch large enough: neither may happen within a capture.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ptr;
+use std::sync::{Arc, Weak};
+
+use super::adapters::Ranks;
+use super::backend::{Cuda, CudaStep};
+use super::device::{DeviceMemory, Graph, Stream, watched};
+use super::ffi::RawStream;
+use super::work::{Lists, Rooms, StepTables};
+use crate::backend::GraphKey;
+use crate::error::{Error, expect_shape};
+use crate::layout::{DType, RowSet, StepLimits, StepPlan};
+
+/// Rows of the largest step that is recorded: larger ones take long enough to launch their kernels meanwhile.
+const ROWS_MAX: usize = GraphKey::ROWS[GraphKey::ROWS.len() - 1] as usize;
+/// Words of the largest tables that are kept for graphs.
+const WORDS_MAX: usize = 1 << 26;
+
+/// All graphs of a device.
+#[derive(Debug, Default)]
+pub(super) struct Graphs {
+    recorded: HashMap<GraphKey, Recorded>,
+    /// Where steps' tables lie, of all keys in turn; graphs keep those that were too small for later ones.
+    tables: Option<Arc<DeviceMemory>>,
+}
+
+/// A key's graph, and what a step must be like to be replayed with it.
+#[derive(Debug)]
+struct Recorded {
+    graph: Graph,
+    tables: Arc<StepTables>,
+    rooms: Rooms,
+    sampled: usize,
+    limits: StepLimits,
+    uses: Vec<Use>,
+    /// Of all memories that the graph knows.
+    lives: Vec<Weak<()>>,
+}
+
+/// Adapters of a site through an `h` of some width.
+#[derive(Debug)]
+struct Use {
+    ranks: Arc<Ranks>,
+    site: usize,
+    width: usize,
+}
+
+/// What this thread records: a capture belongs to one, and others load adapters meanwhile.
+struct Recording {
+    stream: RawStream,
+    uses: Vec<Use>,
+}
+
+thread_local! {
+    static RECORDING: RefCell<Option<Recording>> = const { RefCell::new(None) };
+}
+
+/// The stream whose launches this thread records, or the device's first.
+pub(super) fn order() -> RawStream {
+    RECORDING.with_borrow(|it| it.as_ref().map_or(ptr::null_mut(), |it| it.stream))
+}
+
+/// Refuses what no graph can hold.
+pub(super) fn refuse_recorded(what: &'static str) -> Result<(), Error> {
+    if order().is_null() {
+        return Ok(());
+    }
+    let (what, found) = ("an operation to record", format!("one with {what}"));
+    Err(Error::Unsupported { what, found, allowed: "launches over what was allocated and written before" })
+}
+
+/// Notes that adapters of a site go through an `h` of this width.
+pub(super) fn note(ranks: &Arc<Ranks>, site: usize, width: usize) {
+    RECORDING.with_borrow_mut(|it| {
+        let Some(recording) = it else { return };
+        match recording.uses.iter_mut().find(|it| it.site == site && Arc::ptr_eq(&it.ranks, ranks)) {
+            Some(known) => known.width = known.width.min(width),
+            None => recording.uses.push(Use { ranks: Arc::clone(ranks), site, width }),
+        }
+    });
+}
+
+/// Ends a recording also where its operations panic.
+struct Ended;
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        RECORDING.take();
+    }
+}
+
+type Operations<'a> = &'a mut (dyn FnMut() -> Result<(), Error> + Send);
+
+impl Graphs {
+    /// Runs a step that was checked against its key.
+    pub(super) fn run(
+        &mut self,
+        gpu: &Cuda,
+        key: GraphKey,
+        step: &CudaStep,
+        operations: Operations<'_>,
+    ) -> Result<(), Error> {
+        let (plan, lists) = (step.plan(), Lists::of(step.plan()));
+        // Who had the key before is gone where a memory is.
+        let is_gone = |held: &Recorded| held.lives.iter().any(|life| life.strong_count() == 0);
+        if self.recorded.get(&key).is_some_and(is_gone) {
+            self.recorded.remove(&key);
+        }
+        if let Some(held) = self.recorded.get(&key) {
+            held.expect_alike(plan)?;
+            if !held.rooms.hold(&lists) {
+                return operations();
+            }
+            held.tables.send(&gpu.stream(), &lists)?;
+            return Ok(held.graph.launch(&gpu.stream())?);
+        }
+        let rooms = Rooms::of_decode(plan, key.with_adapters);
+        if !rooms.hold(&lists) || rooms.words() > WORDS_MAX {
+            return operations();
+        }
+        let tables = Arc::new(StepTables::new(self.tables(rooms.words())?, rooms));
+        tables.send(&gpu.stream(), &lists)?;
+        let _placed = step.place(&tables);
+        operations()?;
+        let (recorded, lives) = watched(|| record(operations));
+        let (graph, uses) = recorded?;
+        gpu.scratch().keep();
+        gpu.outer_scratch().keep();
+        let (sampled, limits) = (plan.rows(RowSet::Sampled), *plan.limits());
+        self.recorded.insert(key, Recorded { graph, tables, rooms, sampled, limits, uses, lives });
+        Ok(())
+    }
+
+    /// Each node of a key's graph: its kernel's name, and how many nodes it waits for itself.
+    pub(super) fn nodes(&self, key: GraphKey) -> Vec<(String, usize)> {
+        self.recorded.get(&key).map(|held| held.graph.nodes()).unwrap_or_default()
+    }
+
+    /// A memory of at least so many words.
+    fn tables(&mut self, words: usize) -> Result<Arc<DeviceMemory>, Error> {
+        match &self.tables {
+            Some(held) if held.bytes() >= words * DType::U32.bytes() => Ok(Arc::clone(held)),
+            _ => {
+                let memory = Arc::new(DeviceMemory::new("tables of graphs", DType::U32, words)?);
+                Ok(Arc::clone(self.tables.insert(memory)))
+            }
+        }
+    }
+}
+
+/// What operations launch, and which adapters they use.
+fn record(operations: Operations<'_>) -> Result<(Graph, Vec<Use>), Error> {
+    let stream = Stream::new()?;
+    RECORDING.set(Some(Recording { stream: stream.raw(), uses: Vec::new() }));
+    let _ended = Ended;
+    let mut done = Ok(());
+    let graph = stream.capture(|| {
+        done = operations();
+        Ok(())
+    });
+    done?;
+    Ok((graph?, RECORDING.take().map(|it| it.uses).unwrap_or_default()))
+}
+
+/// Whether a step is of those that graphs are made of: one row a request, and no tokens to score, which come by the
+/// host.
+pub(super) fn is_recordable(plan: &StepPlan) -> bool {
+    let rows = plan.rows(RowSet::Batch);
+    (1..=ROWS_MAX).contains(&rows) && plan.is_decode() && plan.rows(RowSet::Scored) == 0
+}
+
+/// Refuses a key that says something else of a step.
+pub(super) fn check_key(key: GraphKey, plan: &StepPlan) -> Result<(), Error> {
+    expect_shape("a graph's rows", plan.rows(RowSet::Batch), key.rows as usize)?;
+    let pairs = plan.pairs(RowSet::Batch).pairs().len();
+    if key.with_adapters || pairs == 0 {
+        return Ok(());
+    }
+    let found = format!("with {pairs} pairs");
+    Err(Error::Unsupported { what: "a step of the base's graph", found, allowed: "without pairs" })
+}
+
+impl Recorded {
+    /// Refuses a step that the recorded operations are not for: what they looked at when they were called, nobody does
+    /// now.
+    fn expect_alike(&self, plan: &StepPlan) -> Result<(), Error> {
+        expect_shape("a graph's sampled rows", plan.rows(RowSet::Sampled), self.sampled)?;
+        if *plan.limits() != self.limits {
+            let found = format!("{:?}", plan.limits());
+            return Err(Error::Unsupported {
+                what: "the limits of a graph's step",
+                found,
+                allowed: "those of its first",
+            });
+        }
+        let groups = plan.pairs(RowSet::Batch).groups();
+        self.uses.iter().try_for_each(|it| it.ranks.check(it.site, it.width, groups))
+    }
+}
