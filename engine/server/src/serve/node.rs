@@ -33,6 +33,9 @@ const ERASURE_PATIENCE: Duration = Duration::from_secs(5);
 /// Offers of records at one time that are held until they are whole, each for another tenant.
 const OFFERS_MAX: usize = 4;
 
+/// Records at one time that are looked at and appended; others queue, and hold up nobody but each other.
+const RECORDINGS_MAX: usize = 4;
+
 /// One server.
 pub(crate) struct Node {
     pub(crate) engine: Engine,
@@ -56,6 +59,7 @@ pub(crate) struct Node {
     erasures: Arc<Semaphore>,
     offers: Arc<Semaphore>,
     offering: Tenants,
+    recordings: Semaphore,
 }
 
 /// Tenants that have a place of some kind.
@@ -115,6 +119,7 @@ impl Node {
             erasures: Arc::new(Semaphore::new(ERASURES_MAX)),
             offers: Arc::new(Semaphore::new(OFFERS_MAX)),
             offering: Tenants::default(),
+            recordings: Semaphore::new(RECORDINGS_MAX),
         }
     }
 
@@ -149,6 +154,15 @@ impl Node {
         let place = Arc::clone(&self.offers).try_acquire_owned().map_err(full)?;
         Held::take(&self.offering, caller, place)
             .ok_or_else(|| Problem::new(Kind::Busy, "a long offer of your tenant is coming in; try again after it"))
+    }
+
+    /// Runs what appends a record.
+    pub(crate) async fn recording<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let _place = self.recordings.acquire().await.map_err(|_| self.ending())?;
+        self.apart(work).await
     }
 
     /// Runs what erases. It may wait for exports, and has places of its own for that.

@@ -73,7 +73,7 @@ impl v1::provenance_server::Provenance for Service {
             let proof = ledger.prove(LogId::Records, taken.index).map_err(|error| ledger_problem(&error))?;
             Ok(v1::OfferResponse { record_id: taken.id.0.to_vec(), index: taken.index, tlog_proof: proof.to_bytes() })
         };
-        let recorded = if waits { self.0.erasing(record).await } else { self.0.apart(record).await };
+        let recorded = if waits { self.0.erasing(record).await } else { self.0.recording(record).await };
         recorded.map(Response::new).map_err(|problem| status(&problem))
     }
 
