@@ -97,6 +97,7 @@ impl Signing {
         // What cannot be written is better known before anything is recorded.
         if let Some(path) = &self.receipt {
             write_new(path, "")?;
+            std::fs::remove_file(path).with_context(|| path.display().to_string())?;
         }
         let book = self.book.write()?;
         let key = file.standing(&*book)?;
@@ -153,7 +154,7 @@ impl Pen {
         self.key.moved_on(taken.at.id);
         if let Some(path) = &self.receipt {
             let recorded = || format!("it is recorded as {}, but for its receipt", taken.at.id);
-            write(path, &taken.receipt).with_context(recorded)?;
+            write_new(path, &taken.receipt).with_context(recorded)?;
         }
         Ok(Some(taken))
     }

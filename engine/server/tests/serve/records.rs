@@ -72,6 +72,9 @@ fn a_paper_goes_from_hand_to_hand() {
     let swapped = scene.refused(&["id", "sign", "--id", &ann, text(&shared)]);
     assert!(swapped.contains("not the one that would be signed"), "{swapped}");
     // Nor is a key written over by what a command was asked to write.
+    let receipt = scene.path("never.receipt");
+    scene.refused(&["id", "succeed", &ann_id, "--id", text(&new_key), "--receipt", text(&receipt)]);
+    assert!(!receipt.exists(), "what is refused leaves no receipt in the way of the next try");
     let over = scene.refused(&["id", "sign", "--id", &ann, "--receipt", &ann, text(&paper)]);
     assert!(over.contains("ann.key") && std::fs::read_to_string(&ann).unwrap().contains("seed"), "{over}");
     std::fs::write(scene.path("other"), "loam-paper-v1 other\n").unwrap();
