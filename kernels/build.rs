@@ -18,7 +18,19 @@ fn main() {
         (true, false) => build_for_device(),
         (false, true) => build_for_emulation(!on("EMULATE_UNCHECKED")),
     }
-    println!("cargo::rerun-if-changed=cuda");
+    watch();
+}
+
+/// All that objects are made of, and not what only people read. A source that is new is declared in `kernels.h`, which is
+/// of these.
+fn watch() {
+    for folder in ["cuda", "cuda/host", "cuda/host/planted"] {
+        for extension in ["cu", "cuh", "h", "cpp"] {
+            for source in sources(Path::new(folder), extension) {
+                println!("cargo::rerun-if-changed={}", source.display());
+            }
+        }
+    }
 }
 
 /// Machine code for Ampere and Hopper, and PTX from which a driver makes code for what comes after.

@@ -60,8 +60,12 @@ pub enum Error {
     Level { level: &'static str, best: &'static str },
     #[error("threads could not be started: {reason}")]
     Threads { reason: String },
+    #[error("no GPU can be used: {reason}")]
+    Gpu { reason: String },
     #[error("the GPU: {report}")]
     Launch { report: String },
+    #[error("the GPU is lost to this process, which must be started again: {report}")]
+    DeviceLost { report: String },
 }
 
 /// Refuses a shape that is not the expected one.

@@ -13,7 +13,7 @@ use crate::invariance::{check_cache, check_crowd, check_preempted};
 
 fn open(mode: CudaMode, options: &OpenOptions) -> Engine {
     let record = |_| Ok(Box::new(MemoryRecorder::default()) as _);
-    let engine = Engine::open_on(Arc::new(Cuda::new(mode)), options, record, &mut |_| {}).unwrap();
+    let engine = Engine::open_on(Arc::new(Cuda::open(0, mode).unwrap()), options, record, &mut |_| {}).unwrap();
     with_adapters(options, engine)
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::device::{DeviceMemory, LaunchError, Stream};
+use super::device::{DeviceMemory, Stream};
 use super::ffi::{LoamColumns, LoamPlaces, LoamType};
 use super::loam_type;
 use crate::error::{Error, expect_below, expect_shape};
@@ -56,7 +56,7 @@ impl Drop for CudaAdapters {
 }
 
 impl CudaAdapters {
-    pub(super) fn new(sites: Vec<SiteShape>, slots: usize) -> Result<Self, LaunchError> {
+    pub(super) fn new(sites: Vec<SiteShape>, slots: usize) -> Result<Self, Error> {
         let slot_words = words_before(&sites, sites.len());
         let table = DeviceMemory::new("the table of adapters", DType::U32, slot_words * slots)?;
         let ranks = Arc::new(Ranks(Mutex::new(vec![None; slots])));

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::adapters::CudaAdapters;
-use super::device::{DeviceMemory, LaunchError, Stream};
+use super::device::{self, DeviceMemory, Library, Stream};
 use super::ffi::RawStream;
 use super::graph::{self, Graphs};
 use super::work::{Lists, StepTables};
@@ -12,9 +12,11 @@ use crate::error::Error;
 use crate::layout::{Adapter, DType, SiteShape, StepInputs, StepLimits, StepPlan};
 
 /// A GPU, or the emulation of one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Cuda {
     mode: CudaMode,
+    /// What may be asked for products instead of `gemm.cu`; in fast mode, and where it is there.
+    library: Option<Library>,
     scratch: Mutex<Scratch>,
     /// Of operations that are made of others, which use theirs meanwhile.
     outer_scratch: Mutex<Scratch>,
@@ -65,9 +67,16 @@ pub(super) struct Scratch {
 }
 
 impl Cuda {
-    /// The device.
-    pub fn new(mode: CudaMode) -> Self {
-        Self { mode, ..Self::default() }
+    /// The GPU of this number, of which a process uses one; `nvidia-smi -L` lists them. Refused with [`Error::Gpu`] where
+    /// there is none that the kernels can run on.
+    pub fn open(ordinal: usize, mode: CudaMode) -> Result<Self, Error> {
+        device::open(ordinal)?;
+        let library = if mode == CudaMode::Fast { Library::open() } else { None };
+        Ok(Self { mode, library, scratch: Mutex::default(), outer_scratch: Mutex::default(), graphs: Mutex::default() })
+    }
+
+    pub(super) const fn library(&self) -> Option<&Library> {
+        self.library.as_ref()
     }
 
     pub(super) const fn mode(&self) -> CudaMode {
@@ -181,25 +190,24 @@ impl AsRef<StepPlan> for CudaStep {
     }
 }
 
-impl From<LaunchError> for Error {
-    fn from(error: LaunchError) -> Self {
-        Self::Launch { report: error.to_string() }
-    }
-}
-
 impl Device for Cuda {
     type Memory = DeviceMemory;
     type Step = CudaStep;
     type Adapters = CudaAdapters;
 
     fn describe(&self) -> String {
-        "cuda, emulated".to_owned()
+        let products = match (&self.library, self.mode) {
+            (Some(_), _) => "fast, with cuBLASLt",
+            (None, CudaMode::Fast) => "fast, without cuBLASLt",
+            (None, CudaMode::Deterministic) => "deterministic",
+        };
+        format!("{}, {products}", device::describe())
     }
 
     fn allocate(&self, dtype: DType, len: usize) -> Result<DeviceMemory, Error> {
         graph::refuse_recorded("memory to allocate")?;
         let mut memory = DeviceMemory::new("values", dtype, len)?;
-        memory.fill(&self.stream(), 0)?;
+        memory.clear()?;
         Ok(memory)
     }
 
@@ -208,13 +216,13 @@ impl Device for Cuda {
         let bytes = len.saturating_mul(dtype.bytes()) as u64;
         let stored = source.file.range(source.offset..source.offset.saturating_add(bytes))?;
         let mut memory = DeviceMemory::new("weights", dtype, len)?;
-        memory.write_bytes(&self.stream(), 0, stored)?;
+        memory.write_bytes(0, stored)?;
         Ok(memory)
     }
 
     fn write(&self, memory: &mut DeviceMemory, at: usize, bytes: &[u8]) -> Result<(), Error> {
         graph::refuse_recorded("values to write")?;
-        memory.write_bytes(&self.stream(), at, bytes)
+        memory.write_bytes(at, bytes)
     }
 
     fn read(&self, memory: &DeviceMemory, at: usize, bytes: &mut [u8]) -> Result<(), Error> {
@@ -244,7 +252,7 @@ impl Device for Cuda {
     }
 
     fn adapters(&self, sites: &[SiteShape], slots: usize) -> Result<CudaAdapters, Error> {
-        Ok(CudaAdapters::new(sites.to_vec(), slots)?)
+        CudaAdapters::new(sites.to_vec(), slots)
     }
 
     fn install(

@@ -1,5 +1,5 @@
 //! What C++ defines and Rust calls. Mirrors `cuda/kernels.h` and, under emulation, `cuda/host/device.h`; nothing else in
-//! the workspace declares a foreign function.
+//! the workspace declares a foreign function. (A GPU's driver is asked through cudarc.)
 
 use std::ffi::{c_int, c_void};
 
@@ -8,7 +8,7 @@ pub(super) type RawStream = *mut c_void;
 
 /// `LoamType` of kernels.h.
 #[repr(i32)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum LoamType {
     F32 = 0,
     Bf16 = 1,
@@ -315,6 +315,13 @@ unsafe extern "C" {
         ranks: LoamRows,
         stream: RawStream,
     ) -> c_int;
+}
+
+// Of the CUDA runtime, which launchers stand on.
+#[cfg(feature = "cuda")]
+unsafe extern "C" {
+    pub(super) fn cudaGetErrorName(code: c_int) -> *const std::ffi::c_char;
+    pub(super) fn cudaGetErrorString(code: c_int) -> *const std::ffi::c_char;
 }
 
 #[cfg(feature = "emulate")]

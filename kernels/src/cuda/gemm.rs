@@ -65,10 +65,19 @@ pub(super) fn apply(gpu: &Cuda, x: LoamRows, layers: &[Typed], out: LoamRows) ->
             _ => Tiles::Small,
         };
         let tiling = Tiling::of(rows, &outs, k, tiles, multiprocessors())?;
-        let (planes, tickets) = tiling.scratch(&mut scratch)?;
-        let (out, tile_rows) = (out.columns(from, width), tiling.rows as i32);
-        // SAFETY: who calls has seen that all fits; planes and tickets are as many as kernels.h asks for.
-        checked(unsafe { loam_linear(x, together, out, tile_rows, planes, tickets, gpu.order()) })?;
+        let out = out.columns(from, width);
+        let mut ours = || {
+            let (planes, tickets) = tiling.scratch(&mut scratch)?;
+            let tile_rows = tiling.rows as i32;
+            // SAFETY: who calls has seen that all fits; planes and tickets are as many as kernels.h asks for.
+            Ok(checked(unsafe { loam_linear(x, together, out, tile_rows, planes, tickets, gpu.order()) })?)
+        };
+        match gpu.library() {
+            None => ours()?,
+            Some(library) => {
+                library.linear(x, (&together.each[..run.len()], together.dtype), out, gpu.order(), &mut ours)?;
+            }
+        }
         from += width;
     }
     Ok(())

@@ -8,7 +8,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ptr;
 use std::sync::{Arc, Weak};
 
 use super::adapters::Ranks;
@@ -66,12 +65,16 @@ thread_local! {
 
 /// The stream whose launches this thread records, or the device's first.
 pub(super) fn order() -> RawStream {
-    RECORDING.with_borrow(|it| it.as_ref().map_or(ptr::null_mut(), |it| it.stream))
+    recorded().unwrap_or_else(|| Stream::default().raw())
+}
+
+fn recorded() -> Option<RawStream> {
+    RECORDING.with_borrow(|it| it.as_ref().map(|it| it.stream))
 }
 
 /// Refuses what no graph can hold.
 pub(super) fn refuse_recorded(what: &'static str) -> Result<(), Error> {
-    if order().is_null() {
+    if recorded().is_none() {
         return Ok(());
     }
     let (what, found) = ("an operation to record", format!("one with {what}"));
@@ -162,13 +165,8 @@ fn record(operations: Operations<'_>) -> Result<(Graph, Vec<Use>), Error> {
     let stream = Stream::new()?;
     RECORDING.set(Some(Recording { stream: stream.raw(), uses: Vec::new() }));
     let _ended = Ended;
-    let mut done = Ok(());
-    let graph = stream.capture(|| {
-        done = operations();
-        Ok(())
-    });
-    done?;
-    Ok((graph?, RECORDING.take().map(|it| it.uses).unwrap_or_default()))
+    let graph = stream.capture(operations)?;
+    Ok((graph, RECORDING.take().map(|it| it.uses).unwrap_or_default()))
 }
 
 /// Whether a step is of those that graphs are made of: one row a request, and no tokens to score, which come by the

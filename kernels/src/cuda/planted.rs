@@ -2,6 +2,7 @@
 
 use super::device::{DeviceMemory, LaunchError, Stream};
 use super::ffi::emulated::{Given, PLANTED};
+use crate::error::Error;
 
 /// The names of all faults.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -23,7 +24,7 @@ pub struct Sheet {
 
 impl Sheet {
     /// `input` and `neighbour` hold `values`.
-    pub fn new(values: &[f32; 1024]) -> Result<Self, LaunchError> {
+    pub fn new(values: &[f32; 1024]) -> Result<Self, Error> {
         let sheet = Self {
             input: DeviceMemory::of("in", values)?,
             out: DeviceMemory::of("out", &[0.0_f32; 1024])?,

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use super::device::{DeviceMemory, LaunchError, Stream};
+use super::device::{DeviceMemory, Stream};
 use super::ffi::{LoamPairs, LoamSequences};
+use crate::error::Error;
 use crate::layout::{ADAPTERS_PER_ROW_MAX, DType, KV_SPLIT_TOKENS, PairList, RowSet, StepPlan};
 
 /// Pairs of one adapter, or rows with the same adapters, that a block takes together.
@@ -190,7 +191,7 @@ impl StepTables {
     }
 
     /// A step's tables in a memory of their own.
-    pub(super) fn of(stream: &Stream, lists: &Lists) -> Result<Self, LaunchError> {
+    pub(super) fn of(stream: &Stream, lists: &Lists) -> Result<Self, Error> {
         let rooms = Rooms::exact(lists);
         let tables = Self::new(Arc::new(DeviceMemory::new("a step's tables", DType::U32, rooms.words())?), rooms);
         tables.send(stream, lists)?;
@@ -198,7 +199,7 @@ impl StepTables {
     }
 
     /// Overwrites what was there, after all that reads it. There is room for the lists.
-    pub(super) fn send(&self, stream: &Stream, lists: &Lists) -> Result<(), LaunchError> {
+    pub(super) fn send(&self, stream: &Stream, lists: &Lists) -> Result<(), Error> {
         let (mut words, mut from) = (Vec::new(), 0);
         for (list, (room, place)) in lists.0.iter().zip(self.rooms.0.iter().zip(self.places)) {
             words.extend_from_slice(list);

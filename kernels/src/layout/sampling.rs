@@ -133,7 +133,7 @@ impl Sampling {
     }
 
     /// The draw's number times `2^64`, exactly.
-    #[cfg(feature = "emulate")]
+    #[cfg(any(feature = "cuda", feature = "emulate"))]
     pub(crate) fn number_in_bits(&self) -> u64 {
         philox::number(self.seed, self.draw) << (u64::BITS - philox::BITS)
     }

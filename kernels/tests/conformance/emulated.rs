@@ -2,5 +2,8 @@
 
 use crate::mount::mount;
 
-mount!(deterministic, Some(loam_kernels::cuda::Cuda::new(loam_kernels::cuda::CudaMode::Deterministic)));
-mount!(fast, Some(loam_kernels::cuda::Cuda::new(loam_kernels::cuda::CudaMode::Fast)));
+mount!(
+    deterministic,
+    Some(loam_kernels::cuda::Cuda::open(0, loam_kernels::cuda::CudaMode::Deterministic).expect("the emulated GPU"))
+);
+mount!(fast, Some(loam_kernels::cuda::Cuda::open(0, loam_kernels::cuda::CudaMode::Fast).expect("the emulated GPU")));

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 use loam_kernels::backend::{ApplyLinear, Dense, Device, Product};
-use loam_kernels::cuda::Cuda;
 use loam_kernels::cuda::device::DeviceMemory;
+use loam_kernels::cuda::{Cuda, CudaMode};
 use loam_kernels::layout::{DType, Linear, Memory, Part, Rows, RowsMut, Split, Stored};
 
+use crate::gpu;
 use crate::sequence::{memory, noise, products};
 
 /// Two cuts of 512, and a part of a third that is no multiple of anything.
@@ -126,7 +127,7 @@ fn near(got: &[u8], out_type: DType, k: usize, what: &str, want: impl Fn(usize) 
 
 /// A stack of layers of types in turn, at every kind of edge, against f64.
 fn adds_up(x_type: DType, weights: &[DType], bias: Option<DType>, out_type: DType) {
-    let gpu = Cuda::default();
+    let gpu = gpu(CudaMode::Deterministic);
     let outs = [65, 1, 10];
     for k in [1, 15, 511, 513, K] {
         let layers = stack(&gpu, k, weights, &outs, bias);
@@ -186,7 +187,7 @@ const FLIPS: [[bool; 2]; 4] = [[false, false], [false, true], [true, false], [tr
 
 #[test]
 fn products_add_up_however_operands_lie() {
-    let gpu = Cuda::default();
+    let gpu = gpu(CudaMode::Deterministic);
     for types in [[DType::Bf16, DType::Bf16], [DType::F16, DType::Bf16], [DType::F32, DType::F16]] {
         for flips in FLIPS {
             for (rows, columns, k, margin) in [(1, 1, 1, 0), (3, 66, 513, MARGIN), (17, 64, K, 0), (66, 9, 40, MARGIN)]
@@ -203,7 +204,7 @@ fn products_add_up_however_operands_lie() {
 
 #[test]
 fn sums_of_nothing_are_zero() {
-    let gpu = Cuda::default();
+    let gpu = gpu(CudaMode::Deterministic);
     for dtype in [DType::Bf16, DType::F32] {
         for flips in FLIPS {
             let out = multiply(&gpu, [dtype; 2], flips, [3, 5, 0], 0);
@@ -214,7 +215,7 @@ fn sums_of_nothing_are_zero() {
 
 /// The same rows and columns in tiles of all kinds, alone and in a crowd, beside other layers, at odd places in memory.
 fn has_one_arithmetic(x_type: DType, weights: DType, out_type: DType) {
-    let gpu = Cuda::default();
+    let gpu = gpu(CudaMode::Deterministic);
     let types = [x_type, out_type];
     let narrow = 70 * out_type.bytes();
     let columns = |out: Vec<Vec<u8>>| -> Vec<Vec<u8>> { out.into_iter().map(|row| row[..narrow].to_vec()).collect() };
@@ -246,7 +247,7 @@ fn layers_of_other_types_have_one_arithmetic() {
 
 #[test]
 fn products_have_the_arithmetic_of_layers() {
-    let gpu = Cuda::default();
+    let gpu = gpu(CudaMode::Deterministic);
     for dtype in [DType::Bf16, DType::F32] {
         let rows: Vec<usize> = (0..20).collect();
         let layers = apply(&gpu, [dtype, DType::F32], &stack(&gpu, K, &[dtype], &[70], None), &rows, 0);
@@ -258,7 +259,7 @@ fn products_have_the_arithmetic_of_layers() {
 
 #[test]
 fn only_bf16_goes_to_matrix_products() {
-    let gpu = Cuda::default();
+    let gpu = gpu(CudaMode::Deterministic);
     let of = |x_type, weights| {
         let layers = stack(&gpu, 40, &[weights], &[9], None);
         products(|| drop(apply(&gpu, [x_type, DType::F32], &layers, &[0], 0))) > 0

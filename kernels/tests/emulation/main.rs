@@ -9,3 +9,10 @@ mod graphs;
 mod rates;
 mod replays;
 mod sequence;
+
+use loam_kernels::cuda::{Cuda, CudaMode};
+
+/// The emulated GPU.
+fn gpu(mode: CudaMode) -> Cuda {
+    Cuda::open(0, mode).expect("the emulated GPU, which is always there")
+}

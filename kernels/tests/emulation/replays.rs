@@ -2,11 +2,12 @@
 
 use loam_kernels::Error;
 use loam_kernels::backend::{Device, GraphKey};
-use loam_kernels::cuda::Cuda;
 use loam_kernels::cuda::device::DeviceMemory;
+use loam_kernels::cuda::{Cuda, CudaMode};
 use loam_kernels::layout::{DType, Pair, Scored, Segment, StepInputs};
 
 use crate::decoder::{Decoder, LIMITS, VOCABULARY};
+use crate::gpu;
 
 /// Pages of each sequence, up to the last that there is; the last four belong to nobody.
 const PAGES_EACH: usize = 37;
@@ -81,7 +82,7 @@ fn mixes() -> Vec<StepInputs> {
 fn one_graph_serves_every_mix_of_adapters() {
     // Whichever step comes first, none with adapters too.
     for first in [0, 2] {
-        let gpu = Cuda::default();
+        let gpu = gpu(CudaMode::Deterministic);
         let mut decoder = decoder(&gpu, 2);
         let mut mixes = mixes();
         mixes.rotate_left(first);
@@ -99,7 +100,7 @@ fn one_graph_serves_every_mix_of_adapters() {
 
 #[test]
 fn the_base_has_a_graph_of_its_own() {
-    let gpu = Cuda::default();
+    let gpu = gpu(CudaMode::Deterministic);
     let mut decoder = decoder(&gpu, 1);
     for positions in [[20, 511, 7], [512, 0, 590], [21, 512, 8]] {
         let inputs = decode(&positions.map(|position| (position, &[][..])));
@@ -112,7 +113,7 @@ fn the_base_has_a_graph_of_its_own() {
 
 #[test]
 fn a_graph_ends_with_its_memories() {
-    let gpu = Cuda::default();
+    let gpu = gpu(CudaMode::Deterministic);
     let inputs = decode(&[(40, &[0]), (3, &[1])]);
     for layers in [1, 2] {
         same(&gpu, &mut decoder(&gpu, layers), &inputs, key(2, true));
@@ -123,7 +124,7 @@ fn a_graph_ends_with_its_memories() {
 /// The table in `cuda/README.md`.
 #[test]
 fn a_layer_is_11_nodes_and_19_with_adapters() {
-    let gpu = Cuda::default();
+    let gpu = gpu(CudaMode::Deterministic);
     let names = |layers, with_adapters| {
         let (mut decoder, key) = (decoder(&gpu, layers), key(2, with_adapters));
         let inputs = decode(&[(0, &[]), (40, &[])]);
@@ -154,7 +155,7 @@ fn a_layer_is_11_nodes_and_19_with_adapters() {
 
 #[test]
 fn replays_see_who_is_resident_now() {
-    let gpu = Cuda::default();
+    let gpu = gpu(CudaMode::Deterministic);
     let mut decoder = decoder(&gpu, 1);
     let inputs = decode(&[(40, &[0]), (515, &[0, 1])]);
     let before = same(&gpu, &mut decoder, &inputs, key(2, true));
@@ -171,7 +172,7 @@ fn replays_see_who_is_resident_now() {
 
 #[test]
 fn padding_harms_nobody() {
-    let gpu = Cuda::default();
+    let gpu = gpu(CudaMode::Deterministic);
     let mut decoder = decoder(&gpu, 1);
     for requests in [[(40, &[0, 3][..]), (515, &[]), (15, &[2])], [(41, &[]), (3, &[5]), (16, &[0])]] {
         let inputs = decode(&requests);
@@ -190,7 +191,7 @@ fn padding_harms_nobody() {
 
 #[test]
 fn scratch_that_a_graph_knows_stays() {
-    let gpu = Cuda::default();
+    let gpu = gpu(CudaMode::Deterministic);
     let mut decoder = decoder(&gpu, 1);
     let few = decode(&[(514, &[2]), (30, &[0])]);
     let many: Vec<(u32, &[u32])> = [&[0][..], &[1, 2], &[3, 4, 5], &[0, 1, 2, 3]].map(|slots| (530, slots)).to_vec();
@@ -204,7 +205,7 @@ fn scratch_that_a_graph_knows_stays() {
 
 #[test]
 fn what_no_graph_serves_runs() {
-    let gpu = Cuda::default();
+    let gpu = gpu(CudaMode::Deterministic);
     let mut decoder = decoder(&gpu, 1);
     let mut scored = decode(&[(40, &[0]), (3, &[1])]);
     scored.scored.push(Scored { row: 1, token: 5 });
@@ -234,7 +235,7 @@ fn what_no_graph_serves_runs() {
 
 #[test]
 fn wrong_use_is_named() {
-    let gpu = Cuda::default();
+    let gpu = gpu(CudaMode::Deterministic);
     let mut decoder = decoder(&gpu, 1);
     let inputs = decode(&[(40, &[0]), (3, &[1])]);
     same(&gpu, &mut decoder, &inputs, key(2, true));
@@ -262,7 +263,7 @@ fn wrong_use_is_named() {
 
 #[test]
 fn what_cannot_be_recorded_is_named() {
-    let gpu = Cuda::default();
+    let gpu = gpu(CudaMode::Deterministic);
     let inputs = decode(&[(40, &[])]);
     let step = gpu.step(inputs, LIMITS).expect("a step");
     let mut held: DeviceMemory = gpu.allocate(DType::F32, 4).expect("memory");

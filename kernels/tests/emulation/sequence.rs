@@ -10,6 +10,8 @@ use loam_kernels::layout::{
     StepInputs, StepLimits,
 };
 
+use crate::gpu;
+
 /// A number that depends on where it is, and on nothing else.
 pub(crate) fn noise(at: usize) -> f32 {
     let mixed = (at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -82,7 +84,7 @@ fn attend(gpu: &Cuda, dtypes: [DType; 3], window: Option<u32>, runs: &[(usize, u
 
 /// A prompt's end across a split's end: whole, in chunks, token by token, in a crowd.
 fn attends_alike(dtypes: [DType; 3], window: Option<u32>) {
-    let gpu = Cuda::default();
+    let gpu = gpu(CudaMode::Deterministic);
     let whole = attend(&gpu, dtypes, window, &[(0, 500, 30)]);
     let chunks: Vec<_> = [(500, 7), (507, 16), (523, 7)]
         .iter()
@@ -170,7 +172,7 @@ fn adapt(gpu: &Cuda, dtypes: [DType; 2], rows: &[(usize, &[u32])]) -> Vec<Vec<u8
 
 /// Rows alone, and among others of the same adapters and of others.
 fn adapts_alike(dtypes: [DType; 2]) {
-    let gpu = Cuda::default();
+    let gpu = gpu(CudaMode::Deterministic);
     let slots: [&[u32]; 5] = [&[0], &[3], &[1, 2], &[0, 1, 2, 3], &[2]];
     let crowd: Vec<(usize, &[u32])> = (0..45).map(|row| (row, slots[row * row % 7 % 5])).collect();
     let together = adapt(&gpu, dtypes, &crowd);
@@ -200,7 +202,7 @@ pub(crate) fn products(work: impl FnOnce()) -> u64 {
 #[test]
 fn bf16_is_multiplied_by_matrix_products_and_f32_is_not() {
     let (bf16, f32) = ([DType::Bf16; 3], [DType::F32; 3]);
-    let [deterministic, fast] = [CudaMode::Deterministic, CudaMode::Fast].map(Cuda::new);
+    let [deterministic, fast] = [CudaMode::Deterministic, CudaMode::Fast].map(gpu);
     let (prompt, token): (&[_], &[_]) = (&[(0, 20, 9)], &[(0, 20, 1)]);
     let attended = |gpu, dtypes, runs| products(|| drop(attend(gpu, dtypes, None, runs))) > 0;
     assert!(attended(&deterministic, bf16, prompt) && attended(&deterministic, bf16, token));

@@ -40,6 +40,6 @@ pub(crate) mod emulated {
 
     /// There is one level, and nothing in which devices could differ.
     pub(crate) fn each_level(mut test: impl FnMut(&str, &[Machine])) {
-        test("emulated", &[Machine::new(CudaMode::Deterministic)]);
+        test("emulated", &[Machine::open(0, CudaMode::Deterministic).expect("the emulated GPU")]);
     }
 }

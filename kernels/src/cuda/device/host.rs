@@ -1,48 +1,11 @@
 //! The emulated device: memory whose accesses can be looked at, streams that run at once, graphs that are lists.
 
-use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_int, c_void};
-use std::marker::PhantomData;
 use std::ptr;
-use std::sync::{Arc, Weak};
 
-use thiserror::Error as ThisError;
-
-use crate::cuda::ffi::{RawStream, emulated as ffi};
+use super::{LaunchError, Stream, checked};
+use crate::cuda::ffi::{LoamLayer, LoamRows, LoamType, RawStream, emulated as ffi};
 use crate::error::Error;
-use crate::layout::{DType, Element, Memory};
-
-/// Why the device refused or a kernel failed: CUDA's number, and what the emulation says of it.
-#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
-#[error("CUDA error {code}: {report}")]
-pub struct LaunchError {
-    /// `cudaError_t`.
-    pub code: i32,
-    /// `[name] sentence; kernel, block, thread, line`; see `cuda/README.md`.
-    pub report: String,
-}
-
-impl LaunchError {
-    /// The fault's name, as `shared_race`.
-    pub fn name(&self) -> &str {
-        self.report.strip_prefix('[').and_then(|rest| rest.split(']').next()).unwrap_or("")
-    }
-}
-
-/// A return code as a result.
-pub(in crate::cuda) fn checked(code: c_int) -> Result<(), LaunchError> {
-    if code == 0 {
-        return Ok(());
-    }
-    // SAFETY: the report is a string of this thread's that lives until the next call that can fail.
-    let report = unsafe { CStr::from_ptr(ffi::loam_emulation_report()) };
-    Err(LaunchError { code, report: report.to_string_lossy().into_owned() })
-}
-
-/// As many as this device has: few, so that matrices of a test's size have too few tiles for them, and enough.
-pub(in crate::cuda) const fn multiprocessors() -> usize {
-    4
-}
 
 /// What the emulation itself can be asked.
 #[derive(Debug)]
@@ -67,238 +30,157 @@ impl Emulation {
     }
 }
 
-/// Values on the device, in an allocation of their own.
+/// GPUs that can be opened: one.
+pub fn gpus() -> Result<Vec<String>, Error> {
+    Ok(vec![describe()])
+}
+
+/// There is nothing to open.
+pub(in crate::cuda) fn open(_ordinal: usize) -> Result<(), Error> {
+    Ok(())
+}
+
+/// What it is, for people.
+pub(in crate::cuda) fn describe() -> String {
+    "cuda, emulated".to_owned()
+}
+
+/// As many as this device has: few, so that matrices of a test's size have too few tiles for them, and enough.
+pub(in crate::cuda) const fn multiprocessors() -> usize {
+    4
+}
+
+/// Products by a library: here there is none, and `gemm.cu` computes all.
 #[derive(Debug)]
-pub struct DeviceMemory {
-    at: *mut c_void,
-    dtype: DType,
-    len: usize,
-    /// Ends with it.
-    life: Arc<()>,
-}
+pub(in crate::cuda) enum Library {}
 
-thread_local! {
-    /// Lives of the memories whose addresses this thread gave away, while somebody wants to know.
-    static GIVEN: RefCell<Option<Vec<Weak<()>>>> = const { RefCell::new(None) };
-}
-
-/// Some work, and the lives of all memories whose addresses it gave away.
-pub(in crate::cuda) fn watched<T>(work: impl FnOnce() -> T) -> (T, Vec<Weak<()>>) {
-    GIVEN.set(Some(Vec::new()));
-    let done = work();
-    let mut lives = GIVEN.take().unwrap_or_default();
-    lives.sort_by_key(|life| life.as_ptr().addr());
-    lives.dedup_by_key(|life| life.as_ptr().addr());
-    (done, lives)
-}
-
-// SAFETY: an address; what is at it is reached through the device alone, which takes one launch at a time.
-unsafe impl Send for DeviceMemory {}
-// SAFETY: as above.
-unsafe impl Sync for DeviceMemory {}
-
-impl Memory for DeviceMemory {
-    fn dtype(&self) -> DType {
-        self.dtype
-    }
-    fn len(&self) -> usize {
-        self.len
-    }
-}
-
-impl DeviceMemory {
-    /// `len` values that are not yet anything. `what` names them in reports.
-    pub fn new(what: &str, dtype: DType, len: usize) -> Result<Self, LaunchError> {
-        let what = CString::new(what).unwrap_or_default();
-        let mut at = ptr::null_mut();
-        // SAFETY: a string, and room for an address.
-        checked(unsafe { ffi::loam_device_allocate(len * dtype.bytes(), what.as_ptr(), &raw mut at) })?;
-        Ok(Self { at, dtype, len, life: Arc::default() })
+impl Library {
+    pub(in crate::cuda) const fn open() -> Option<Self> {
+        None
     }
 
-    /// A copy of host values.
-    pub fn of<T: Element>(what: &str, values: &[T]) -> Result<Self, LaunchError> {
-        let mut memory = Self::new(what, T::DTYPE, values.len())?;
-        memory.write(&Stream::default(), values)?;
-        Ok(memory)
-    }
-
-    /// Overwrites the first values.
-    pub fn write<T: Element>(&mut self, stream: &Stream, values: &[T]) -> Result<(), LaunchError> {
-        // SAFETY: `values` are that many bytes; the device looks whether they fit.
-        checked(unsafe { ffi::loam_device_write(stream.raw, self.at, values.as_ptr().cast(), size_of_val(values)) })
-    }
-
-    /// Overwrites values from `at` on, of a memory that kernels may know: the stream's order keeps them apart.
-    pub(in crate::cuda) fn write_at<T: Element>(
+    pub(in crate::cuda) const fn linear(
         &self,
-        stream: &Stream,
-        at: usize,
-        values: &[T],
-    ) -> Result<(), LaunchError> {
-        let to = self.at.wrapping_byte_add(at * self.dtype.bytes());
-        // SAFETY: `values` are that many bytes; the device looks whether they fit.
-        checked(unsafe { ffi::loam_device_write(stream.raw, to, values.as_ptr().cast(), size_of_val(values)) })
-    }
-
-    /// Overwrites values from `at` on with bytes that are such values.
-    #[expect(clippy::needless_pass_by_ref_mut, reason = "what is written there is nobody else's to read meanwhile")]
-    pub(in crate::cuda) fn write_bytes(&mut self, stream: &Stream, at: usize, from: &[u8]) -> Result<(), Error> {
-        let to = self.range("what is written", at, from.len())?;
-        // SAFETY: the range was checked.
-        Ok(checked(unsafe { ffi::loam_device_write(stream.raw, to, from.as_ptr().cast(), from.len()) })?)
-    }
-
-    /// Values from `at` on as bytes, when what was asked for before is done.
-    pub(in crate::cuda) fn read_bytes(&self, stream: &Stream, at: usize, to: &mut [u8]) -> Result<(), Error> {
-        let from = self.range("what is read", at, to.len())?;
-        // SAFETY: the range was checked.
-        Ok(checked(unsafe { ffi::loam_device_read(stream.raw, to.as_mut_ptr().cast(), from, to.len()) })?)
-    }
-
-    /// Where so many bytes from value `at` on begin, if all are values and here.
-    fn range(&self, what: &'static str, at: usize, bytes: usize) -> Result<*mut c_void, Error> {
-        let value = self.dtype.bytes();
-        if !bytes.is_multiple_of(value) {
-            return Err(Error::Alignment { what, offset: bytes, bytes: value, dtype: self.dtype });
-        }
-        match at.checked_add(bytes / value) {
-            Some(to) if to <= self.len => Ok(self.at.wrapping_byte_add(at * value)),
-            to => Err(Error::OutOfBounds { what, from: at, to: to.unwrap_or(usize::MAX), len: self.len }),
-        }
-    }
-
-    /// Its size.
-    pub(in crate::cuda) const fn bytes(&self) -> usize {
-        self.len * self.dtype.bytes()
-    }
-
-    /// All values, when what was asked for before is done.
-    pub fn read<T: Element>(&self, stream: &Stream) -> Result<Vec<T>, LaunchError> {
-        assert!(T::DTYPE == self.dtype, "values are read as what they are");
-        let mut values = vec![T::default(); self.len];
-        // SAFETY: `values` has room for all, and any bits are a value of an `Element`.
-        checked(unsafe {
-            ffi::loam_device_read(stream.raw, values.as_mut_ptr().cast(), self.at, size_of_val(values.as_slice()))
-        })?;
-        Ok(values)
-    }
-
-    /// Copies all of another memory to the beginning of this one.
-    pub fn copy_from(&mut self, stream: &Stream, from: &Self) -> Result<(), LaunchError> {
-        // SAFETY: the device looks whether both ranges are inside.
-        checked(unsafe { ffi::loam_device_copy(stream.raw, self.at, from.at, from.len * from.dtype.bytes()) })
-    }
-
-    /// Sets every byte.
-    pub fn fill(&mut self, stream: &Stream, value: u8) -> Result<(), LaunchError> {
-        // SAFETY: all of it, and no more.
-        checked(unsafe { ffi::loam_device_fill(stream.raw, self.at, value.into(), self.len * self.dtype.bytes()) })
-    }
-
-    /// Its address on the device, for launchers.
-    pub(in crate::cuda) fn address(&self) -> *mut c_void {
-        GIVEN.with_borrow_mut(|given| given.iter_mut().for_each(|given| given.push(Arc::downgrade(&self.life))));
-        self.at
+        _x: LoamRows,
+        _layers: (&[LoamLayer], LoamType),
+        _out: LoamRows,
+        _stream: RawStream,
+        _ours: &mut dyn FnMut() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        match *self {}
     }
 }
 
-impl Drop for DeviceMemory {
-    fn drop(&mut self) {
-        // SAFETY: allocated by `new`, freed once.
-        unsafe { ffi::loam_device_free(self.at) };
-    }
+/// A code that is an error, with what the device says of it.
+pub(super) fn failed(code: c_int) -> LaunchError {
+    // SAFETY: the report is a string of this thread's that lives until the next call that can fail.
+    let report = unsafe { CStr::from_ptr(ffi::loam_emulation_report()) };
+    LaunchError { code, report: report.to_string_lossy().into_owned() }
 }
 
-/// Work in the order it was asked for. The default one is the device's first.
-#[derive(Debug)]
-pub struct Stream {
-    raw: RawStream,
-    /// A stream belongs to the thread that captures it.
-    here: PhantomData<*const ()>,
+pub(super) fn allocate(bytes: usize, what: &str) -> Result<*mut c_void, LaunchError> {
+    let what = CString::new(what).unwrap_or_default();
+    let mut at = ptr::null_mut();
+    // SAFETY: a string, and room for an address.
+    checked(unsafe { ffi::loam_device_allocate(bytes, what.as_ptr(), &raw mut at) })?;
+    Ok(at)
 }
 
-impl Default for Stream {
-    fn default() -> Self {
-        Self { raw: ptr::null_mut(), here: PhantomData }
-    }
+pub(super) unsafe fn free(at: *mut c_void) {
+    // SAFETY: as who calls says.
+    unsafe { ffi::loam_device_free(at) };
 }
 
-impl Stream {
-    /// Another stream.
-    pub fn new() -> Result<Self, LaunchError> {
-        let mut raw = ptr::null_mut();
-        // SAFETY: room for an address.
-        checked(unsafe { ffi::loam_stream_create(&raw mut raw) })?;
-        Ok(Self { raw, here: PhantomData })
-    }
-
-    /// Waits until all is done.
-    pub fn synchronize(&self) -> Result<(), LaunchError> {
-        // SAFETY: a stream that lives.
-        checked(unsafe { ffi::loam_stream_synchronize(self.raw) })
-    }
-
-    /// What is asked for after this waits for the event. If that was recorded in a capture, so is what follows here.
-    pub fn wait(&self, event: &Event) -> Result<(), LaunchError> {
-        // SAFETY: both live.
-        checked(unsafe { ffi::loam_stream_wait(self.raw, event.raw) })
-    }
-
-    /// Notes down what `work` asks of this stream, and of those it forks to, as a graph; runs nothing.
-    pub fn capture(&self, work: impl FnOnce() -> Result<(), LaunchError>) -> Result<Graph, LaunchError> {
-        assert!(!self.raw.is_null(), "the first stream is never captured");
-        // SAFETY: a stream that lives.
-        checked(unsafe { ffi::loam_capture_begin(self.raw) })?;
-        let worked = work();
-        let mut raw = ptr::null_mut();
-        // SAFETY: room for an address.
-        let ended = checked(unsafe { ffi::loam_capture_end(self.raw, &raw mut raw) });
-        let graph = Graph { raw };
-        worked.and(ended).map(|()| graph)
-    }
-
-    pub(in crate::cuda) const fn raw(&self) -> RawStream {
-        self.raw
-    }
+pub(super) const fn first_stream() -> RawStream {
+    ptr::null_mut()
 }
 
-impl Drop for Stream {
-    fn drop(&mut self) {
-        if !self.raw.is_null() {
-            // SAFETY: made by `new`, ended once.
-            unsafe { ffi::loam_stream_destroy(self.raw) };
-        }
-    }
+pub(super) unsafe fn write(stream: RawStream, to: *mut c_void, from: &[u8]) -> Result<(), LaunchError> {
+    // SAFETY: `from` is that many bytes; the device looks whether they fit.
+    checked(unsafe { ffi::loam_device_write(stream, to, from.as_ptr().cast(), from.len()) })
 }
 
-/// A place in a stream that another one can wait for.
-#[derive(Debug)]
-pub struct Event {
-    raw: *mut c_void,
+/// The same as in the first stream, which runs at once.
+pub(super) unsafe fn write_beside(to: *mut c_void, from: &[u8]) -> Result<(), LaunchError> {
+    // SAFETY: as who calls says.
+    unsafe { write(first_stream(), to, from) }
 }
 
-impl Event {
-    /// An event that nothing waits for yet.
-    pub fn new() -> Result<Self, LaunchError> {
-        let mut raw = ptr::null_mut();
-        // SAFETY: room for an address.
-        checked(unsafe { ffi::loam_event_create(&raw mut raw) })?;
-        Ok(Self { raw })
-    }
-
-    /// The place after all that was asked of the stream so far.
-    pub fn record(&self, stream: &Stream) -> Result<(), LaunchError> {
-        // SAFETY: both live.
-        checked(unsafe { ffi::loam_event_record(self.raw, stream.raw) })
-    }
+pub(super) unsafe fn read(stream: RawStream, to: &mut [u8], from: *const c_void) -> Result<(), LaunchError> {
+    // SAFETY: `to` is that many bytes; the device looks whether they are there.
+    checked(unsafe { ffi::loam_device_read(stream, to.as_mut_ptr().cast(), from, to.len()) })
 }
 
-impl Drop for Event {
-    fn drop(&mut self) {
-        // SAFETY: made by `new`, ended once.
-        unsafe { ffi::loam_event_destroy(self.raw) };
-    }
+pub(super) unsafe fn copy(
+    stream: RawStream,
+    to: *mut c_void,
+    from: *const c_void,
+    bytes: usize,
+) -> Result<(), LaunchError> {
+    // SAFETY: the device looks whether both ranges are inside.
+    checked(unsafe { ffi::loam_device_copy(stream, to, from, bytes) })
+}
+
+pub(super) unsafe fn fill(stream: RawStream, at: *mut c_void, value: u8, bytes: usize) -> Result<(), LaunchError> {
+    // SAFETY: the device looks whether all are inside.
+    checked(unsafe { ffi::loam_device_fill(stream, at, value.into(), bytes) })
+}
+
+pub(super) unsafe fn clear_beside(at: *mut c_void, bytes: usize) -> Result<(), LaunchError> {
+    // SAFETY: as who calls says.
+    unsafe { fill(first_stream(), at, 0, bytes) }
+}
+
+pub(super) fn create_stream() -> Result<RawStream, LaunchError> {
+    let mut stream = ptr::null_mut();
+    // SAFETY: room for an address.
+    checked(unsafe { ffi::loam_stream_create(&raw mut stream) })?;
+    Ok(stream)
+}
+
+pub(super) unsafe fn destroy_stream(stream: RawStream) {
+    // SAFETY: as who calls says.
+    unsafe { ffi::loam_stream_destroy(stream) };
+}
+
+pub(super) unsafe fn synchronize(stream: RawStream) -> Result<(), LaunchError> {
+    // SAFETY: as who calls says.
+    checked(unsafe { ffi::loam_stream_synchronize(stream) })
+}
+
+pub(super) fn create_event() -> Result<*mut c_void, LaunchError> {
+    let mut event = ptr::null_mut();
+    // SAFETY: room for an address.
+    checked(unsafe { ffi::loam_event_create(&raw mut event) })?;
+    Ok(event)
+}
+
+pub(super) unsafe fn destroy_event(event: *mut c_void) {
+    // SAFETY: as who calls says.
+    unsafe { ffi::loam_event_destroy(event) };
+}
+
+pub(super) unsafe fn record(event: *mut c_void, stream: RawStream) -> Result<(), LaunchError> {
+    // SAFETY: as who calls says.
+    checked(unsafe { ffi::loam_event_record(event, stream) })
+}
+
+pub(super) unsafe fn wait(stream: RawStream, event: *mut c_void) -> Result<(), LaunchError> {
+    // SAFETY: as who calls says.
+    checked(unsafe { ffi::loam_stream_wait(stream, event) })
+}
+
+pub(super) unsafe fn begin_capture(stream: RawStream) -> Result<(), LaunchError> {
+    // SAFETY: as who calls says.
+    checked(unsafe { ffi::loam_capture_begin(stream) })
+}
+
+pub(super) unsafe fn end_capture(stream: RawStream) -> Result<Graph, LaunchError> {
+    let mut graph = ptr::null_mut();
+    // SAFETY: as who calls says; room for an address.
+    let ended = checked(unsafe { ffi::loam_capture_end(stream, &raw mut graph) });
+    let graph = Graph { raw: graph };
+    ended.map(|()| graph)
 }
 
 /// A captured graph: the list of its nodes.
@@ -311,7 +193,7 @@ impl Graph {
     /// Runs every node.
     pub fn launch(&self, stream: &Stream) -> Result<(), LaunchError> {
         // SAFETY: both live.
-        checked(unsafe { ffi::loam_graph_launch(self.raw, stream.raw) })
+        checked(unsafe { ffi::loam_graph_launch(self.raw, stream.raw()) })
     }
 
     /// Each node's name (its kernel's, or `copy`, or `fill`), with how many nodes it waits for itself.
