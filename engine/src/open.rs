@@ -11,11 +11,13 @@ use loam_ledger_core::Hash;
 
 use crate::adapter::{BaseTensors, Catalog, CatalogOptions, Way};
 use crate::delivery::DeliveryMode;
+use crate::device::{Arithmetic, DeviceChoice};
 use crate::engine::{Engine, EngineParts, Mode};
 use crate::error::Error;
 use crate::model::{Decoder, ModelConfig, Progress, Residence, Sites, Weights};
 use crate::recorder::{RecordFailed, Recorder};
 use crate::request::CHOICES_MAX;
+use crate::room;
 use crate::runner::{Runner, RunnerOptions};
 use crate::scheduler::SchedulerOptions;
 use crate::text::Text;
@@ -40,6 +42,10 @@ pub struct OpenOptions {
     pub model: PathBuf,
     /// What activations, keys and values are kept as: f32 or bf16.
     pub dtype: DType,
+    /// What computes.
+    pub device: DeviceChoice,
+    /// How it computes, where it is a GPU.
+    pub arithmetic: Arithmetic,
     /// Where weights come from.
     pub load_format: LoadFormat,
     /// Whether weights are read where their files are mapped, or copied.
@@ -48,8 +54,8 @@ pub struct OpenOptions {
     pub threads: Option<NonZero<usize>>,
     /// Positions of the longest request; the model's own where absent.
     pub positions_max: Option<usize>,
-    /// Bytes for keys and values.
-    pub kv_bytes: usize,
+    /// Bytes for keys and values; where absent, what a GPU has left, or [`KV_BYTES`](crate::KV_BYTES).
+    pub kv_bytes: Option<usize>,
     /// Positions in a page of keys and values.
     pub page_tokens: usize,
     /// Adapters that one step can use.
@@ -74,20 +80,19 @@ pub struct OpenOptions {
     pub digest_cache: Option<PathBuf>,
 }
 
-/// Bytes for keys and values where nobody says.
-pub const KV_BYTES: usize = 2 << 30;
-
 impl OpenOptions {
     /// A folder, and defaults for all else.
     pub fn new(model: &Path) -> Self {
         Self {
             model: model.to_owned(),
             dtype: DType::Bf16,
+            device: DeviceChoice::default(),
+            arithmetic: Arithmetic::default(),
             load_format: LoadFormat::default(),
             residence: Residence::default(),
             threads: None,
             positions_max: None,
-            kv_bytes: KV_BYTES,
+            kv_bytes: None,
             page_tokens: 32,
             slots: 32,
             step_tokens_max: 512,
@@ -104,7 +109,7 @@ impl OpenOptions {
 }
 
 impl Engine {
-    /// Opens a model on the CPU. `progress` hears how far its weights are.
+    /// Opens a model. `progress` hears how far its weights are.
     pub fn open(
         options: &OpenOptions,
         recorder: Box<dyn Recorder>,
@@ -119,11 +124,42 @@ impl Engine {
         record: impl FnOnce(Hash) -> Result<Box<dyn Recorder>, RecordFailed>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, Error> {
-        let cpu = Cpu::new(CpuOptions { threads: options.threads, level: None })?;
-        Self::open_on(Arc::new(cpu), options, record, progress)
+        match options.device.settle().0 {
+            DeviceChoice::Cuda(ordinal) => Self::open_on_gpu(ordinal, options, record, progress),
+            DeviceChoice::Cpu | DeviceChoice::Auto => {
+                let cpu = Cpu::new(CpuOptions { threads: options.threads, level: None })?;
+                Self::open_on(Arc::new(cpu), options, record, progress)
+            }
+        }
     }
 
-    /// As [`Engine::open_recorded`], on another device than the CPU.
+    #[cfg(any(feature = "cuda", feature = "emulate"))]
+    fn open_on_gpu(
+        ordinal: usize,
+        options: &OpenOptions,
+        record: impl FnOnce(Hash) -> Result<Box<dyn Recorder>, RecordFailed>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, Error> {
+        use loam_kernels::cuda::{Cuda, CudaMode};
+        let mode = match options.arithmetic {
+            Arithmetic::Deterministic => CudaMode::Deterministic,
+            Arithmetic::Fast => CudaMode::Fast,
+        };
+        Self::open_on(Arc::new(Cuda::open(ordinal, mode)?), options, record, progress)
+    }
+
+    #[cfg(not(any(feature = "cuda", feature = "emulate")))]
+    fn open_on_gpu(
+        _ordinal: usize,
+        _options: &OpenOptions,
+        _record: impl FnOnce(Hash) -> Result<Box<dyn Recorder>, RecordFailed>,
+        _progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, Error> {
+        let reason = "this build has no kernels for GPUs; `make build-cuda` makes one that has".to_owned();
+        Err(loam_kernels::Error::Gpu { reason }.into())
+    }
+
+    /// As [`Engine::open_recorded`], on a backend that is there already.
     pub fn open_on<B: Backend + 'static>(
         backend: Arc<B>,
         options: &OpenOptions,
@@ -146,14 +182,17 @@ impl Engine {
             page_tokens: options.page_tokens,
         };
         kv.check()?;
-        let positions = positions(options, &config, &kv)?;
-        let pages = pages(options, &kv, positions)?;
+        let sites = Sites::new(&shape);
+        let weight_bytes = weights.bytes().unwrap_or_else(|| room::weight_bytes(&sites, DType::Bf16.bytes()));
+        let kv_bytes = room::kv_bytes(options, &shape, weight_bytes, backend.free_bytes()?);
+        let positions = room::positions(options, &config, &kv, kv_bytes)?;
+        let pages = room::pages(options, &kv, kv_bytes, positions)?;
         let catalog = Catalog::new(CatalogOptions {
             roots: options.adapter_roots.clone(),
             way: Way::Any,
             dummies: true,
             rank_max: options.rank_max,
-            sites: Arc::new(Sites::new(&shape)),
+            sites: Arc::new(sites),
             base: Arc::clone(&weights) as Arc<dyn BaseTensors>,
         })?;
         let decoder = Decoder::load(backend, &config, &weights, options.dtype, positions)?;
@@ -178,32 +217,6 @@ impl Engine {
             loader_threads: 2,
         })
     }
-}
-
-/// Positions of the longest request: what is asked for, else the model's, as far as there are pages for them.
-fn positions(options: &OpenOptions, config: &ModelConfig, kv: &KvShape) -> Result<usize, Error> {
-    let held = (options.kv_bytes / (kv.page_len() * options.dtype.bytes())).saturating_mul(options.page_tokens);
-    let most = config.positions_max;
-    match options.positions_max {
-        Some(wanted) if wanted > most.min(held) || wanted < 2 => {
-            let allowed =
-                format!("2 to {most} with this model, and at most {held} with so much memory for keys and values");
-            Err(Error::Request { field: "max_model_len", found: wanted.to_string(), allowed })
-        }
-        wanted => Ok(wanted.unwrap_or(most.min(held)).max(2)),
-    }
-}
-
-/// As many pages as the bytes hold, but no more than every running answer could fill.
-fn pages(options: &OpenOptions, kv: &KvShape, positions: usize) -> Result<usize, Error> {
-    let page_bytes = kv.page_len() * options.dtype.bytes();
-    let one = positions.div_ceil(options.page_tokens);
-    let pages = (options.kv_bytes / page_bytes).min(one.saturating_mul(options.running_max));
-    if pages == 0 {
-        let allowed = format!("{page_bytes} bytes or more: one page");
-        return Err(Error::Request { field: "kv_bytes", found: options.kv_bytes.to_string(), allowed });
-    }
-    Ok(pages)
 }
 
 /// A number as the scheduler counts.

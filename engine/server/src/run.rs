@@ -10,7 +10,7 @@ use clap::Args;
 use loam_engine::adapter::{Expected, Source};
 use loam_engine::json::Json;
 use loam_engine::request::{AdapterUse, ChatPrompt, Generate, Prompt};
-use loam_engine::{DType, Engine, Event, MemoryRecorder, OpenOptions};
+use loam_engine::{DType, DeviceChoice, Engine, Event, MemoryRecorder, OpenOptions};
 
 use crate::progress::Bar;
 
@@ -71,10 +71,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 fn open(arguments: &Arguments) -> anyhow::Result<Engine> {
     let options = OpenOptions {
+        device: settled(DeviceChoice::Auto),
         dtype: DType::Bf16,
         threads: arguments.threads,
         // One person talks: a quarter of what a server has is plenty.
-        kv_bytes: loam_engine::KV_BYTES / 4,
+        kv_bytes: Some(loam_engine::KV_BYTES / 4),
         ..OpenOptions::new(&arguments.model)
     };
     let mut bar = Bar::new("weights");

@@ -99,6 +99,14 @@ impl Weights {
     }
 
     /// A tensor's values on a device, if it has the shape that belongs there.
+    /// How many bytes they are; no file says it of random ones.
+    pub(crate) fn bytes(&self) -> Option<usize> {
+        match &self.kind {
+            Kind::Files { tensors, .. } => Some(tensors.values().map(|place| place.bytes as usize).sum()),
+            Kind::Dummy { .. } => None,
+        }
+    }
+
     pub(super) fn load<D: Device>(&self, device: &D, name: &str, shape: &[usize]) -> Result<D::Memory, Error> {
         let values = shape.iter().product();
         match &self.kind {

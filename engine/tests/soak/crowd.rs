@@ -158,7 +158,7 @@ fn a_crowd_that_never_rests() {
         let mut few = options("llama-gqa");
         few.page_tokens = [16, 32][chance.below(2) as usize];
         // Pages for one of the longest, and some more.
-        few.kv_bytes = (192 + chance.below(200) as usize) * 2 * 2 * 64 * 4;
+        few.kv_bytes = Some((192 + chance.below(200) as usize) * 2 * 2 * 64 * 4);
         few.step_tokens_max = [9, 33, 200][seed as usize % 3];
         few.running_max = 2 + chance.below(30) as usize;
         few.slots = 3 + chance.below(4) as usize;

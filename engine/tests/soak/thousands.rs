@@ -168,7 +168,7 @@ fn ten_thousand_adapters() {
         write_adapter(&root.path().join(format!("a{adapter}")), adapter as u64, 4);
     }
     let mut options = options("llama-gqa");
-    options.kv_bytes = 16 << 20;
+    options.kv_bytes = Some(16 << 20);
     options.slots = SLOTS;
     let (answers, bytes) = expected(&size, &options, root.path());
     let adapter_bytes = bytes[0].midpoint(bytes[1]);

@@ -25,7 +25,7 @@ pub(crate) fn cases() -> Value {
 pub(crate) fn options(model: &str) -> OpenOptions {
     let mut options = OpenOptions::new(&golden().join(model).join("base"));
     options.dtype = DType::F32;
-    options.kv_bytes = 64 << 20;
+    options.kv_bytes = Some(64 << 20);
     options.threads = std::num::NonZero::new(2);
     options
 }

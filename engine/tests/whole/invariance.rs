@@ -122,7 +122,7 @@ pub(crate) fn check_preempted(open: Open, requests: usize) {
     let mut few = options("llama-gqa");
     // 14 pages of 32: several requests of up to 160 tokens cannot all stay.
     let page_bytes = 2 * 2 * 32 * 64 * 4;
-    few.kv_bytes = 14 * page_bytes;
+    few.kv_bytes = Some(14 * page_bytes);
     let requests: Vec<Generate> =
         (0..requests).map(|at| request(&prompt(50 + at as u64, 60), &[(ADAPTERS[at % 5], 1.0)], 90)).collect();
     let engine = open(&few);

@@ -51,7 +51,7 @@ fn what_is_reused_is_told_apart() {
 #[test]
 fn preempted_work_is_recorded_once_and_recomputed_work_apart() {
     let mut few = options("llama-gqa");
-    few.kv_bytes = 14 * 2 * 2 * 32 * 64 * 4;
+    few.kv_bytes = Some(14 * 2 * 2 * 32 * 64 * 4);
     let (engine, kept) = recorded(&few);
     let requests: Vec<Generate> = (0..8).map(|index| request(&prompt(90 + index, 60), &[], 90)).collect();
     let said = all(&engine, requests);

@@ -20,6 +20,11 @@ pub trait Device: Send + Sync {
     /// What it is, for people: device, instructions, threads.
     fn describe(&self) -> String;
 
+    /// Bytes that can still be allocated, on a device with memory of its own.
+    fn free_bytes(&self) -> Result<Option<usize>, Error> {
+        Ok(None)
+    }
+
     /// Memory of zeros.
     fn allocate(&self, dtype: DType, len: usize) -> Result<Self::Memory, Error>;
 

@@ -204,6 +204,10 @@ impl Device for Cuda {
         format!("{}, {products}", device::describe())
     }
 
+    fn free_bytes(&self) -> Result<Option<usize>, Error> {
+        Ok(device::free_bytes()?)
+    }
+
     fn allocate(&self, dtype: DType, len: usize) -> Result<DeviceMemory, Error> {
         graph::refuse_recorded("memory to allocate")?;
         let mut memory = DeviceMemory::new("values", dtype, len)?;

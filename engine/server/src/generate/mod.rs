@@ -15,7 +15,7 @@ use loam_engine::json::Json;
 use loam_engine::model::Residence;
 use loam_engine::recorder::Recorder;
 use loam_engine::request::{AdapterUse, ChatPrompt, Generate, Prompt};
-use loam_engine::{DType, Engine, LoadFormat, MemoryRecorder, OpenOptions};
+use loam_engine::{Arithmetic, DType, DeviceChoice, Engine, LoadFormat, MemoryRecorder, NoDevice, OpenOptions};
 use loam_ledger::{Folder, Ledger, Options};
 use loam_ledger_core::hash::digest;
 
@@ -57,9 +57,12 @@ pub(crate) struct ModelArguments {
     /// A folder as Hugging Face has them: config.json, safetensors, tokenizer.json.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// What computes.
-    #[arg(long, value_name = "D", value_enum, default_value_t = Device::Auto)]
-    device: Device,
+    /// What computes: auto (a GPU where the build and the machine have one), cpu, cuda or cuda:N.
+    #[arg(long, value_name = "D", default_value = "auto", value_parser = device)]
+    device: DeviceChoice,
+    /// On a GPU: what is fastest, or a request's same bits alone and in a crowd; the processor's always are.
+    #[arg(long, value_name = "A", value_enum, default_value_t = Bits::Fast)]
+    arithmetic: Bits,
     /// What activations, keys and values are kept as.
     #[arg(long, value_name = "TYPE", value_enum, default_value_t = Type::Bf16)]
     dtype: Type,
@@ -106,9 +109,13 @@ struct PromptArguments {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Device {
-    Auto,
-    Cpu,
+enum Bits {
+    Fast,
+    Deterministic,
+}
+
+fn device(text: &str) -> Result<DeviceChoice, String> {
+    text.parse().map_err(|NoDevice| format!("it can be {}", DeviceChoice::WORDS))
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -202,8 +209,12 @@ fn messages(path: &Path, text: &str) -> anyhow::Result<ChatPrompt> {
 impl ModelArguments {
     /// Loads the model, showing how far it is to whoever watches.
     pub(crate) fn open(&self, ledger: Option<&Arc<Ledger>>, requests: usize) -> anyhow::Result<Engine> {
-        let (Device::Auto | Device::Cpu) = self.device;
         let mut options = OpenOptions::new(&self.model);
+        options.device = settled(self.device);
+        options.arithmetic = match self.arithmetic {
+            Bits::Fast => Arithmetic::Fast,
+            Bits::Deterministic => Arithmetic::Deterministic,
+        };
         options.dtype = match self.dtype {
             Type::F32 => DType::F32,
             Type::Bf16 => DType::Bf16,
@@ -222,7 +233,7 @@ impl ModelArguments {
         options.positions_max = self.max_model_len;
         options.slots = self.max_loras;
         if let Some(mib) = self.kv_cache_mib {
-            options.kv_bytes = mib << 20;
+            options.kv_bytes = Some(mib << 20);
         }
         if let Some(rows) = self.max_num_batched_tokens {
             options.step_tokens_max = rows;
@@ -237,6 +248,15 @@ impl ModelArguments {
         bar.end();
         Ok(engine?)
     }
+}
+
+/// The device that was chosen; a person hears why it is no GPU.
+pub(crate) fn settled(choice: DeviceChoice) -> DeviceChoice {
+    let (device, why_no_gpu) = choice.settle();
+    if let Some(reason) = why_no_gpu {
+        eprintln!("{reason}: the processor computes");
+    }
+    device
 }
 
 /// Where the digests of unchanged files are remembered, among this user's caches; nowhere where the environment does not

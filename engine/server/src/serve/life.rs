@@ -97,7 +97,13 @@ fn open(settings: Settings, keys: Keys) -> anyhow::Result<Node> {
             None => Ok(Box::new(MemoryRecorder::default())),
         }
     };
-    let engine = Engine::open_recorded(&settings.to_open_options(), record, &mut |read| bar.show(read))?;
+    let mut options = settings.to_open_options();
+    let why_no_gpu;
+    (options.device, why_no_gpu) = options.device.settle();
+    if let Some(reason) = why_no_gpu {
+        info!(reason, "serving on the processor");
+    }
+    let engine = Engine::open_recorded(&options, record, &mut |read| bar.show(read))?;
     bar.end();
     if let (true, Some(ledger)) = (settings.adapters.require_published, &ledger) {
         engine.catalog().permit(published::permit(ledger, engine.base())?);

@@ -26,7 +26,7 @@ use std::time::Duration;
 use clap::ArgMatches;
 use loam_engine::adapter::Source;
 use loam_engine::model::Residence;
-use loam_engine::{DType, DeliveryMode, LoadFormat, OpenOptions};
+use loam_engine::{Arithmetic, DType, DeliveryMode, DeviceChoice, LoadFormat, OpenOptions};
 use loam_ledger_core::Hash;
 
 pub(crate) use command::{Given, ignored};
@@ -87,6 +87,8 @@ pub(crate) struct Tls {
 /// How the engine computes.
 #[derive(Clone, Debug)]
 pub(crate) struct Engine {
+    device: DeviceChoice,
+    arithmetic: Arithmetic,
     dtype: DType,
     load_format: LoadFormat,
     residence: Residence,
@@ -95,7 +97,7 @@ pub(crate) struct Engine {
     step_tokens_max: usize,
     running_max: usize,
     requests_max: usize,
-    kv_bytes: usize,
+    kv_bytes: Option<usize>,
     page_tokens: usize,
     delivery: DeliveryMode,
     digest_cache: Option<PathBuf>,
@@ -249,6 +251,8 @@ impl Settings {
             }));
         }
         OpenOptions {
+            device: self.engine.device,
+            arithmetic: self.engine.arithmetic,
             dtype: self.engine.dtype,
             load_format: self.engine.load_format,
             residence: self.engine.residence,

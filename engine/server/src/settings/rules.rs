@@ -8,7 +8,7 @@ use std::time::Duration;
 use loam_engine::adapter::Source;
 use loam_engine::json::Json;
 use loam_engine::model::Residence;
-use loam_engine::{DType, DeliveryMode, LoadFormat};
+use loam_engine::{Arithmetic, DType, DeliveryMode, DeviceChoice, LoadFormat, NoDevice};
 use loam_ledger_core::origin::{LogId, LogName};
 
 use super::error::SettingsError;
@@ -90,8 +90,12 @@ fn tls(gathered: &Gathered) -> Result<Option<Tls>, SettingsError> {
 }
 
 pub(super) fn engine(gathered: &Gathered) -> Result<Engine, SettingsError> {
-    device(gathered)?;
     Ok(Engine {
+        device: device(gathered)?,
+        arithmetic: match gathered.word("arithmetic") {
+            "deterministic" => Arithmetic::Deterministic,
+            _ => Arithmetic::Fast,
+        },
         dtype: if gathered.word("dtype") == "f32" { DType::F32 } else { DType::Bf16 },
         load_format: match gathered.word("load-format") {
             "dummy" => LoadFormat::Dummy { seed: 0 },
@@ -103,21 +107,22 @@ pub(super) fn engine(gathered: &Gathered) -> Result<Engine, SettingsError> {
         step_tokens_max: gathered.count("max-num-batched-tokens"),
         running_max: gathered.count("max-num-seqs"),
         requests_max: gathered.count("max-waiting"),
-        kv_bytes: gathered.count("kv-cache-mib") << 20,
+        kv_bytes: gathered.number("kv-cache-mib").map(|mib| mib << 20),
         page_tokens: gathered.count("block-size"),
         delivery: if gathered.word("delivery") == "eager" { DeliveryMode::Eager } else { DeliveryMode::Recorded },
         digest_cache: gathered.caches.as_ref().map(|caches| caches.join(DIGESTS)),
     })
 }
 
-fn device(gathered: &Gathered) -> Result<(), SettingsError> {
-    let origin = &gathered.said("device").origin;
-    match gathered.word("device") {
-        "auto" | "cpu" => Ok(()),
-        device if device == "cuda" || device.starts_with("cuda:") => {
-            Err(rule(format!("device {device} ({origin}) is not in this build; say auto or cpu")))
+fn device(gathered: &Gathered) -> Result<DeviceChoice, SettingsError> {
+    let (said, origin) = (gathered.word("device"), &gathered.said("device").origin);
+    match said.parse() {
+        Ok(DeviceChoice::Cuda(_)) if !cfg!(feature = "cuda") => {
+            let build = "`make build-cuda` makes one that has them";
+            Err(rule(format!("device {said} ({origin}) needs kernels that are not in this build; {build}")))
         }
-        other => Err(wrong("device", origin, other, "auto or cpu")),
+        Ok(device) => Ok(device),
+        Err(NoDevice) => Err(wrong("device", origin, said, DeviceChoice::WORDS)),
     }
 }
 

@@ -231,7 +231,14 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Text("DEVICE"),
         default: Is("auto"),
         heading: ENGINE,
-        help: "What computes: auto or cpu",
+        help: "What computes: auto (a GPU where the build and the machine have one), cpu, cuda or cuda:N",
+    },
+    Setting {
+        name: "arithmetic",
+        kind: Choice(&[word("fast"), word("deterministic")]),
+        default: Is("fast"),
+        heading: ENGINE,
+        help: "On a GPU: what is fastest, or a request's same bits alone and in a crowd; the processor's always are",
     },
     Setting {
         name: "dtype",
@@ -281,7 +288,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "kv-cache-mib",
         kind: Number("MIB", 1, MIB_MAX),
-        default: Is("2048"),
+        default: Means("2048 on the processor, what is left on a GPU"),
         heading: ENGINE,
         help: "MiB for keys and values",
     },

@@ -266,13 +266,15 @@ fn with_roots_the_starts_adapters_may_lie_outside_them() {
     assert_eq!(settings.to_open_options().adapter_roots, [Path::new("/r"), Path::new("/x")]);
 }
 
+/// A build for GPUs has tests of its own: tests/cuda.
+#[cfg(not(feature = "cuda"))]
 #[test]
 fn cuda_is_refused_by_name() {
     for device in ["cuda", "cuda:1"] {
         let flags: &'static [&'static str] = Vec::leak(vec!["m", "--device", device]);
-        refused(&World { flags, ..World::default() }, &[device, "not in this build"]);
+        refused(&World { flags, ..World::default() }, &[device, "not in this build", "make build-cuda"]);
     }
-    refused(&flags(&["m", "--device", "tpu"]), &["device (--device)", "auto or cpu"]);
+    refused(&flags(&["m", "--device", "tpu"]), &["device (--device)", "auto, cpu, cuda or cuda:N"]);
 }
 
 #[test]

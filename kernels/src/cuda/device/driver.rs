@@ -14,7 +14,7 @@ use std::ptr;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use cudarc::driver::result::{
-    DriverError, ctx, device, event, free_async, graph, init, malloc_async, mem_pool, memcpy_dtod_async,
+    DriverError, ctx, device, event, free_async, graph, init, malloc_async, mem_get_info, mem_pool, memcpy_dtod_async,
     memcpy_dtoh_async, memset_d8_async, primary_ctx, stream,
 };
 use cudarc::driver::sys;
@@ -36,6 +36,7 @@ const CAPABILITY_NEEDED: (c_int, c_int) = (8, 0);
 #[derive(Debug)]
 struct Gpu {
     ordinal: usize,
+    device: sys::CUdevice,
     name: String,
     capability: (c_int, c_int),
     multiprocessors: usize,
@@ -173,6 +174,7 @@ pub(in crate::cuda) fn open(ordinal: usize) -> Result<(), Error> {
     let staging = |stream| named(Staging::new(stream)).map(Mutex::new);
     let gpu = Gpu {
         ordinal,
+        device: gpu,
         name,
         capability,
         multiprocessors,
@@ -223,6 +225,21 @@ pub(in crate::cuda) fn describe() -> String {
     let driver = (gpu.driver / 1000, gpu.driver % 1000 / 10);
     let _ = write!(line, ", {} multiprocessors, driver of CUDA {}.{}", gpu.multiprocessors, driver.0, driver.1);
     line
+}
+
+/// What the GPU has left, and what was freed here and stays this process's.
+pub(in crate::cuda) fn free_bytes() -> Result<Option<usize>, LaunchError> {
+    let gpu = gpu()?;
+    let (free, _) = mem_get_info()?;
+    let [mut reserved, mut used] = [0_u64; 2];
+    // SAFETY: the pool of a device that the driver named, and room for numbers of the type that these attributes have.
+    unsafe {
+        let pool = device::get_default_mem_pool(gpu.device)?;
+        let current = PoolAttribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT;
+        mem_pool::get_attribute(pool, current, (&raw mut reserved).cast())?;
+        mem_pool::get_attribute(pool, PoolAttribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT, (&raw mut used).cast())?;
+    }
+    Ok(Some(free + usize::try_from(reserved.saturating_sub(used)).unwrap_or(0)))
 }
 
 pub(in crate::cuda) fn multiprocessors() -> usize {

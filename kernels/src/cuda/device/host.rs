@@ -45,6 +45,11 @@ pub(in crate::cuda) fn describe() -> String {
     "cuda, emulated".to_owned()
 }
 
+/// Its memory is the host's.
+pub(in crate::cuda) const fn free_bytes() -> Result<Option<usize>, LaunchError> {
+    Ok(None)
+}
+
 /// As many as this device has: few, so that matrices of a test's size have too few tiles for them, and enough.
 pub(in crate::cuda) const fn multiprocessors() -> usize {
     4

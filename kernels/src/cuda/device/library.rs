@@ -370,3 +370,14 @@ impl Drop for Clock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Library;
+
+    /// Where the library is absent, and where it is there without a GPU, `gemm.cu` computes all.
+    #[test]
+    fn without_a_gpu_it_is_not_there() {
+        assert!(Library::open().is_none());
+    }
+}

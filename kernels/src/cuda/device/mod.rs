@@ -33,7 +33,7 @@ use host as raw;
 #[cfg(feature = "emulate")]
 pub use host::Emulation;
 pub use raw::{Graph, gpus};
-pub(in crate::cuda) use raw::{Library, describe, multiprocessors, open};
+pub(in crate::cuda) use raw::{Library, describe, free_bytes, multiprocessors, open};
 
 /// Why the device refused or a kernel failed: CUDA's number, and what is said of it.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
