@@ -9,7 +9,7 @@ SHELL       := /bin/bash
 MAKEFLAGS   += --no-print-directory
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help deps env demo demo-takes build check test test-long test-emulated-goldens bench fuzz cuda-toolchain \
+.PHONY: help deps env demo demo-takes build build-cuda check test test-long test-emulated-goldens bench fuzz cuda-toolchain \
         gpu-probe dist clean
 
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/loam/target
@@ -30,6 +30,8 @@ KERNELS       = --release -p loam-kernels --locked
 # Whole engines on an emulated GPU. The selection is the whole one, so that nothing of other people's crates is compiled
 # again, and RocksDB not at all: only the kernels, and the engine over them.
 EMULATED      = $(WHOLE) --features loam-engine/emulate --test whole
+# The programs with kernels for GPUs. Nothing of other people's crates differs, so RocksDB is the same.
+CUDA          = $(WHOLE) --features loam/cuda,loam-benches/cuda
 NVCC          = "$$(.tools/cuda.sh folder)/bin/nvcc"
 ROCKSDB_BUILT = $(wildcard $(CARGO_TARGET_DIR)/release/build/librocksdb-sys-*/out/librocksdb.a)
 
@@ -59,11 +61,19 @@ demo-takes:
 build: deps ## programs into ./.bin/
 	@$(SAY) "build: $(strip $(PROGRAMS)) into .bin/"
 	@$(CARGO) build $(WHOLE)
-	@mkdir -p .bin
-	@for program in $(PROGRAMS); do \
+	@$(INSTALL)
+
+INSTALL = mkdir -p .bin; \
+	for program in $(PROGRAMS); do \
 	    install -m755 "$$CARGO_TARGET_DIR/release/$$program" ".bin/.$$program.new"; \
 	    mv -f ".bin/.$$program.new" ".bin/$$program"; \
 	done
+
+build-cuda: deps ## the same programs, with kernels for NVIDIA GPUs; fetches nvcc where it is missing (109 MB, once)
+	@$(SAY) "build-cuda: $(strip $(PROGRAMS)) into .bin/"
+	@.tools/cuda.sh install
+	@$(CARGO) build $(CUDA)
+	@$(INSTALL)
 
 check: deps ## format, lints, documentation, licences and repository rules; every warning is an error
 	@$(SAY) "check: format (make the change with: cargo fmt --all)"
@@ -78,6 +88,7 @@ check: deps ## format, lints, documentation, licences and repository rules; ever
 	@if [[ -x $(NVCC) ]]; then \
 	    $(SAY) "check: the kernels for a GPU: lints, registers, spills, instructions (kernels/tests/resources.txt)"; \
 	    $(CARGO) clippy $(KERNELS) --features cuda --all-targets -- -D warnings; \
+	    $(CARGO) clippy $(CUDA) --all-targets -- -D warnings; \
 	    $(CARGO) test $(KERNELS) --features cuda --test resources; \
 	fi
 	@$(SAY) "check: documentation"
@@ -106,6 +117,14 @@ test: build ## the fast tier of tests
 	    $(CARGO) test $(KERNELS) --features emulate --test conformance --test invariance emulated::; \
 	fi
 	@$(TEST_EMULATED)
+	@$(TEST_CUDA)
+
+# Of a program that was built for GPUs, where there is none. `check` looks at the kernels themselves.
+TEST_CUDA = if [[ -x $(NVCC) ]]; then \
+	    $(SAY) "test: a program for GPUs, where there is none"; \
+	    $(CARGO) test $(KERNELS) --features cuda --lib cuda::; \
+	    $(CARGO) test $(CUDA) --test cuda; \
+	fi
 
 TEST_EMULATED = $(SAY) "test: whole engines on an emulated GPU, $${LOAM_TEST_TIER:-fast} tier"; \
 	if cargo nextest --version >/dev/null 2>&1; then \

@@ -12,6 +12,7 @@ use loam_engine::json::Json;
 use loam_engine::request::{AdapterUse, ChatPrompt, Generate, Prompt};
 use loam_engine::{DType, DeviceChoice, Engine, Event, MemoryRecorder, OpenOptions};
 
+use crate::generate::settled;
 use crate::progress::Bar;
 
 /// What it takes.

@@ -50,7 +50,11 @@ impl Server {
         if !more.contains(&"--ledger") {
             command.args(["--ledger-reserve-mib", "1", "--ledger"]).arg(folder.join("ledger"));
         }
-        command.env_clear().envs(libraries.map(|folder| ("LD_LIBRARY_PATH", folder))).stdin(Stdio::null()).stdout(Stdio::piped());
+        command
+            .env_clear()
+            .envs(libraries.map(|folder| ("LD_LIBRARY_PATH", folder)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
         command.stderr(std::fs::File::create(&log).unwrap());
         let mut child = command.spawn().unwrap();
         let (sender, line) = std::sync::mpsc::channel();
