@@ -59,6 +59,15 @@ pub struct Engine {
 pub struct Mode {
     /// What activations, keys and values are kept as.
     pub dtype: loam_kernels::layout::DType,
+    /// Whether an answer's bits never depend on what else was computed beside it.
+    pub is_deterministic: bool,
+}
+
+impl Mode {
+    /// How it computes, as what is committed to says it.
+    const fn arithmetic(self) -> &'static str {
+        if self.is_deterministic { "deterministic" } else { "fast" }
+    }
 }
 
 /// What an engine is made of.
@@ -155,8 +164,8 @@ impl Engine {
                 let _ = told.tell(Message::Loader(event));
             }),
         )?;
-        let dtype = format!("{}", mode.dtype);
-        let identity = digest(&[b"loam/identity/v1\0".as_slice(), &base.0, dtype.as_bytes()].concat());
+        let kept = format!("{} {}", mode.dtype, mode.arithmetic());
+        let identity = digest(&[b"loam/identity/v1\0".as_slice(), &base.0, kept.as_bytes()].concat());
         let worker = Worker::new(Parts {
             executor,
             scheduler: Scheduler::new(scheduling),
@@ -449,8 +458,9 @@ fn sampling_bytes(request: &Generate, parameters: &SamplingParameters, seed: u64
     let mut text = format!(
         "loam/sampling/v1\ntemperature {temperature}\ntop_k {top_k}\ntop_p {top_p}\nmin_p {min_p}\n\
         repetition_penalty {repetition}\npresence_penalty {presence}\nfrequency_penalty {frequency}\n\
-        seed {seed}\ndtype {}\nmode deterministic\nmin_tokens {}\nignore_eos {}\nform {}\n",
+        seed {seed}\ndtype {}\nmode {}\nmin_tokens {}\nignore_eos {}\nform {}\n",
         mode.dtype,
+        mode.arithmetic(),
         request.min_tokens,
         request.ignore_eos,
         request.constraint.as_ref().map_or("none", Constraint::field),

@@ -33,6 +33,7 @@ pub mod kv_pages;
 pub mod metrics;
 pub mod model;
 mod open;
+mod padding;
 pub mod recorder;
 pub mod request;
 pub mod request_line;

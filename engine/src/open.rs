@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use loam_kernels::cpu::CpuOptions;
-use loam_kernels::layout::{DType, KvShape};
+use loam_kernels::layout::{DType, KvShape, RANK_MAX};
 use loam_kernels::{Backend, Cpu};
 use loam_ledger_core::Hash;
 
@@ -195,12 +195,14 @@ impl Engine {
             sites: Arc::new(sites),
             base: Arc::clone(&weights) as Arc<dyn BaseTensors>,
         })?;
+        let mode = Mode { dtype: options.dtype, is_deterministic: backend.is_deterministic() };
         let decoder = Decoder::load(backend, &config, &weights, options.dtype, positions)?;
         let runner = RunnerOptions {
             pages,
             page_tokens: options.page_tokens,
             slots: options.slots,
             rows_max: options.step_tokens_max,
+            rank_max: options.rank_max.map_or(RANK_MAX, |rank| rank.min(RANK_MAX)),
         };
         let executor = Runner::new(decoder, runner)?;
         let scheduling = scheduling(options, pages)?;
@@ -210,7 +212,7 @@ impl Engine {
             catalog,
             text,
             base,
-            mode: Mode { dtype: options.dtype },
+            mode,
             scheduling,
             requests_max: options.requests_max,
             delivery: options.delivery,

@@ -1,9 +1,13 @@
 //! Runs steps of a model on a backend: adapters into their slots, rows through the decoder, answers back to the host.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use loam_kernels::backend::{CopyPages, Device, GraphKey};
-use loam_kernels::layout::{ADAPTERS_PER_ROW_MAX, Adapter, KvShape, PagedKv, RowSet, SiteShape, StepLimits, StepPlan};
+use loam_kernels::layout::{
+    ADAPTERS_PER_ROW_MAX, Adapter, KvShape, PagedKv, RowSet, Sampling, SiteShape, StepInputs, StepLimits, StepPlan,
+};
 use loam_kernels::{Backend, Error as KernelsError};
 
 use crate::adapter::HostAdapter;
@@ -12,11 +16,13 @@ use crate::executor::{Batch, Chosen, Executor, ExecutorLimits, Outputs, Sampled,
 use crate::model::Tap;
 use crate::model::decoder::{Decoder, Pass};
 use crate::model::scratch::Scratch;
+use crate::padding::Padding;
 
 /// How much of everything there is.
 #[derive(Clone, Copy, Debug)]
 pub struct RunnerOptions {
-    /// Pages of keys and values.
+    /// Pages of keys and values that requests can have. A device that records steps is given a few more, for rows of
+    /// nobody's: as many as hold [`GraphKey::PADDING_ROWS_MAX`] positions.
     pub pages: usize,
     /// Positions in a page.
     pub page_tokens: usize,
@@ -24,7 +30,12 @@ pub struct RunnerOptions {
     pub slots: usize,
     /// Rows of a step.
     pub rows_max: usize,
+    /// The greatest rank that a module of an adapter may have.
+    pub rank_max: u32,
 }
+
+/// Models so far: each runner's steps are recorded under a number of its own.
+static MODELS: AtomicU64 = AtomicU64::new(0);
 
 /// An adapter where steps can use it, or none.
 type Slot<B> = Option<Arc<Adapter<<B as Device>::Memory>>>;
@@ -39,27 +50,54 @@ pub struct Runner<B: Backend> {
     slots: Vec<Slot<B>>,
     scratch: Scratch<B::Memory>,
     limits: ExecutorLimits,
+    rank_max: u32,
+    model: u64,
+    /// Where the device records steps.
+    padding: Option<Padding>,
+}
+
+/// What of a step differs between devices.
+struct Laid<'a> {
+    /// Padded, where there is a key.
+    inputs: Cow<'a, StepInputs>,
+    /// One for each sampled row.
+    sampling: Cow<'a, [Sampling]>,
+    key: Option<GraphKey>,
 }
 
 impl<B: Backend + 'static> Runner<B> {
     /// Reserves everything that steps will need.
     pub fn new(decoder: Decoder<B>, options: RunnerOptions) -> Result<Self, Error> {
         let backend = Arc::clone(&decoder.backend);
-        let RunnerOptions { pages, page_tokens, slots, rows_max } = options;
+        let RunnerOptions { pages, page_tokens, slots, rows_max, rank_max } = options;
         let shape = decoder.shape;
         let kv = KvShape { layers: shape.layers, kv_heads: shape.kv_heads, head_dim: shape.head_dim, page_tokens };
         kv.check()?;
-        let memory = backend.allocate(decoder.dtype, kv.page_len().saturating_mul(pages))?;
         let step = StepLimits { vocabulary: shape.vocabulary, positions: decoder.positions, pages, page_tokens, slots };
+        let model = MODELS.fetch_add(1, Ordering::Relaxed);
+        let padding = Padding::of(&*backend, model, &step);
+        let held = pages.saturating_add(padding.as_ref().map_or(0, Padding::pages));
+        let memory = backend.allocate(decoder.dtype, kv.page_len().saturating_mul(held))?;
+        // The largest step may be padded as well.
+        let padded = padding.as_ref().and_then(|_| GraphKey::rows_for(rows_max));
+        let rows = rows_max.max(padded.unwrap_or(0) as usize);
         Ok(Self {
             kv: PagedKv::new(memory, kv)?,
             adapters: backend.adapters(decoder.sites.shapes(), slots)?,
             slots: vec![None; slots],
-            scratch: Scratch::new(&*backend, &shape, &decoder.sites, decoder.dtype, rows_max)?,
+            scratch: Scratch::new(&*backend, &decoder, rows, rank_max)?,
             limits: ExecutorLimits { step, rows_max },
+            rank_max,
+            model,
+            padding,
             decoder,
             backend,
         })
+    }
+
+    /// Its number among the models of this process: its steps' keys have it.
+    pub const fn model(&self) -> u64 {
+        self.model
     }
 
     /// Runs one step as [`Executor::execute`] does, and lets `tap` see the inputs of all sites.
@@ -71,9 +109,11 @@ impl<B: Backend + 'static> Runner<B> {
     /// pages stay as they became; before a step their targets are nobody's.
     fn whole(&mut self, batch: &Batch, tap: Option<&mut (dyn Tap<B::Memory> + Send)>) -> Result<Outputs, Error> {
         self.check(batch)?;
-        let step = match batch.inputs.tokens.len() {
+        // A step that is looked into has operations of its own, and so none of a name.
+        let laid = self.lay(batch, tap.is_none())?;
+        let step = match laid.inputs.tokens.len() {
             0 => None,
-            _ => Some(self.backend.step(batch.inputs.clone(), self.limits.step)?),
+            _ => Some(self.backend.step(laid.inputs.into_owned(), self.step_limits())?),
         };
         if !batch.copies.is_empty() {
             self.backend.copy_pages(CopyPages { kv: &mut self.kv, copies: &batch.copies })?;
@@ -81,7 +121,7 @@ impl<B: Backend + 'static> Runner<B> {
         let mut replaced = Vec::new();
         let done = self.install(batch, &mut replaced).and_then(|()| match &step {
             None => Ok(Outputs::default()),
-            Some(step) => self.run(step, batch, tap),
+            Some(step) => self.run(step, (laid.key, &laid.sampling), tap).and_then(|()| self.outputs(batch)),
         });
         if done.is_err() {
             for (slot, adapter) in replaced.into_iter().rev() {
@@ -102,6 +142,11 @@ impl<B: Backend + 'static> Runner<B> {
         most("sampled rows of a step", inputs.sampled.len(), rows_max)?;
         most("scored rows of a step", inputs.scored.len(), rows_max)?;
         most("pairs of a step", inputs.pairs.len(), rows_max.saturating_mul(ADAPTERS_PER_ROW_MAX))?;
+        let pages = inputs.pages.iter().chain(batch.copies.iter().flat_map(|(from, to)| [from, to]));
+        let limit = self.limits.step.pages;
+        if let Some(page) = pages.copied().find(|page| *page as usize >= limit) {
+            return Err(KernelsError::Limit { what: "a page", value: page as usize, limit }.into());
+        }
         if batch.sampling.len() != inputs.sampled.len() {
             let (found, allowed) = (batch.sampling.len().to_string(), format!("{}, one a row", inputs.sampled.len()));
             return Err(Error::Request { field: "sampling of a step", found, allowed });
@@ -131,66 +176,86 @@ impl<B: Backend + 'static> Runner<B> {
         Ok(before)
     }
 
+    /// Pages for padding are there for steps, but for nobody who asks what he may use.
+    fn step_limits(&self) -> StepLimits {
+        let pages = self.limits.step.pages + self.padding.as_ref().map_or(0, Padding::pages);
+        StepLimits { pages, ..self.limits.step }
+    }
+
+    /// A step as it is computed: as it is, or padded to a size that the device has recorded, or will.
+    fn lay<'a>(&self, batch: &'a Batch, may_replay: bool) -> Result<Laid<'a>, Error> {
+        let (mut inputs, mut sampling) = (Cow::Borrowed(&batch.inputs), Cow::Borrowed(&*batch.sampling));
+        let padding = self.padding.as_ref().filter(|_| may_replay);
+        let Some((padding, key)) = padding.and_then(|it| Some((it, it.key(&inputs)?))) else {
+            return Ok(Laid { inputs, sampling, key: None });
+        };
+        if inputs.tokens.len() < key.rows as usize {
+            padding.pad(inputs.to_mut(), key)?;
+            sampling.to_mut().resize(inputs.sampled.len(), Sampling::default());
+        }
+        Ok(Laid { inputs, sampling, key: Some(key) })
+    }
+
     fn run(
         &mut self,
         step: &B::Step,
-        batch: &Batch,
+        (key, sampling): (Option<GraphKey>, &[Sampling]),
         tap: Option<&mut (dyn Tap<B::Memory> + Send)>,
-    ) -> Result<Outputs, Error> {
-        let plan: &StepPlan = step.as_ref();
-        let (adapted, h_width) = self.adapted(plan)?;
-        let asked = batch.sampling.iter().map(|row| row.top_log_probabilities as usize).max();
-        self.scratch.h_width = h_width;
+    ) -> Result<(), Error> {
+        let mut h_widths = self.h_widths(step.as_ref())?;
+        let for_all_adapters = key.is_some_and(|key| key.with_adapters);
+        if for_all_adapters {
+            // What is recorded serves whoever comes, at whichever sites these do something.
+            let sites = self.decoder.sites.shapes().iter();
+            h_widths = sites.map(|site| site.modules.len() * self.rank_max as usize).collect();
+        }
+        let asked = sampling.iter().map(|row| row.top_log_probabilities as usize).max();
         self.scratch.top_max = asked.unwrap_or(0).max(1);
-        // A step that is looked into has operations of its own, and so no graph.
-        let graph = graph_key(plan).filter(|_| tap.is_none()).map(|key| (key, step));
         let Self { backend, decoder, kv, adapters, scratch, .. } = self;
         let tap = tap.map(|tap| -> &mut (dyn Tap<B::Memory> + Send) { tap });
-        let mut pass = Pass { step, kv, adapters, adapted: &adapted, tap };
-        backend.run(graph, &mut || decoder.forward(&mut pass, scratch))?;
+        let mut pass = Pass { step, kv, adapters, h_widths: &h_widths, for_all_adapters, tap };
+        backend.run(key.map(|key| (key, step)), &mut || decoder.forward(&mut pass, scratch))?;
         // How tokens are chosen is no part of what a device may replay: it is another matter with every step.
-        backend.run(None, &mut || decoder.sample(step, &batch.sampling, scratch))?;
-        self.outputs(plan, batch)
+        backend.run(None, &mut || decoder.sample(step, sampling, scratch))?;
+        Ok(())
     }
 
-    /// For each site, whether the step's adapters add anything there; and what `h` needs at most.
-    fn adapted(&self, plan: &StepPlan) -> Result<(Vec<bool>, usize), Error> {
-        let mut adapted = vec![false; self.decoder.sites.shapes().len()];
-        let mut h_width = 0;
+    /// For each site, what the step's adapters need of `h` there at most.
+    fn h_widths(&self, plan: &StepPlan) -> Result<Vec<usize>, Error> {
+        let mut widths = vec![0; self.decoder.sites.shapes().len()];
         for group in plan.pairs(RowSet::Batch).groups() {
             // No site would be asked for it, and the base would answer in its name.
             let empty = KernelsError::EmptySlot { slot: group.slot };
             let adapter = self.slots[group.slot as usize].as_ref().ok_or(empty)?;
-            for (adapted, site) in adapted.iter_mut().zip(adapter.layout().sites()) {
-                *adapted |= site.rank > 0;
-                h_width = h_width.max(site.rank);
+            for (width, site) in widths.iter_mut().zip(adapter.layout().sites()) {
+                *width = site.rank.max(*width);
             }
         }
-        Ok((adapted, h_width))
+        Ok(widths)
     }
 
-    fn outputs(&self, plan: &StepPlan, batch: &Batch) -> Result<Outputs, Error> {
-        let s = &self.scratch;
-        let rows = plan.rows(RowSet::Sampled);
+    /// What was asked for; rows of padding, which come last, are nobody's.
+    fn outputs(&self, batch: &Batch) -> Result<Outputs, Error> {
+        let (s, vocabulary) = (&self.scratch, self.limits.step.vocabulary);
+        let rows = batch.inputs.sampled.len();
         let (tokens, ranks) = (self.words(&s.tokens, 0, rows)?, self.words(&s.ranks, 0, rows)?);
         let log_probabilities = self.floats(&s.log_probabilities, 0, rows)?;
         let top_tokens = self.words(&s.top_tokens, 0, rows * s.top_max)?;
         let top_log_probabilities = self.floats(&s.top_log_probabilities, 0, rows * s.top_max)?;
         let sampled = (0..rows).map(|row| {
             let asked = batch.sampling[row].top_log_probabilities as usize;
-            let top = row * s.top_max..row * s.top_max + asked.min(plan.limits().vocabulary);
+            let top = row * s.top_max..row * s.top_max + asked.min(vocabulary);
             let chosen = Chosen { token: tokens[row], log_probability: log_probabilities[row], rank: ranks[row] };
             let top = top_tokens[top.clone()].iter().copied().zip(top_log_probabilities[top].iter().copied());
             Sampled { chosen, top: top.collect() }
         });
         let sampled = sampled.collect();
-        let rows = plan.rows(RowSet::Scored);
+        let rows = batch.inputs.scored.len();
         let ranks = self.words(&s.scored_ranks, 0, rows)?;
         let log_probabilities = self.floats(&s.scored_log_probabilities, 0, rows)?;
-        let scored = plan.scored().iter().zip(log_probabilities).zip(ranks);
+        let scored = batch.inputs.scored.iter().zip(log_probabilities).zip(ranks);
         let scored =
             scored.map(|((scored, log_probability), rank)| Chosen { token: scored.token, log_probability, rank });
-        let vocabulary = plan.limits().vocabulary;
         let logits = batch.logits.iter().map(|place| self.floats(&s.logits, *place as usize * vocabulary, vocabulary));
         Ok(Outputs { sampled, scored: scored.collect(), logits: logits.collect::<Result<_, _>>()? })
     }
@@ -213,7 +278,7 @@ impl<B: Backend + 'static> Executor for Runner<B> {
 
     fn uploader(&self) -> Arc<dyn Uploader> {
         let sites = self.decoder.sites.shapes().to_vec();
-        Arc::new(DeviceUploader { backend: Arc::clone(&self.backend), sites })
+        Arc::new(DeviceUploader { backend: Arc::clone(&self.backend), sites, rank_max: self.rank_max })
     }
 
     fn execute(&mut self, batch: &Batch) -> Result<Outputs, Error> {
@@ -235,18 +300,11 @@ fn ours<B: Backend>(uploaded: Option<&Uploaded>) -> Result<Slot<B>, Error> {
     Ok(Some(ours?))
 }
 
-/// What names a step that a device may replay: one row a request, each sampled once and in order, none scored, and no
-/// adapters. Those that use some differ in the sites at which these do something.
-fn graph_key(plan: &StepPlan) -> Option<GraphKey> {
-    let rows = plan.rows(RowSet::Batch) as u32;
-    let alike = plan.is_decode() && plan.sampled().iter().copied().eq(0..rows) && plan.rows(RowSet::Scored) == 0;
-    (alike && plan.pairs(RowSet::Batch).is_empty()).then_some(GraphKey { rows, with_adapters: false })
-}
-
 /// Copies adapters into a backend's memory while it runs steps.
 struct DeviceUploader<B> {
     backend: Arc<B>,
     sites: Vec<SiteShape>,
+    rank_max: u32,
 }
 
 impl<B: Backend + 'static> Uploader for DeviceUploader<B> {
@@ -255,6 +313,12 @@ impl<B: Backend + 'static> Uploader for DeviceUploader<B> {
         if !layout.sites().iter().map(|place| &place.shape).eq(&self.sites) {
             let (what, found) = ("an adapter to upload", "laid out for another model".to_owned());
             return Err(KernelsError::Unsupported { what, found, allowed: "laid out for this one" }.into());
+        }
+        for (site, place) in layout.sites().iter().enumerate() {
+            let ranks = place.modules.iter().map(|module| module.rank as u32);
+            if let Some((module, found)) = ranks.enumerate().find(|(_, rank)| *rank > self.rank_max) {
+                return Err(KernelsError::Rank { site, module, found, max: self.rank_max }.into());
+            }
         }
         let expected = layout.len() * layout.dtype().bytes();
         if slab.len() != expected {

@@ -7,7 +7,7 @@ use loam_kernels::backend::{
     Activation, Add, AddRmsNorm, ApplyLinear, Attend, Embed, Expand, Gate, GatherRows, HeadDelta, HeadShape, QkNorm,
     RmsNorm, RopeStore, Sample, SampleOutputs, Score, Shrink,
 };
-use loam_kernels::layout::{DType, Linear, PagedKv, RowSet, Rows, RowsMut, Sampling, StepPlan};
+use loam_kernels::layout::{ADAPTERS_PER_ROW_MAX, DType, Linear, PagedKv, RowSet, Rows, RowsMut, Sampling, StepPlan};
 
 use super::scratch::Scratch;
 use super::sites::{ModelShape, SITES_OF_LAYER, Sites};
@@ -56,8 +56,10 @@ pub(crate) struct Pass<'a, B: Backend> {
     pub(crate) step: &'a B::Step,
     pub(crate) kv: &'a mut PagedKv<B::Memory>,
     pub(crate) adapters: &'a B::Adapters,
-    /// For each site, whether an adapter of this step has a rank there.
-    pub(crate) adapted: &'a [bool],
+    /// For each site, how wide `h` is: room for all ranks that an adapter has there. 0 where none has any.
+    pub(crate) h_widths: &'a [usize],
+    /// Whether `h` has room for every row's adapters, whoever uses how many: what is recorded serves later steps too.
+    pub(crate) for_all_adapters: bool,
     /// Who wants the sites' inputs; none when serving.
     pub(crate) tap: Option<&'a mut (dyn Tap<B::Memory> + Send)>,
 }
@@ -81,9 +83,7 @@ impl<B: Backend> Decoder<B> {
         let (rows, hidden) = (pass.rows(RowSet::Batch), self.shape.hidden);
         let out = RowsMut::new(&mut s.residual, rows, hidden)?;
         self.backend.embed(pass.step, Embed { table: &self.embedding, out })?;
-        if let Some(delta) =
-            self.adapt(pass, self.sites.embedding(), RowSet::Batch, None, (&mut s.h, s.h_width), &mut s.delta)?
-        {
+        if let Some(delta) = self.adapt(pass, self.sites.embedding(), RowSet::Batch, None, &mut s.h, &mut s.delta)? {
             let x = RowsMut::new(&mut s.residual, rows, hidden)?;
             self.backend.add(pass.step, Add { x, delta, set: RowSet::Batch })?;
         }
@@ -104,7 +104,7 @@ impl<B: Backend> Decoder<B> {
         let x = Rows::new(&s.normed, rows, hidden)?;
         self.linear(&layer.qkv, x, &mut s.wide)?;
         let site = number * SITES_OF_LAYER + QKV;
-        let mut delta = self.adapt(pass, site, RowSet::Batch, Some(x), (&mut s.h, s.h_width), &mut s.delta)?;
+        let mut delta = self.adapt(pass, site, RowSet::Batch, Some(x), &mut s.h, &mut s.delta)?;
         if let Some((q_weight, k_weight)) = &layer.qk_norms {
             // The delta is added where the heads are normed, and so no more when they are turned.
             let (qkv, delta) = (RowsMut::new(&mut s.wide, rows, width)?, delta.take());
@@ -136,7 +136,7 @@ impl<B: Backend> Decoder<B> {
         let x = Rows::new(&s.attended, rows, self.heads().q_width())?;
         self.linear(&layer.o, x, &mut s.narrow)?;
         let site = number * SITES_OF_LAYER + O;
-        let delta = self.adapt(pass, site, RowSet::Batch, Some(x), (&mut s.h, s.h_width), &mut s.delta)?;
+        let delta = self.adapt(pass, site, RowSet::Batch, Some(x), &mut s.h, &mut s.delta)?;
         self.add_norm(pass, (&mut s.residual, &s.narrow, &mut s.normed), delta, &layer.mlp_norm)
     }
 
@@ -147,7 +147,7 @@ impl<B: Backend> Decoder<B> {
         let x = Rows::new(&s.normed, rows, self.shape.hidden)?;
         self.linear(&layer.gate_up, x, &mut s.wide)?;
         let site = number * SITES_OF_LAYER + GATE_UP;
-        let delta = self.adapt(pass, site, RowSet::Batch, Some(x), (&mut s.h, s.h_width), &mut s.delta)?;
+        let delta = self.adapt(pass, site, RowSet::Batch, Some(x), &mut s.h, &mut s.delta)?;
         let gate_up = Rows::new(&s.wide, rows, 2 * intermediate)?;
         let out = RowsMut::new(&mut s.gated, rows, intermediate)?;
         self.backend.gate(pass.step, Gate { activation: self.activation, gate_up, delta, out })
@@ -159,7 +159,7 @@ impl<B: Backend> Decoder<B> {
         let x = Rows::new(&s.gated, pass.rows(RowSet::Batch), self.shape.intermediate)?;
         self.linear(&layer.down, x, &mut s.narrow)?;
         let site = number * SITES_OF_LAYER + DOWN;
-        let delta = self.adapt(pass, site, RowSet::Batch, Some(x), (&mut s.h, s.h_width), &mut s.delta)?;
+        let delta = self.adapt(pass, site, RowSet::Batch, Some(x), &mut s.h, &mut s.delta)?;
         let next = self.layers.get(number + 1).map_or(&self.norm, |next| &next.attention_norm);
         self.add_norm(pass, (&mut s.residual, &s.narrow, &mut s.normed), delta, next)
     }
@@ -176,7 +176,7 @@ impl<B: Backend> Decoder<B> {
         self.gather(pass, s, set)?;
         let x = Rows::new(&s.chosen, rows, self.shape.hidden)?;
         self.linear(&self.head, x, &mut s.logits)?;
-        if let Some(delta) = self.adapt(pass, self.sites.head(), set, Some(x), (&mut s.h, s.h_width), &mut s.delta)? {
+        if let Some(delta) = self.adapt(pass, self.sites.head(), set, Some(x), &mut s.h, &mut s.delta)? {
             let x = RowsMut::new(&mut s.logits, rows, self.shape.vocabulary)?;
             self.backend.add(pass.step, Add { x, delta, set })?;
         }
@@ -221,11 +221,11 @@ impl<B: Backend> Decoder<B> {
         let x = Rows::new(&s.chosen, rows, self.shape.hidden)?;
         pass.tap(site, set, Some(x))?;
         let mut delta = None;
-        if pass.adapted[site] {
-            let pairs = pass.pairs(set);
-            let h = RowsMut::new(&mut s.h, pairs, s.h_width)?;
+        if pass.h_widths[site] > 0 {
+            let (pairs, width) = (pass.pairs(set), pass.h_widths[site]);
+            let h = RowsMut::new(&mut s.h, pairs, width)?;
             self.backend.lora_shrink(pass.step, Shrink { adapters: pass.adapters, site, set, x: Some(x), h })?;
-            delta = Some(HeadDelta { adapters: pass.adapters, site, h: Rows::new(&s.h, pairs, s.h_width)? });
+            delta = Some(HeadDelta { adapters: pass.adapters, site, h: Rows::new(&s.h, pairs, width)? });
         }
         self.backend.log_probability_of(
             pass.step,
@@ -261,11 +261,12 @@ impl<B: Backend> Decoder<B> {
         site: usize,
         set: RowSet,
         x: Option<Rows<'_, B::Memory>>,
-        (h, h_width): (&mut B::Memory, usize),
+        h: &mut B::Memory,
         delta: &'d mut B::Memory,
     ) -> Result<Option<Rows<'d, B::Memory>>, Error> {
         pass.tap(site, set, x)?;
-        if !pass.adapted[site] {
+        let h_width = pass.h_widths[site];
+        if h_width == 0 {
             return Ok(None);
         }
         let (adapters, pairs) = (pass.adapters, pass.pairs(set));
@@ -323,7 +324,11 @@ impl<B: Backend> Pass<'_, B> {
         self.plan().rows(set)
     }
 
+    /// Rows of `h`.
     fn pairs(&self, set: RowSet) -> usize {
-        self.plan().pairs(set).pairs().len()
+        match self.for_all_adapters {
+            true => self.rows(set) * ADAPTERS_PER_ROW_MAX,
+            false => self.plan().pairs(set).pairs().len(),
+        }
     }
 }

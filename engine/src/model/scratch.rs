@@ -1,13 +1,9 @@
 //! Activations of one step: allocated once, for as many rows as a step may have.
 
-use loam_kernels::Error;
-use loam_kernels::backend::Device;
-use loam_kernels::layout::{ADAPTERS_PER_ROW_MAX, DType, RANK_MAX, TOP_LOG_PROBABILITIES_MAX};
+use loam_kernels::layout::{ADAPTERS_PER_ROW_MAX, DType, TOP_LOG_PROBABILITIES_MAX};
+use loam_kernels::{Backend, Error};
 
-use super::sites::{ModelShape, Sites};
-
-/// Modules of the site that has the most.
-const MODULES_OF_SITE_MAX: usize = 3;
+use super::decoder::Decoder;
 
 /// Memories of one step. Each is large enough for the widest use of it.
 pub(crate) struct Scratch<M> {
@@ -25,10 +21,8 @@ pub(crate) struct Scratch<M> {
     pub(crate) gated: M,
     /// `[sampled or scored rows, hidden]`
     pub(crate) chosen: M,
-    /// `[pairs, h_width]` in f32.
+    /// `[pairs, ranks of a site]` in f32.
     pub(crate) h: M,
-    /// What this step's adapters need at most.
-    pub(crate) h_width: usize,
     /// `[rows, outputs of a site]` in f32.
     pub(crate) delta: M,
     /// `[sampled rows, vocabulary]` in f32.
@@ -46,19 +40,21 @@ pub(crate) struct Scratch<M> {
 }
 
 impl<M> Scratch<M> {
-    /// Memories for steps of so many rows. Where the system gives pages when they are first written, what is never used
-    /// is never there.
-    pub(crate) fn new<D: Device<Memory = M>>(
-        device: &D,
-        shape: &ModelShape,
-        sites: &Sites,
-        dtype: DType,
+    /// Memories for a model's steps of so many rows. Where the system gives pages when they are first written, what is
+    /// never used is never there.
+    pub(crate) fn new<B: Backend<Memory = M>>(
+        device: &B,
+        decoder: &Decoder<B>,
         rows: usize,
+        rank_max: u32,
     ) -> Result<Self, Error> {
+        let Decoder { shape, sites, dtype, .. } = decoder;
+        let (dtype, sites) = (*dtype, sites.shapes());
         let of = |dtype, width: usize| device.allocate(dtype, rows.saturating_mul(width));
         let q = shape.q_heads * shape.head_dim;
         let qkv = q + 2 * shape.kv_heads * shape.head_dim;
-        let widest = sites.shapes().iter().map(|site| site.out_features()).max().unwrap_or(0);
+        let widest = sites.iter().map(|site| site.out_features()).max().unwrap_or(0);
+        let modules = sites.iter().map(|site| site.modules.len()).max().unwrap_or(0);
         Ok(Self {
             residual: of(dtype, shape.hidden)?,
             normed: of(dtype, shape.hidden)?,
@@ -67,8 +63,7 @@ impl<M> Scratch<M> {
             attended: of(dtype, q)?,
             gated: of(dtype, shape.intermediate)?,
             chosen: of(dtype, shape.hidden)?,
-            h: of(DType::F32, ADAPTERS_PER_ROW_MAX * MODULES_OF_SITE_MAX * RANK_MAX as usize)?,
-            h_width: 0,
+            h: of(DType::F32, ADAPTERS_PER_ROW_MAX * modules * rank_max as usize)?,
             delta: of(DType::F32, widest)?,
             logits: of(DType::F32, shape.vocabulary)?,
             tokens: of(DType::U32, 1)?,

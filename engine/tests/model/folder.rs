@@ -12,7 +12,7 @@ use loam_engine::runner::{Runner, RunnerOptions};
 use loam_engine::{DType, Error};
 use loam_kernels::Cpu;
 use loam_kernels::cpu::CpuOptions;
-use loam_kernels::layout::{Sampling, Segment, StepInputs};
+use loam_kernels::layout::{RANK_MAX, Sampling, Segment, StepInputs};
 use safetensors::SafeTensors;
 use tempfile::TempDir;
 
@@ -109,7 +109,8 @@ pub(crate) const ROWS_MAX: usize = 32;
 pub(crate) const SLOTS: usize = 2;
 
 pub(crate) fn runner(folder: &Path, residence: Residence) -> Result<Runner<Cpu>, Error> {
-    let options = RunnerOptions { pages: PAGES, page_tokens: PAGE_TOKENS, slots: SLOTS, rows_max: ROWS_MAX };
+    let options =
+        RunnerOptions { pages: PAGES, page_tokens: PAGE_TOKENS, slots: SLOTS, rows_max: ROWS_MAX, rank_max: RANK_MAX };
     Runner::new(decoder(folder, residence)?, options)
 }
 

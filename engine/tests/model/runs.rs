@@ -11,7 +11,7 @@ use loam_engine::runner::{Runner, RunnerOptions};
 use loam_kernels::Cpu;
 use loam_kernels::backend::Device as _;
 use loam_kernels::cpu::CpuMemory;
-use loam_kernels::layout::{Memory as _, Pair, RowSet, Rows, Sampling, Scored, Segment};
+use loam_kernels::layout::{Memory as _, Pair, RANK_MAX, RowSet, Rows, Sampling, Scored, Segment};
 
 use crate::folder::{
     PAGE_TOKENS, PAGES, ROWS_MAX, SLOTS, cpu, golden, prompt, refusal, resident_bytes, runner, tensors_of,
@@ -201,7 +201,8 @@ fn a_tap_sees_what_goes_into_every_site() {
     let config = ModelConfig::read(&golden(MODEL)).unwrap();
     let weights = Weights::open(&golden(MODEL), Residence::Mapped, &mut |_| {}).unwrap();
     let decoder = Decoder::load(Arc::clone(&cpu), &config, &weights, DType::F32, 256).unwrap();
-    let options = RunnerOptions { pages: PAGES, page_tokens: PAGE_TOKENS, slots: SLOTS, rows_max: ROWS_MAX };
+    let options =
+        RunnerOptions { pages: PAGES, page_tokens: PAGE_TOKENS, slots: SLOTS, rows_max: ROWS_MAX, rank_max: RANK_MAX };
     let mut runner = Runner::new(decoder, options).unwrap();
     let mut batch = prompt(9);
     batch.inputs.scored = vec![Scored { row: 4, token: 7 }];
@@ -265,7 +266,8 @@ fn room_that_is_not_used_is_not_there() {
     let weights = Weights::dummy(&golden(MODEL), 3, DType::Bf16);
     let decoder = Decoder::load(cpu(), &config, &weights, DType::F32, 256).unwrap();
     let before = resident_bytes();
-    let options = RunnerOptions { pages: PAGES, page_tokens: PAGE_TOKENS, slots: SLOTS, rows_max: 8192 };
+    let options =
+        RunnerOptions { pages: PAGES, page_tokens: PAGE_TOKENS, slots: SLOTS, rows_max: 8192, rank_max: RANK_MAX };
     let mut runner = Runner::new(decoder, options).unwrap();
     runner.execute(&prompt(12)).unwrap();
     let taken = resident_bytes().saturating_sub(before);

@@ -15,6 +15,7 @@ use loam_engine::text::Text;
 use loam_engine::{DType, DeliveryMode, Engine, EngineParts, Error, Mode};
 use loam_kernels::Cpu;
 use loam_kernels::cpu::CpuOptions;
+use loam_kernels::layout::RANK_MAX;
 
 use crate::ask::golden;
 
@@ -96,7 +97,13 @@ pub(crate) fn open(weather: &Arc<Weather>, recorder: Box<dyn Recorder>, slots: u
         base: Arc::clone(&weights) as Arc<dyn BaseTensors>,
     });
     let decoder = Decoder::load(cpu, &config, &weights, DType::F32, config.positions_max).unwrap();
-    let limits = RunnerOptions { pages: PAGES, page_tokens: PAGE_TOKENS, slots: slots as usize, rows_max: ROWS };
+    let limits = RunnerOptions {
+        pages: PAGES,
+        page_tokens: PAGE_TOKENS,
+        slots: slots as usize,
+        rows_max: ROWS,
+        rank_max: RANK_MAX,
+    };
     let runner = Box::new(Runner::new(decoder, limits).unwrap());
     let scheduling = SchedulerOptions {
         pages: PAGES as u32,
@@ -113,7 +120,7 @@ pub(crate) fn open(weather: &Arc<Weather>, recorder: Box<dyn Recorder>, slots: u
         catalog: catalog.unwrap(),
         text,
         base,
-        mode: Mode { dtype: DType::F32 },
+        mode: Mode { dtype: DType::F32, is_deterministic: true },
         scheduling,
         requests_max: 256,
         delivery: DeliveryMode::default(),

@@ -9,7 +9,7 @@ use loam_engine::executor::{Batch, Executor as _, Uploaded};
 use loam_engine::model::{Decoder, ModelConfig, Sites, Weights};
 use loam_engine::runner::{Runner, RunnerOptions};
 use loam_kernels::cpu::CpuOptions;
-use loam_kernels::layout::{AdapterLayout, DType, Pair, Sampling, Scored, Segment, SiteShape};
+use loam_kernels::layout::{AdapterLayout, DType, Pair, RANK_MAX, Sampling, Scored, Segment, SiteShape};
 use loam_kernels::{Backend, Cpu};
 use loam_ledger_core::Hash;
 use serde_json::json;
@@ -39,10 +39,19 @@ pub(crate) fn model() -> ModelConfig {
 
 /// It with invented weights, watched.
 pub(crate) fn watched() -> (Arc<Watched>, Runner<Watched>) {
-    let watched = Arc::new(Watched::new(cpu()));
+    runner(Watched::new(cpu(), false), RANK_MAX)
+}
+
+/// The same on a device that says that it records steps, with adapters of at most such a rank.
+pub(crate) fn recording(rank_max: u32) -> (Arc<Watched>, Runner<Watched>) {
+    runner(Watched::new(cpu(), true), rank_max)
+}
+
+fn runner(watched: Watched, rank_max: u32) -> (Arc<Watched>, Runner<Watched>) {
+    let watched = Arc::new(watched);
     let weights = Weights::dummy(Path::new("."), 5, DType::Bf16);
     let decoder = Decoder::load(watched.clone(), &model(), &weights, DType::F32, POSITIONS).unwrap();
-    let options = RunnerOptions { pages: 16, page_tokens: PAGE_TOKENS, slots: SLOTS, rows_max: ROWS_MAX };
+    let options = RunnerOptions { pages: 16, page_tokens: PAGE_TOKENS, slots: SLOTS, rows_max: ROWS_MAX, rank_max };
     let runner = Runner::new(decoder, options).unwrap();
     watched.take();
     (watched, runner)

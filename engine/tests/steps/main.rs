@@ -4,5 +4,6 @@
 
 mod failures;
 mod machine;
+mod recorded;
 mod steps;
 mod watched;

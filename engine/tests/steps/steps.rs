@@ -2,8 +2,7 @@
 
 use loam_engine::executor::{Batch, Executor as _, Outputs};
 use loam_engine::model::Sites;
-use loam_kernels::backend::GraphKey;
-use loam_kernels::layout::{Sampling, Scored};
+use loam_kernels::layout::Sampling;
 
 use crate::machine::{PAGE_TOKENS, POSITIONS, Part, ROWS_MAX, SLOTS, adapter, batch, model, uploaded, watched};
 use crate::watched::Call;
@@ -139,34 +138,6 @@ fn one_row_can_be_sampled_many_times() {
     let outputs = runner.execute(&step).unwrap();
     let first = &outputs.sampled[0];
     assert!(outputs.sampled.iter().any(|row| row.chosen != first.chosen), "every draw is its own");
-}
-
-/// A device may replay a step that differs from another in its numbers alone.
-#[test]
-fn only_steps_that_are_alike_have_a_name() {
-    let (watched, mut runner) = watched();
-    let resident = uploaded(&runner, 1);
-    watched.take();
-    let mut keys = |step| {
-        runner.execute(&step).unwrap();
-        let runs = watched.take().into_iter().filter(|call| call.name == "run");
-        let keys: Vec<_> = runs.map(|call| call.key).collect();
-        assert_eq!((keys.len(), keys[1]), (2, None), "sampling is never replayed");
-        keys[0]
-    };
-    let decode = |rows: u32| batch(&(0..rows).map(|number| Part::new(number, &[number])).collect::<Vec<_>>());
-    assert_eq!(keys(decode(1)), Some(GraphKey { rows: 1, with_adapters: false }));
-    assert_eq!(keys(decode(3)), Some(GraphKey { rows: 3, with_adapters: false }));
-    assert_eq!(keys(batch(&[Part::new(0, &[1, 2])])), None, "prefill");
-    let mut twice = decode(2);
-    twice.inputs.sampled = vec![0, 0];
-    assert_eq!(keys(twice), None, "a row sampled twice");
-    let mut scored = decode(2);
-    scored.inputs.scored = vec![Scored { row: 0, token: 1 }];
-    assert_eq!(keys(scored), None, "a row scored");
-    let mut adapted = batch(&[Part::new(0, &[1]).with(&[(0, 1.0)])]);
-    adapted.installs = vec![(0, Some(resident))];
-    assert_eq!(keys(adapted), None, "adapters differ in where they do something");
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub(crate) struct Watched {
     calls: Mutex<Vec<Call>>,
     /// Calls that still succeed before one fails.
     left: AtomicUsize,
+    /// Whether steps with a key are said to be recorded; what is, runs like all others.
+    records: bool,
 }
 
 /// An operation that was asked for.
@@ -29,11 +31,13 @@ pub(crate) struct Call {
     pub(crate) delta: bool,
     /// Of a run.
     pub(crate) key: Option<GraphKey>,
+    /// Rows and width of what an adapter's first half writes.
+    pub(crate) h: Option<[usize; 2]>,
 }
 
 impl Watched {
-    pub(crate) const fn new(cpu: Cpu) -> Self {
-        Self { cpu, calls: Mutex::new(Vec::new()), left: AtomicUsize::new(usize::MAX) }
+    pub(crate) const fn new(cpu: Cpu, records: bool) -> Self {
+        Self { cpu, calls: Mutex::new(Vec::new()), left: AtomicUsize::new(usize::MAX), records }
     }
 
     /// What was asked for since it was last taken.
@@ -47,7 +51,7 @@ impl Watched {
     }
 
     fn note(&self, name: &'static str, site: Option<usize>, delta: bool, key: Option<GraphKey>) -> Result<(), Error> {
-        self.calls.lock().unwrap().push(Call { name, site, delta, key });
+        self.calls.lock().unwrap().push(Call { name, site, delta, key, h: None });
         // Past its failure nothing is counted any more.
         let counted = |left: usize| if left == usize::MAX { left } else { left.wrapping_sub(1) };
         match self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| Some(counted(left))) {
@@ -72,6 +76,14 @@ impl Device for Watched {
 
     fn describe(&self) -> String {
         self.cpu.describe()
+    }
+
+    fn is_deterministic(&self) -> bool {
+        self.cpu.is_deterministic()
+    }
+
+    fn records(&self) -> bool {
+        self.records
     }
 
     fn allocate(&self, dtype: DType, len: usize) -> Result<CpuMemory, Error> {
@@ -190,7 +202,9 @@ impl Attention for Watched {
 impl Lora for Watched {
     fn lora_shrink(&self, step: &CpuStep, op: Shrink<'_, Self>) -> Result<(), Error> {
         let Shrink { adapters, site, set, x, h } = op;
-        self.note("lora_shrink", Some(site), false, None)?;
+        let noted = self.note("lora_shrink", Some(site), false, None);
+        self.calls.lock().unwrap().last_mut().unwrap().h = Some([h.rows(), h.width()]);
+        noted?;
         self.cpu.lora_shrink(step, Shrink { adapters, site, set, x, h })
     }
 

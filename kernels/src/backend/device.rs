@@ -25,6 +25,15 @@ pub trait Device: Send + Sync {
         Ok(None)
     }
 
+    /// Whether a row's bits never depend on what else is in its step. What is recorded of an answer says so.
+    fn is_deterministic(&self) -> bool;
+
+    /// Whether [`Device::run`] records steps that have a key: then they are worth padding to the numbers of rows that
+    /// [`GraphKey::ROWS`] names.
+    fn records(&self) -> bool {
+        false
+    }
+
     /// Memory of zeros.
     fn allocate(&self, dtype: DType, len: usize) -> Result<Self::Memory, Error>;
 
@@ -65,6 +74,8 @@ pub trait Device: Send + Sync {
 /// What makes two steps the same but for their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GraphKey {
+    /// Whose step it is: models that share a device have a number each, and never each other's.
+    pub model: u64,
     /// Rows, padding included.
     pub rows: u32,
     /// Whether some row uses an adapter; a step in which none does runs the base's operations alone.
@@ -74,6 +85,17 @@ pub struct GraphKey {
 impl GraphKey {
     /// Rows of the steps that are worth recording; steps of other numbers are padded to the next.
     pub const ROWS: [u32; 15] = [1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224, 256];
+
+    /// Rows that a step is padded with at most.
+    pub const PADDING_ROWS_MAX: usize = {
+        let (mut most, mut at) = (0, 1);
+        while at < Self::ROWS.len() {
+            let padding = Self::ROWS[at] - Self::ROWS[at - 1] - 1;
+            most = if padding > most { padding } else { most };
+            at += 1;
+        }
+        most as usize
+    };
 
     /// The fewest of them that so many rows fit into, if any do.
     pub fn rows_for(rows: usize) -> Option<u32> {

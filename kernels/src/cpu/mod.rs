@@ -83,6 +83,10 @@ impl Device for Cpu {
         format!("cpu, {} thread{}, {}", self.threads(), if self.threads() == 1 { "" } else { "s" }, self.level)
     }
 
+    fn is_deterministic(&self) -> bool {
+        true
+    }
+
     fn allocate(&self, dtype: DType, len: usize) -> Result<CpuMemory, Error> {
         CpuMemory::zeroed(dtype, len)
     }

@@ -208,6 +208,14 @@ impl Device for Cuda {
         Ok(device::free_bytes()?)
     }
 
+    fn is_deterministic(&self) -> bool {
+        self.mode == CudaMode::Deterministic
+    }
+
+    fn records(&self) -> bool {
+        true
+    }
+
     fn allocate(&self, dtype: DType, len: usize) -> Result<DeviceMemory, Error> {
         graph::refuse_recorded("memory to allocate")?;
         let mut memory = DeviceMemory::new("values", dtype, len)?;

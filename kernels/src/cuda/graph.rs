@@ -113,10 +113,9 @@ impl Graphs {
         operations: Operations<'_>,
     ) -> Result<(), Error> {
         let (plan, lists) = (step.plan(), Lists::of(step.plan()));
-        // Who had the key before is gone where a memory is.
-        let is_gone = |held: &Recorded| held.lives.iter().any(|life| life.strong_count() == 0);
-        if self.recorded.get(&key).is_some_and(is_gone) {
-            self.recorded.remove(&key);
+        // Whose memory is gone is gone, and nobody else has its key.
+        if self.recorded.get(&key).is_none_or(Recorded::is_gone) {
+            self.recorded.retain(|_, held| !held.is_gone());
         }
         if let Some(held) = self.recorded.get(&key) {
             held.expect_alike(plan)?;
@@ -188,6 +187,11 @@ pub(super) fn check_key(key: GraphKey, plan: &StepPlan) -> Result<(), Error> {
 }
 
 impl Recorded {
+    /// Whether a memory that it knows has ended.
+    fn is_gone(&self) -> bool {
+        self.lives.iter().any(|life| life.strong_count() == 0)
+    }
+
     /// Refuses a step that the recorded operations are not for: what they looked at when they were called, nobody does
     /// now.
     fn expect_alike(&self, plan: &StepPlan) -> Result<(), Error> {

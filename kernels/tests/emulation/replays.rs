@@ -44,7 +44,7 @@ fn decoder(gpu: &Cuda, layers: usize) -> Decoder<'_> {
 }
 
 const fn key(rows: u32, with_adapters: bool) -> GraphKey {
-    GraphKey { rows, with_adapters }
+    GraphKey { model: 0, rows, with_adapters }
 }
 
 /// Runs a step from poisoned activations.

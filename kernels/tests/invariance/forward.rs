@@ -42,7 +42,7 @@ fn run(
     let (mut done, mut out) = (vec![0; requests.len()], vec![Vec::new(); requests.len()]);
     for shares in schedule {
         let inputs = space.inputs(requests, &done, shares, slots);
-        let key = GraphKey { rows: inputs.tokens.len() as u32, with_adapters: !inputs.pairs.is_empty() };
+        let key = GraphKey { model: 0, rows: inputs.tokens.len() as u32, with_adapters: !inputs.pairs.is_empty() };
         let step = machine.step(inputs, space.limits(requests)).unwrap();
         let mut rows = Vec::new();
         let mut operations = || {

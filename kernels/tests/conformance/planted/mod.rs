@@ -195,6 +195,10 @@ impl Device for Planted {
         format!("{} with a fault: {:?}", self.cpu.describe(), self.fault)
     }
 
+    fn is_deterministic(&self) -> bool {
+        self.cpu.is_deterministic()
+    }
+
     fn allocate(&self, dtype: DType, len: usize) -> Result<CpuMemory, Error> {
         self.cpu.allocate(dtype, len)
     }

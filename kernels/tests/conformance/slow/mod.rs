@@ -67,6 +67,10 @@ impl Device for Slow {
         "a slow reference, 1 thread".to_owned()
     }
 
+    fn is_deterministic(&self) -> bool {
+        true
+    }
+
     fn allocate(&self, dtype: DType, len: usize) -> Result<SlowMemory, Error> {
         SlowMemory::zeroed(dtype, len)
     }

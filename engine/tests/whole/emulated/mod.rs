@@ -2,17 +2,24 @@
 //!
 //! In the fast tier all golden cases of one model and a few of each other, in the long one all of all.
 
+mod replays;
+
 use std::sync::Arc;
 
+use loam_engine::recorder::RowRecord;
 use loam_engine::{DType, Engine, MemoryRecorder, OpenOptions};
 use loam_kernels::cuda::{Cuda, CudaMode};
 
-use crate::ask::with_adapters;
+use crate::ask::{all, options, prompt, request, with_adapters};
 use crate::goldens::{check_bf16, check_f32};
 use crate::invariance::{check_cache, check_crowd, check_preempted};
 
 fn open(mode: CudaMode, options: &OpenOptions) -> Engine {
-    let record = |_| Ok(Box::new(MemoryRecorder::default()) as _);
+    open_recorded(mode, options, MemoryRecorder::default())
+}
+
+fn open_recorded(mode: CudaMode, options: &OpenOptions, recorder: MemoryRecorder) -> Engine {
+    let record = |_| Ok(Box::new(recorder) as _);
     let engine = Engine::open_on(Arc::new(Cuda::open(0, mode).unwrap()), options, record, &mut |_| {}).unwrap();
     with_adapters(options, engine)
 }
@@ -86,4 +93,24 @@ fn from_the_cache() {
 #[test]
 fn preempted_and_resumed() {
     check_preempted(deterministic, tier(4, 8));
+}
+
+/// What is committed to says which arithmetic it was.
+#[test]
+fn records_say_how_it_was_computed() {
+    for (mode, word) in [(CudaMode::Deterministic, "deterministic"), (CudaMode::Fast, "fast")] {
+        let (recorder, kept) = MemoryRecorder::keeping();
+        let engine = open_recorded(mode, &options("llama-gqa"), recorder);
+        assert_eq!(engine.mode().is_deterministic, mode == CudaMode::Deterministic);
+        all(&engine, vec![request(&prompt(1, 4), &[("qv-r8", 1.0)], 3)]);
+        engine.stop().unwrap();
+        let steps = kept.lock().unwrap();
+        let rows = steps.iter().flat_map(|step| &step.rows);
+        let said = rows.filter_map(|row| match row {
+            RowRecord::Completion(completion) => Some(String::from_utf8(completion.sampling.to_vec()).unwrap()),
+            RowRecord::Usage(_) => None,
+        });
+        let said: Vec<String> = said.collect();
+        assert!(said.len() == 1 && said[0].lines().any(|line| line == format!("mode {word}")), "{said:?}");
+    }
 }
