@@ -43,6 +43,7 @@ mod rocks;
 mod sealed;
 mod settling;
 mod slots;
+mod speaking;
 pub mod store;
 mod submission;
 mod view;

@@ -84,24 +84,17 @@ impl Ledger {
         let Offer { body, signed, operations, payloads, text } = offer;
         let mut record = Record { time_ms: 0, body, signed };
         record.check_form()?;
-        // Signatures before anything is stored for it: nobody fills a disk in another's name.
-        self.with_registry(|registry| registry.check_authors(&record))??;
-        // And all other rules before anything is stored, looked up or waited for: what is refused leaves nothing behind.
-        self.with_registry(|registry| match &record.body.act {
-            // A close is held against its draft first, which says better what is wrong with it; that is the operator's to try.
-            Act::EpochClosed(_) => match registry.people().operator() {
-                Some(operator) if record.body.authors.iter().any(|author| author.contributor == operator) => Ok(()),
-                _ => Err(Refusal::NotOperator),
-            },
-            Act::ContributorRegistered(_) | Act::Review(_) | Act::PolicyChanged(_) => Ok(()),
-            _ => registry.would_admit(&record),
-        })??;
+        // All rules before anything is stored, looked up or waited for: what is refused leaves nothing behind.
+        let size = self.with_registry(|registry| fits(registry, &record))??;
+        let _turn = self.reader.speaking.turn(record.body.authors.iter().map(|author| author.contributor).collect());
         // Held where what is drafted, or erased, must not change before the record is durable.
         let waits = matches!(record.body.act, Act::RowRedacted(_) | Act::EpochClosed(_));
         let _alone = waits.then(|| self.reader.shared.erasing());
         // Else what one finds to lie here already, another could be about to put here, or to redact.
         let stores = text.is_some() || matches!(record.body.act, Act::ContributionProposed(_) | Act::RowRedacted(_));
         let _one = stores.then(|| self.reader.offering.lock().unwrap_or_else(PoisonError::into_inner));
+        // What came to be recorded while this waited, may be what it does not fit any more.
+        self.with_registry(|registry| if registry.size() == size { Ok(size) } else { fits(registry, &record) })??;
         let mut storing = Storing::new(self);
         if let Some(text) = &text {
             check_text(&record.body, text)?;
@@ -200,6 +193,25 @@ impl Ledger {
         }
         Ok(slots)
     }
+}
+
+/// Whether a record fits what is recorded so far, and how many entries that is.
+fn fits(registry: &Registry, record: &Record) -> Result<u64, Refusal> {
+    // Signatures first: nobody has anything looked up, or fills a disk, in another's name.
+    registry.check_authors(record)?;
+    match &record.body.act {
+        // A close is held against its draft first, which says better what is wrong with it; that is the operator's to try.
+        Act::EpochClosed(_) => match registry.people().operator() {
+            Some(operator) if record.body.authors.iter().any(|author| author.contributor == operator) => {}
+            _ => return Err(Refusal::NotOperator),
+        },
+        // Whoever brings no text has nothing stored, so that the committer's look is enough.
+        Act::ContributorRegistered(_) | Act::Review(_) | Act::PolicyChanged(_) if record.body.text.is_none() => {}
+        // Nor is a policy tried out before its time is known.
+        Act::PolicyChanged(_) => {}
+        _ => registry.would_admit(record)?,
+    }
+    Ok(registry.size())
 }
 
 impl Reader {

@@ -25,6 +25,7 @@ use crate::request::Secret;
 use crate::sealed::{SealedRow, decode_sealed};
 use crate::settling::Draft;
 use crate::slots::Secrets;
+use crate::speaking::Speaking;
 use crate::store::{Space, Store};
 use crate::view::{LogView, Shared};
 
@@ -55,6 +56,7 @@ pub(crate) struct Reader {
     pub(crate) rows_kept: Arc<RowsKept>,
     /// Held by whoever stores what a record holds digests of, or redacts it.
     pub(crate) offering: Arc<Mutex<()>>,
+    pub(crate) speaking: Arc<Speaking>,
     pub(crate) draft: Arc<Draft>,
 }
 
@@ -66,8 +68,8 @@ impl Reader {
         identity: Arc<Identity>,
         shared: Arc<Shared>,
     ) -> Self {
-        let (recorded, rows_kept, offering, draft) = Default::default();
-        Self { store, secrets, erasing, identity, shared, recorded, rows_kept, offering, draft }
+        let (recorded, rows_kept, offering, speaking, draft) = Default::default();
+        Self { store, secrets, erasing, identity, shared, recorded, rows_kept, offering, speaking, draft }
     }
 
     pub(crate) fn log_view(&self, log: LogId) -> Result<LogView, Error> {

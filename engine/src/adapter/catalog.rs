@@ -124,6 +124,11 @@ impl Catalog {
         let _ = self.shared.permit.set(permit);
     }
 
+    /// Why requests for this generation are refused, where they are.
+    pub fn refuses(&self, generation: &Generation) -> Option<String> {
+        self.shared.permit.get().and_then(|permit| permit(generation).err())
+    }
+
     /// Makes a name known without reading a tensor: the configuration is read and checked against the model, and the
     /// files are there. The same name from the same source again changes nothing; a name in use for another is an error.
     pub fn register(&self, name: &str, source: &Source) -> Result<AdapterId, Error> {

@@ -149,23 +149,35 @@ impl Edit {
         What::FieldMissing { act: self.kind.word(), field, wants }
     }
 
-    /// Ids of rows, from `field` or, where it is "rows", also from "row"; each once.
+    /// Ids of rows, each once. "row" and "rows" stand for each other: one row is also a list of one.
     fn ids(&mut self, field: &'static str) -> Result<Vec<RowId>, What> {
-        let one = if field == "rows" { self.fields.remove("row") } else { None };
-        let ids = match (one, self.fields.remove(field)) {
+        let other = match field {
+            "row" => Some("rows"),
+            "rows" => Some("row"),
+            _ => None,
+        };
+        let found = other.and_then(|other| self.fields.remove(other).map(|ids| (other, ids)));
+        let (given, ids) = match (self.fields.remove(field), found) {
             (Some(_), Some(_)) => {
                 return Err(What::FieldShape { field, wants: "either \"row\" or \"rows\", not both" });
             }
-            (Some(Value::Array(_)), None) => return Err(What::FieldShape { field: "row", wants: ID }),
-            (None, Some(Value::Array(ids))) => ids,
-            (one, other) => vec![one.or(other).ok_or_else(|| self.missing(field, ID))?],
+            (Some(ids), None) => (field, ids),
+            (None, Some(found)) => found,
+            (None, None) => return Err(self.missing(field, ID)),
+        };
+        let ids = match ids {
+            Value::Array(_) if given == "row" => return Err(What::FieldShape { field: given, wants: ID }),
+            Value::Array(ids) => ids,
+            id => vec![id],
         };
         if ids.len() > OPERATION_ROWS_MAX {
             return Err(What::ManyRows);
         }
-        let id = |id: &Value| id.as_str().and_then(|id| Hash::from_hex(id).ok());
-        let ids: Option<Vec<RowId>> = ids.iter().map(id).collect();
-        let ids = ids.ok_or(What::FieldShape { field, wants: ID })?;
+        let id = |id: &Value| {
+            let text = id.as_str().ok_or(What::FieldShape { field: given, wants: ID })?;
+            Hash::from_hex(text).map_err(|_| What::RowId { field: given, found: text.to_owned() })
+        };
+        let ids: Vec<RowId> = ids.iter().map(id).collect::<Result<_, What>>()?;
         let mut seen = BTreeSet::new();
         match ids.iter().find(|id| !seen.insert(**id)) {
             Some(twice) => Err(What::RowTwice { row: twice.to_hex() }),
@@ -223,7 +235,7 @@ impl Desk<'_> {
             ActKind::Translate | ActKind::Split | ActKind::Merge => self.remade(&mut edit)?,
             ActKind::Dedupe => self.deduped(&mut edit)?,
             ActKind::RemoveHarmful => {
-                let ids = edit.ids("rows")?;
+                let ids = edit.ids("row")?;
                 edit.end()?;
                 edit.counted(!ids.is_empty(), "one row or more")?;
                 (self.there(&ids)?, Vec::new())
@@ -247,7 +259,7 @@ impl Desk<'_> {
 
     /// One row that says something else from now on.
     fn same_row(&mut self, edit: &mut Edit) -> Result<(Vec<RowContent>, Vec<RowContent>), What> {
-        let (ids, mut new) = (edit.ids("rows")?, edit.to()?);
+        let (ids, mut new) = (edit.ids("row")?, edit.to()?);
         edit.end()?;
         edit.counted(ids.len() == 1 && new.len() == 1, "one row, and one object in \"to\"")?;
         let from = self.there(&ids)?;
@@ -259,7 +271,8 @@ impl Desk<'_> {
 
     /// Rows beside or in place of others.
     fn remade(&mut self, edit: &mut Edit) -> Result<(Vec<RowContent>, Vec<RowContent>), What> {
-        let (ids, new) = (edit.ids("rows")?, edit.to()?);
+        let field = if edit.kind == ActKind::Merge { "rows" } else { "row" };
+        let (ids, new) = (edit.ids(field)?, edit.to()?);
         edit.end()?;
         match edit.kind {
             ActKind::Split => edit.counted(ids.len() == 1 && new.len() >= 2, "one row, and two or more in \"to\"")?,

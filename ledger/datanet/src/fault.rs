@@ -91,6 +91,12 @@ pub enum What {
     FieldShape { field: &'static str, wants: &'static str },
     #[error("{act} has no field {}: remove it", quoted(field))]
     FieldUnknown { act: String, field: String },
+    #[error(
+        "the field {field:?} has {}: a row's id has 64 digits, 0 to 9 and a to f; where that is the beginning of one, \
+        `loam datanet show` tells all of it",
+        quoted(found)
+    )]
+    RowId { field: &'static str, found: String },
     #[error("row {row} is not there: look its id up, or whether an earlier line took it away")]
     RowUnknown { row: String },
     #[error("row {row} is named twice: name it once")]

@@ -128,8 +128,12 @@ fn an_edit_is_refused_by_its_line() {
     refused(r#"{"act":"add","to":7}"#, "this is a number");
     refused(r#"{"act":"add","to":[]}"#, "add takes one row or more");
     refused(r#"{"act":"add","to":{"a":1},"why":"x"}"#, "add has no field \"why\"");
-    refused(r#"{"act":"correct","to":{"a":1}}"#, "correct needs the field \"rows\"");
-    refused(r#"{"act":"correct","row":"abc","to":{"a":1}}"#, "64 digits");
+    refused(r#"{"act":"correct","to":{"a":1}}"#, "correct needs the field \"row\"");
+    refused(r#"{"act":"merge","to":{"a":1}}"#, "merge needs the field \"rows\"");
+    refused(r#"{"act":"correct","row":"abc","to":{"a":1}}"#, "the field \"row\" has \"abc\": a row's id has 64 digits");
+    refused(r#"{"act":"correct","rows":["abc"],"to":{"a":1}}"#, "the field \"rows\" has \"abc\"");
+    refused(r#"{"act":"dedupe","rows":["$a","$b"],"keep":"abc"}"#, "the field \"keep\" has \"abc\"");
+    refused(r#"{"act":"correct","row":7,"to":{"a":1}}"#, "the field \"row\" is not as it should be");
     refused(r#"{"act":"correct","row":["$a"],"to":{"a":1}}"#, "64 digits");
     refused(r#"{"act":"correct","row":"$a","rows":["$b"],"to":{"a":1}}"#, "not both");
     refused(r#"{"act":"correct","rows":["$a","$b"],"to":{"a":1}}"#, "correct takes one row");

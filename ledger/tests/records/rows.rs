@@ -4,11 +4,12 @@ use loam_ledger::{Error, Offer, Payload};
 use loam_ledger_core::hash::digest;
 use loam_ledger_core::origin::LogId;
 use loam_ledger_core::record::{
-    Act, ActCount, ActKind, ContributionProposed, Operation, RedactionReason, RowRedacted, operations_root,
+    Access, Act, ActCount, ActKind, ContributionProposed, DatasetCreated, Operation, RedactionReason, RowRedacted,
+    operations_root,
 };
 use loam_ledger_core::registry::Refusal;
 
-use crate::people::{Village, Who, add, correct, row, row_id};
+use crate::people::{Village, Who, add, correct, licence, row, row_id};
 use crate::{after_power_cut, whole};
 
 const OLD: &str = "clay holds water";
@@ -109,6 +110,38 @@ fn rows_are_offered_beside_their_redaction() {
         });
         assert!(matches!(ledger.payload(&clay.content), Ok(None) | Err(Error::Erased)));
         whole(&village.home);
+    }
+}
+
+/// Of two records that somebody signed for the same place one is refused, and no row of it is stored, at whatever moment
+/// the other comes.
+#[test]
+fn rows_of_who_comes_too_late_are_not_kept() {
+    for round in 0..40_u32 {
+        let mut village = Village::new();
+        let dataset = village.dataset();
+        let (clay, says) = row("clay", OLD);
+        let offer = village.proposal(dataset, None, vec![add(vec![clay])], vec![says]);
+        let (loess, says) = row("loess", "loess is blown");
+        // One that stores, in every second round, and one that does not.
+        let other = match round % 2 {
+            0 => village.proposal(dataset, None, vec![add(vec![loess])], vec![says]),
+            _ => {
+                let owners = vec![village.ann.contributor()];
+                let act = DatasetCreated { owners, access: Access::Open, licence: licence() };
+                village.signed(Who::Ann, Act::DatasetCreated(act))
+            }
+        };
+        let ledger = &village.ledger;
+        let (one, two) = std::thread::scope(|scope| {
+            let offered = scope.spawn(|| ledger.offer(offer));
+            std::thread::sleep(std::time::Duration::from_micros(u64::from(round) * 20));
+            (ledger.offer(other), offered.join().expect("the thread ends"))
+        });
+        assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
+        let kept = |content| ledger.payload(content).expect("it opens").is_some();
+        assert_eq!(kept(&clay.content), two.is_ok());
+        assert_eq!(kept(&loess.content), one.is_ok() && round % 2 == 0);
     }
 }
 

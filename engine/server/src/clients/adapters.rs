@@ -98,5 +98,6 @@ pub(super) fn line(adapter: &v1::Adapter) -> String {
         hex_encode(&adapter.generation)[..12].to_owned()
     };
     let pinned = if adapter.pinned { ", pinned" } else { "" };
-    format!("{:24} {generation:14} {place}{pinned}  {}", adapter.name, adapter.source)
+    let refused = if adapter.refused.is_empty() { String::new() } else { format!(", refused: {}", adapter.refused) };
+    format!("{:24} {generation:14} {place}{pinned}{refused}  {}", adapter.name, adapter.source)
 }

@@ -26,7 +26,7 @@ pub(super) async fn ls(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let info = ServerClient::new(connection.clone()).info(v1::InfoRequest {}).await.map_err(told)?.into_inner();
     let adapters = list(connection).await?;
     if arguments.json {
-        let adapter = |it: &v1::Adapter| json!({"name": it.name, "generation": hex_encode(&it.generation), "source": it.source, "pinned": it.pinned});
+        let adapter = |it: &v1::Adapter| json!({"name": it.name, "generation": hex_encode(&it.generation), "source": it.source, "pinned": it.pinned, "refused": it.refused});
         let models = json!({"models": info.models, "base": hex_encode(&info.base), "adapters": adapters.iter().map(adapter).collect::<Vec<_>>()});
         println!("{models}");
         return Ok(ExitCode::SUCCESS);

@@ -114,8 +114,13 @@ fn close(signing: &Signing, json: bool) -> anyhow::Result<()> {
     let draft = pen.book.draft_epoch(opened, next_seed)?;
     // What is signed is this epoch's close and no other's; its sums are everybody's to check, as `loam epoch verify` does.
     let act = &draft.act;
-    ensure!((act.epoch, act.seed, act.next_seed) == (epoch, opened, next_seed), "the draft is of another epoch");
-    let at = pen.say(Act::EpochClosed(draft.act.clone()))?.at;
+    let same = (act.epoch, act.seed, act.next_seed) == (epoch, opened, next_seed);
+    ensure!(same, "the draft is of epoch {}, and epoch {epoch} was to be closed: run it again", act.epoch);
+    let taken = pen.say(Act::EpochClosed(draft.act.clone()));
+    let taken = taken.with_context(|| {
+        format!("epoch {epoch} is not closed by this; where it was drafted or closed by somebody else meanwhile, run it again")
+    });
+    let at = taken?.at;
     pen.book.close()?;
     if json {
         let mut told = told_json(&draft.act);

@@ -21,28 +21,37 @@ pub(super) struct Licence {
     pub(super) words: String,
     /// Of the identifier, or of the whole text.
     pub(super) digest: Hash,
+    /// The whole text, where it was given.
+    pub(super) text: Option<String>,
 }
 
 impl Licence {
-    /// A file's text, where there is such a file; else the identifier itself.
+    /// A file's text, where the word is a path with a slash in it; else the identifier itself. What lies in the folder that
+    /// somebody happens to be in says nothing of which it is.
     pub(super) fn named(word: &str) -> anyhow::Result<Self> {
-        if Path::new(word).is_file() {
-            let text = std::fs::read(word).with_context(|| word.to_owned())?;
+        if word.contains('/') {
+            let text = std::fs::read(word).with_context(|| format!("the licence {word:?} is the name of a file"))?;
             return Self::of_text(&text).with_context(|| word.to_owned());
         }
         let identifier = |letter: char| letter.is_ascii_alphanumeric() || "+-.:() ".contains(letter);
         if word.trim().is_empty() || word.contains("..") || !word.chars().all(identifier) {
             bail!(
-                "the licence {word:?} is no file that is there, and no SPDX identifier such as CC-BY-4.0 or \
-                 \"MIT OR Apache-2.0\""
+                "the licence {word:?} is no SPDX identifier such as CC-BY-4.0 or \"MIT OR Apache-2.0\"; a file is named with \
+                 a slash, as ./LICENSE"
             );
         }
-        Ok(Self { words: word.trim().to_owned(), digest: digest(word.trim().as_bytes()) })
+        if is_named_as_files_are(word) {
+            bail!("{word:?} is named as files are, and no SPDX identifier: for the text of that file write ./{word}");
+        }
+        if Path::new(word).is_file() {
+            eprintln!("loam: the licence is {word} as SPDX has it; for the text of the file here write ./{word}");
+        }
+        Ok(Self::stated(word.trim()))
     }
 
     /// As a description states it: an identifier, an address or words, and never a file of this machine.
     pub(super) fn stated(words: &str) -> Self {
-        Self { words: words.to_owned(), digest: digest(words.as_bytes()) }
+        Self { words: words.to_owned(), digest: digest(words.as_bytes()), text: None }
     }
 
     fn of_text(text: &[u8]) -> anyhow::Result<Self> {
@@ -52,8 +61,17 @@ impl Licence {
         let readable = std::str::from_utf8(text).context("a licence's text is UTF-8: is this the right file?")?;
         let title =
             readable.lines().map(str::trim).find(|line| !line.is_empty()).context("the licence says nothing")?;
-        Ok(Self { words: title.chars().take(TITLE_CHARS_MAX).collect(), digest: digest(text) })
+        let words = title.chars().take(TITLE_CHARS_MAX).collect();
+        Ok(Self { words, digest: digest(text), text: Some(readable.to_owned()) })
     }
+}
+
+/// Whether a word is what people call the files that licences are in, so that whoever gives it means one.
+fn is_named_as_files_are(word: &str) -> bool {
+    let word = word.to_ascii_lowercase();
+    let begins = ["license", "licence", "copying", "notice", "terms"].iter().any(|name| word.starts_with(name));
+    let ends = [".txt", ".md", ".rst", ".html", ".pdf"].iter().any(|ending| word.ends_with(ending));
+    ends || begins && !word.starts_with("licenseref-")
 }
 
 /// A licence's address, where it is an identifier of SPDX's by its looks; else its words.
@@ -93,9 +111,23 @@ mod tests {
 
     #[test]
     fn what_is_neither_file_nor_identifier_is_refused() {
-        for word in ["", " ", "no/such/file", "C:\\terms", "../terms", "terms?"] {
+        for word in ["", " ", "no/such/file", "C:\\terms", "../terms", "terms?", "LICENSE", "Licence-MIT", "terms.txt"]
+        {
             assert!(Licence::named(word).is_err(), "{word:?}");
         }
-        assert_eq!(Licence::named(" MIT ").expect("an identifier").digest, digest(b"MIT"));
+        for word in
+            [" MIT ", "LicenseRef-own", "GPL-2.0-only WITH Classpath-exception-2.0", "DocumentRef-a:LicenseRef-b"]
+        {
+            assert_eq!(Licence::named(word).expect("an identifier").digest, digest(word.trim().as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_file_is_named_with_a_slash() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("MIT");
+        std::fs::write(&path, "\nDo as you like.\n").expect("a file");
+        let licence = Licence::named(path.to_str().expect("text")).expect("a licence");
+        assert_eq!((&*licence.words, licence.digest), ("Do as you like.", digest(b"\nDo as you like.\n")));
     }
 }

@@ -27,6 +27,7 @@ use clap::Args;
 use loam_ledger::{Offer, Payload};
 use loam_ledger_core::Hash;
 use loam_ledger_core::record::{Act, Author, AuthorKey, Body, MILLION, Operation, RecordId};
+use serde_json::json;
 
 pub(crate) use adapter::Command as AdapterCommand;
 pub(crate) use datanet::Command as DatanetCommand;
@@ -78,6 +79,8 @@ struct Pen {
     receipt: Option<PathBuf>,
     with: Vec<Author>,
     paper: Option<PathBuf>,
+    /// Whether a program reads what is told.
+    json: bool,
 }
 
 /// What is said, before it is signed.
@@ -106,15 +109,15 @@ impl Signing {
 }
 
 impl CoSigning {
-    fn open(&self) -> anyhow::Result<Pen> {
-        Ok(Pen { with: self.with.clone(), paper: self.paper.clone(), ..self.signing.open()? })
+    fn open(&self, json: bool) -> anyhow::Result<Pen> {
+        Ok(Pen { with: self.with.clone(), paper: self.paper.clone(), json, ..self.signing.open()? })
     }
 }
 
 impl Pen {
     /// Whoever holds this key, and nobody with them.
     fn alone(book: Box<dyn Book>, file: KeyFile, key: AuthorKey) -> Self {
-        Self { book, file, key, receipt: None, with: Vec::new(), paper: None }
+        Self { book, file, key, receipt: None, with: Vec::new(), paper: None, json: false }
     }
 
     /// Signs what one author says, and appends it.
@@ -143,11 +146,14 @@ impl Pen {
         if !missing.is_empty() {
             let path = self.paper.as_ref().context("others sign too: name a file to write for them with --paper")?;
             paper.write(path)?;
-            println!(
-                "{} is signed; it is recorded when these have signed it too, with `loam id sign`:",
-                path.display()
-            );
-            missing.iter().for_each(|author| println!("  {author}"));
+            let path = path.display();
+            if self.json {
+                let missing: Vec<String> = missing.iter().map(Hash::to_hex).collect();
+                println!("{}", json!({"paper": path.to_string(), "missing": missing}));
+            } else {
+                println!("{path} is signed; it is recorded when these have signed it too, with `loam id sign`:");
+                missing.iter().for_each(|author| println!("  {author}"));
+            }
             return Ok(None);
         }
         let taken = self.book.offer(paper.offer)?;

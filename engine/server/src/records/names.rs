@@ -3,10 +3,13 @@
 use anyhow::{Context as _, bail, ensure};
 use loam_datanet::shown::line;
 use loam_ledger_core::Hash;
+use loam_ledger_core::entry::RECORD_ENTRY_BYTES_MAX;
+use loam_ledger_core::hash::digest;
 use loam_ledger_core::record::RecordId;
 use serde_json::{Value, json};
 
 use super::book::{Book, text_of};
+use super::licence::Licence;
 
 /// Digits by which a record may be called at least: fewer could be a word.
 pub(super) const PREFIX_MIN: usize = 8;
@@ -21,18 +24,37 @@ pub(super) struct About {
     pub(super) description: String,
     /// An SPDX identifier, or words.
     pub(super) licence: String,
+    /// The licence's text, where it was given and has a place here: what the record holds the digest of.
+    pub(super) licence_text: Option<String>,
 }
 
 impl About {
+    /// What a new dataset's text will say. A licence that is too long to be kept in it is left to whoever has the file.
+    pub(super) fn new(name: &str, description: &str, licence: &Licence) -> Self {
+        let (name, description) = (name.to_owned(), description.to_owned());
+        let licence_text = licence.text.clone();
+        let mut about = Self { name, description, licence: licence.words.clone(), licence_text };
+        if about.licence_text.is_some() && about.to_text().len() > RECORD_ENTRY_BYTES_MAX {
+            eprintln!("loam: the licence is longer than what is kept beside a record: keep the file for whoever asks");
+            about.licence_text = None;
+        }
+        about
+    }
+
     /// As it is kept beside the record.
     pub(super) fn to_text(&self) -> String {
-        json!({"description": self.description, "licence": self.licence, "name": self.name}).to_string()
+        let mut said = json!({"description": self.description, "licence": self.licence, "name": self.name});
+        if let Some(text) = &self.licence_text {
+            said["licence_text"] = text.as_str().into();
+        }
+        said.to_string()
     }
 
     /// As a terminal may have it: what somebody wrote moves no cursor.
     fn shown(self) -> Self {
-        let Self { name, description, licence } = self;
+        let Self { name, description, licence, licence_text } = self;
         Self {
+            licence_text,
             name: line(&name, LINE_MAX),
             description: line(&description, TEXT_MAX),
             licence: line(&licence, LINE_MAX),
@@ -42,15 +64,21 @@ impl About {
     fn read(text: &str) -> Option<Self> {
         let value: Value = serde_json::from_str(text).ok()?;
         let field = |name: &str| value.get(name)?.as_str().map(str::to_owned);
-        Some(Self { name: field("name")?, description: field("description")?, licence: field("licence")? })
+        let (name, description, licence) = (field("name")?, field("description")?, field("licence")?);
+        Some(Self { name, description, licence, licence_text: field("licence_text") })
     }
 }
 
 /// What a dataset is called; by its id, where its text was never given here or cannot be read any more.
 pub(super) fn about(book: &dyn Book, dataset: &RecordId) -> anyhow::Result<About> {
     let said = text_of(book, dataset)?.and_then(|text| About::read(&text)).map(About::shown);
-    let nameless = || About { name: dataset.to_hex(), description: String::new(), licence: String::new() };
-    Ok(said.unwrap_or_else(nameless))
+    let (description, licence) = Default::default();
+    let nameless = || About { name: dataset.to_hex(), description, licence, licence_text: None };
+    let mut about = said.unwrap_or_else(nameless);
+    // A text that is not the one that was recorded is nobody's licence.
+    let recorded = book.registry().datasets().dataset(dataset).map(|dataset| dataset.licence);
+    about.licence_text = about.licence_text.filter(|text| recorded == Some(digest(text.as_bytes())));
+    Ok(about)
 }
 
 /// The dataset that somebody calls by its id, the beginning of its id, or its name.

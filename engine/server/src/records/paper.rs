@@ -9,10 +9,11 @@ use anyhow::{Context as _, bail, ensure};
 use loam_datanet::shown;
 use loam_ledger::{Offer, Payload};
 use loam_ledger_core::Hash;
-use loam_ledger_core::record::{Act, AuthorKey, Body, Signed, is_signed, message, operations_root};
+use loam_ledger_core::record::{Act, Author, AuthorKey, Body, Signed, is_signed, message, operations_root};
 use loam_ledger_core::registry::Registry;
 use loam_proto::v1;
 use prost::Message as _;
+use serde_json::{Map, Value, json};
 
 use super::write_private;
 use crate::offered;
@@ -115,6 +116,24 @@ impl Paper {
             line("author", &format!("{}, share {}", author.contributor, shown::percent(author.share)));
         }
         words
+    }
+
+    /// The same for a program, and who has signed.
+    pub(super) fn shown(&self) -> Value {
+        let Offer { body, signed, operations, text, .. } = &self.offer;
+        let fields: Map<String, Value> =
+            body.act.fields().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        let author = |(author, signed): (&Author, &Signed)| {
+            json!({
+                "contributor": author.contributor.to_hex(), "share_millionths": author.share,
+                "signed": *signed != UNSIGNED,
+            })
+        };
+        json!({
+            "log": self.origin, "record": body.act.words(), "fields": fields, "operations": operations.len(),
+            "text": text.as_ref().map(|text| String::from_utf8_lossy(&text.bytes).into_owned()),
+            "authors": body.authors.iter().zip(signed).map(author).collect::<Vec<_>>(),
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
+use loam_ledger::Appended;
 use loam_ledger_core::Hash;
 use loam_ledger_core::record::{Act, ContributorKind, ContributorRegistered, KeyRotated, Succession};
 use loam_ledger_core::text::hex_encode;
@@ -48,11 +49,17 @@ pub(crate) enum Command {
         signing: Signing,
         /// The paper, as a command with --paper wrote it. It is written again, with this signature.
         file: PathBuf,
+        /// Say it as one JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Say what a paper says, without signing it.
     Paper {
         /// The paper.
         file: PathBuf,
+        /// Say it as one JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Sign with another key from now on. The old file is of no use then.
     Rotate {
@@ -64,6 +71,9 @@ pub(crate) enum Command {
         /// Who may take this one's place from now on; nobody where it is absent.
         #[arg(long, value_name = "ID", value_parser = parse_contributor)]
         heir: Option<Hash>,
+        /// Say it as one JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Take the place of somebody who named you as heir: what they are owed is yours, and they sign nothing any more.
     Succeed {
@@ -72,6 +82,9 @@ pub(crate) enum Command {
         /// Whose place.
         #[arg(value_parser = parse_contributor)]
         of: Hash,
+        /// Say it as one JSON object.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -83,18 +96,18 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
             tell(&KeyFile::read(file)?, *json);
             Ok(())
         }
-        Command::Sign { signing, file } => sign(signing, file),
-        Command::Paper { file } => {
-            print!("{}", Paper::read(file)?.words());
+        Command::Sign { signing, file, json } => sign(signing, file, *json),
+        Command::Paper { file, json } => {
+            let paper = Paper::read(file)?;
+            if *json {
+                println!("{}", paper.shown())
+            } else {
+                print!("{}", paper.words())
+            }
             Ok(())
         }
-        Command::Rotate { signing, out, heir } => rotate(signing, out, *heir),
-        Command::Succeed { signing, of } => {
-            let mut pen = signing.open()?;
-            pen.say(Act::Succession(Succession { of: *of }))?;
-            println!("{} stands in the place of {of}", pen.file.contributor());
-            pen.book.close()
-        }
+        Command::Rotate { signing, out, heir, json } => rotate(signing, out, *heir, *json),
+        Command::Succeed { signing, of, json } => succeed(signing, of, *json),
     }?;
     Ok(ExitCode::SUCCESS)
 }
@@ -115,27 +128,57 @@ fn new(book: &BookArguments, out: &Path, kind: ContributorKind, heir: Option<Has
     pen.book.close()
 }
 
-fn sign(signing: &Signing, path: &Path) -> anyhow::Result<()> {
+fn sign(signing: &Signing, path: &Path, json: bool) -> anyhow::Result<()> {
     let mut paper = Paper::read(path)?;
-    let mut pen = signing.open()?;
-    print!("{}", paper.words());
+    let mut pen = Pen { paper: Some(path.to_owned()), json, ..signing.open()? };
+    if !json {
+        print!("{}", paper.words());
+    }
     paper.sign(pen.book.registry(), &pen.key)?;
-    pen.paper = Some(path.to_owned());
+    let said = paper.shown();
     if let Some(taken) = pen.pass_on(paper)? {
-        println!("all have signed: it is record {}, entry {}", taken.at.id, taken.at.index);
+        let Appended { id, index } = taken.at;
+        if json {
+            println!("{}", json!({"record": id.to_hex(), "entry": index, "said": said}));
+        } else {
+            println!("all have signed: it is record {id}, entry {index}");
+        }
     }
     pen.book.close()
 }
 
-fn rotate(signing: &Signing, out: &Path, heir: Option<Hash>) -> anyhow::Result<()> {
+fn succeed(signing: &Signing, of: &Hash, json: bool) -> anyhow::Result<()> {
+    let mut pen = signing.open()?;
+    let Appended { id, index } = pen.say(Act::Succession(Succession { of: *of }))?.at;
+    let contributor = pen.file.contributor();
+    if json {
+        let (contributor, of) = (contributor.to_hex(), of.to_hex());
+        println!("{}", json!({"contributor": contributor, "of": of, "record": id.to_hex(), "entry": index}));
+    } else {
+        println!("{contributor} stands in the place of {of}");
+    }
+    pen.book.close()
+}
+
+fn rotate(signing: &Signing, out: &Path, heir: Option<Hash>, json: bool) -> anyhow::Result<()> {
     let mut pen = signing.open()?;
     let (file, seed) = pen.file.rotated()?;
     let (key, proof) = pen.key.rotated(pen.book.registry().origin(), &seed);
     file.write(out)?;
     let act = Act::KeyRotated(KeyRotated { public_key: key.public_key(), proof, heir });
     let (public_key, said) = (key.public_key(), pen.say(act));
-    or_forget(&pen, out, &public_key, said)?;
-    println!("{} signs with the key in {} from now on", file.contributor(), out.display());
+    let Appended { id, index } = or_forget(&pen, out, &public_key, said)?.at;
+    let contributor = file.contributor();
+    if json {
+        let (contributor, public_key) = (contributor.to_hex(), hex_encode(&public_key));
+        let (record, file) = (id.to_hex(), out.display().to_string());
+        let told = json!({
+            "contributor": contributor, "public_key": public_key, "record": record, "entry": index, "file": file,
+        });
+        println!("{told}");
+    } else {
+        println!("{contributor} signs with the key in {} from now on", out.display());
+    }
     pen.book.close()
 }
 

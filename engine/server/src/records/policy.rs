@@ -47,7 +47,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Set { signing, file, json } => {
-            let mut pen = signing.open()?;
+            let mut pen = signing.open(*json)?;
             let policy = read(file, &*pen.book, pen.file.contributor())?;
             let (number, effective_ms) = (policy.number, policy.effective_ms);
             let taken = pen.say_together(Act::PolicyChanged(policy))?;

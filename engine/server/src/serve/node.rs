@@ -91,6 +91,8 @@ impl Drop for Held {
 pub(crate) struct Standing {
     pub(crate) listed: Listed,
     pub(crate) counts: Option<AdapterCounts>,
+    /// Why requests for it are refused, where they are.
+    pub(crate) refused: Option<String>,
 }
 
 impl Node {
@@ -261,7 +263,7 @@ impl Node {
     pub(crate) fn adapters(&self) -> Vec<Standing> {
         let counts: BTreeMap<AdapterId, AdapterCounts> =
             self.engine.adapters().iter().map(|counts| (counts.adapter, *counts)).collect();
-        let standing = |listed: Listed| Standing { counts: counts.get(&listed.id).copied(), listed };
+        let standing = |listed: Listed| self.standing(counts.get(&listed.id).copied(), listed);
         self.engine.catalog().list().into_iter().map(standing).collect()
     }
 
@@ -269,7 +271,12 @@ impl Node {
     pub(crate) fn adapter(&self, name: &str) -> Result<Standing, Problem> {
         let listed = self.engine.catalog().find(name).map_err(of_name)?;
         let counts = self.engine.adapters().iter().find(|counts| counts.adapter == listed.id).copied();
-        Ok(Standing { listed, counts })
+        Ok(self.standing(counts, listed))
+    }
+
+    fn standing(&self, counts: Option<AdapterCounts>, listed: Listed) -> Standing {
+        let refused = listed.generation.and_then(|generation| self.engine.catalog().refuses(&generation));
+        Standing { listed, counts, refused }
     }
 
     /// Reads an adapter from under one of the roots and lets a name stand for it.

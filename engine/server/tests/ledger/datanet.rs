@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -16,14 +17,14 @@ const ROWS: &str = r#"{"q": "Where does it hurt?", "a": "Maypi nanasunki?"}
 {"a": "Paqarin kutimuy", "q": "Come back tomorow"}
 "#;
 
-struct Scene {
+pub(crate) struct Scene {
     top: tempfile::TempDir,
     data: PathBuf,
 }
 
 impl Scene {
     /// A ledger with an operator, and with people who have keys.
-    fn with(people: &[&str]) -> Self {
+    pub(crate) fn with(people: &[&str]) -> Self {
         let top = tempfile::tempdir().expect("a temporary folder");
         let data = top.path().join("data");
         run(&["init", "--data", text(&data), "--origin", "datanet.example/loam"]);
@@ -37,7 +38,7 @@ impl Scene {
         done(&["id", "new", "--data", text(&self.data), "--out", &self.key(name), "--kind", kind]);
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         text(&self.top.path().join(name)).to_owned()
     }
 
@@ -45,11 +46,11 @@ impl Scene {
         self.path(&format!("{name}.key"))
     }
 
-    fn who(&self, name: &str) -> String {
+    pub(crate) fn who(&self, name: &str) -> String {
         string(&told(&["id", "show", &self.key(name), "--json"])["contributor"])
     }
 
-    fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+    pub(crate) fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
         let path = self.path(name);
         fs::write(&path, bytes).expect("a file");
         path
@@ -63,7 +64,7 @@ impl Scene {
     }
 
     /// What a command that somebody signs says to a program.
-    fn says(&self, who: &str, words: &[&str]) -> Value {
+    pub(crate) fn says(&self, who: &str, words: &[&str]) -> Value {
         let mut words = self.signed(who, words);
         words.push("--json".to_owned());
         told(&words.iter().map(String::as_str).collect::<Vec<_>>())
@@ -75,16 +76,16 @@ impl Scene {
     }
 
     /// Why it is refused.
-    fn refused(&self, who: &str, words: &[&str]) -> String {
+    pub(crate) fn refused(&self, who: &str, words: &[&str]) -> String {
         not_done(&self.signed(who, words).iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// What a command answers that nobody signs.
-    fn asked(&self, words: &[&str]) -> Value {
+    pub(crate) fn asked(&self, words: &[&str]) -> Value {
         told(&[&["datanet"], words, &["--data", text(&self.data), "--json"]].concat())
     }
 
-    fn read(&self, words: &[&str]) -> String {
+    pub(crate) fn read(&self, words: &[&str]) -> String {
         done(&[&["datanet"], words, &["--data", text(&self.data)]].concat())
     }
 
@@ -94,24 +95,24 @@ impl Scene {
     }
 
     /// A dataset of the operator's, under CC-BY-4.0.
-    fn dataset(&self, name: &str) -> String {
+    pub(crate) fn dataset(&self, name: &str) -> String {
         string(&self.says("operator", &["create", name, "--licence", "CC-BY-4.0"])["dataset"])
     }
 
     /// Rows that somebody offers, others accept, and the operator commits.
-    fn committed(&self, dataset: &str, by: &str, accepted_by: &str, rows: &str) -> Value {
+    pub(crate) fn committed(&self, dataset: &str, by: &str, accepted_by: &str, rows: &str) -> Value {
         let file = self.file("committed.jsonl", rows);
         let offered = self.says(by, &["add", dataset, &file]);
         self.accepted(&offered, accepted_by);
         self.says("operator", &["commit", dataset])
     }
 
-    fn accepted(&self, offered: &Value, by: &str) {
+    pub(crate) fn accepted(&self, offered: &Value, by: &str) {
         self.says(by, &["review", &string(&offered["contribution"]), "--verdict", "accept"]);
     }
 
     /// A row of the newest revision that says something.
-    fn row_with(&self, dataset: &str, words: &str) -> String {
+    pub(crate) fn row_with(&self, dataset: &str, words: &str) -> String {
         let shown = self.asked(&["show", dataset]);
         let rows = shown["first_rows"].as_array().expect("a list");
         let found = rows.iter().find(|row| row["text"].as_str().is_some_and(|text| text.contains(words)));
@@ -119,7 +120,7 @@ impl Scene {
     }
 }
 
-fn string(value: &Value) -> String {
+pub(crate) fn string(value: &Value) -> String {
     value.as_str().expect("text").to_owned()
 }
 
@@ -347,6 +348,33 @@ fn what_does_not_fit_any_more_is_left_out_and_branches_are_named() {
     assert_eq!(offered["revision"].as_str(), Some(&*revision));
 }
 
+/// Whoever says CC-BY-4.0 means that, whatever lies in the folder that they are in.
+#[test]
+fn a_file_with_an_identifiers_name_is_not_the_licence() {
+    let scene = Scene::with(&[]);
+    scene.file("CC-BY-4.0", "Do as you like.");
+    let created = |name: &str, licence: &str| {
+        let words = scene.signed("operator", &["create", name, "--licence", licence, "--json"]);
+        let output = Command::new(env!("CARGO_BIN_EXE_loam")).args(words).current_dir(scene.top.path()).output();
+        let output = output.expect("the program starts");
+        assert!(output.status.success(), "{}", said(&output));
+        (scene.asked(&["show", name])["licence_digest"].clone(), said(&output))
+    };
+    let (there, warned) = created("there", "CC-BY-4.0");
+    let (digest, other) = (scene.dataset("elsewhere"), created("text", "./CC-BY-4.0").0);
+    assert_eq!(there, scene.asked(&["show", &digest])["licence_digest"]);
+    assert!(warned.contains("write ./CC-BY-4.0") && there != other, "{warned}");
+    // A text that was given is kept with the dataset, and goes with it.
+    assert_eq!(scene.asked(&["show", "text"])["licence_text"].as_str(), Some("Do as you like."));
+    assert!(scene.asked(&["show", "there"])["licence_text"].is_null());
+    let rows = scene.file("more.jsonl", r#"{"q": "Open your mouth"}"#);
+    let offered = scene.says("operator", &["add", "text", &rows]);
+    scene.says("operator", &["commit", "text", &string(&offered["contribution"])]);
+    let out = scene.path("carried");
+    scene.read(&["export", "text", "--out", &out]);
+    assert_eq!(fs::read_to_string(PathBuf::from(out).join("LICENSE")).expect("a file"), "Do as you like.");
+}
+
 #[test]
 fn rows_in_bulk_are_one_contribution() {
     let scene = Scene::with(&["ann", "ben"]);
@@ -393,7 +421,8 @@ fn files_with_a_fault_name_the_line_and_change_nothing() {
     let annotate = format!(r#"{{"act":"annotate","row":"{row}","to":{{"q":"Drink","a":"Upyay"}}}}"#);
     propose(&format!("{annotate}\n{{\"act\":\"improve\"}}"), &["line 2", "no act \"improve\"", "remove-harmful"]);
     propose(&annotate.replace(&row, &"0".repeat(64)), &["line 1", "is not there"]);
-    propose(&annotate.replace(&row, "0"), &["line 1", "64 digits"]);
+    let short = format!("line 1: the field \"row\" has \"{}\": a row's id has 64 digits", &row[..12]);
+    propose(&annotate.replace(&row, &row[..12]), &[&short, "`loam datanet show` tells all of it"]);
     let as_it_is = r#"{"q":"Drink boiled water","a":"Timpusqa yakuta upyay"}"#;
     propose(&format!(r#"{{"act":"correct","row":"{row}","to":{as_it_is}}}"#), &["line 1", "changes nothing"]);
     let gone = format!("{{\"act\":\"remove-harmful\",\"row\":\"{row}\"}}\n{annotate}");
@@ -416,7 +445,7 @@ fn what_is_wrong_is_said_and_changes_nothing() {
     check("ann", &["create", "clinic", "--licence", "MIT"], &["already", &dataset]);
     check("ann", &["create", "abcdef0123", "--licence", "MIT"], &["looks like the beginning of an id"]);
     check("ann", &["create", "a\u{202e}b", "--licence", "MIT"], &["no characters that move"]);
-    check("ann", &["create", "new", "--licence", "no/such/file"], &["no file that is there", "SPDX"]);
+    check("ann", &["create", "new", "--licence", "no/such/file"], &["is the name of a file"]);
     check("ann", &["add", "ward", &rows], &["no dataset here is called \"ward\""]);
     check("ann", &["add", "clinic", &scene.path("absent.jsonl")], &["absent.jsonl"]);
     check("ann", &["add", "clinic", &rows, "--licence", "MIT"], &["under CC-BY-4.0", "takes no work under MIT"]);

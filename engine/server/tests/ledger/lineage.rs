@@ -212,7 +212,7 @@ fn what_is_wrong_is_said_and_nothing_is_recorded() {
     assert!(licence.contains("--licence"), "{licence}");
     let licence = ["publish", "verse", "--generation", GENERATION, "--base", BASE, "--licence", "/nowhere/LICENCE"];
     let licence = not_done(&village.bobs(&licence));
-    assert!(licence.contains("no file that is there"), "{licence}");
+    assert!(licence.contains("is the name of a file"), "{licence}");
     let name = ["publish", "a,b", "--generation", GENERATION, "--base", BASE, "--licence", "MIT"];
     assert!(not_done(&village.bobs(&name)).contains("without commas"));
     assert_eq!(village.records(), before);
@@ -284,4 +284,30 @@ fn a_revoked_grant_asks_for_another_training() {
     assert!(shown.contains("must retrain or retire it") && shown.contains("of well-water"), "{shown}");
     let again = not_done(&village.publishing(SECOND, &["--source", &source, "--grant", &grant]));
     assert!(again.contains("no grant in force"), "{again}");
+}
+
+#[test]
+fn two_publish_together_on_a_paper() {
+    let village = Village::new();
+    let [ann, paper] = [id_of(&village.ann).to_hex(), text(&village.top.path().join("paper")).to_owned()];
+    let with = format!("{ann}=30%");
+    let together = ["--with", &with, "--paper", &paper];
+    let refused = |more: &[&str], says: &str| {
+        let why = not_done(&village.publishing(GENERATION, &[&together, more].concat()));
+        assert!(why.contains(says), "{why}");
+    };
+    refused(&["--state", "published"], "it is a draft until all have");
+    refused(&["--parent", &format!("{SECOND}=10%")], "none of the published adapters");
+    let before = village.records();
+    let told_bob = village.publish(GENERATION, &together);
+    assert_eq!((&told_bob["missing"][0], village.records()), (&Value::from(&*ann), before));
+    let sign = ["id", "sign", &paper, "--json", "--data", text(&village.data), "--id", text(&village.ann)];
+    assert_eq!(word(&told(&sign)["said"]["record"]), "adapter published");
+    let shown = village.lineage("verse").to_string();
+    assert!(
+        shown.contains(&ann) && shown.contains(&id_of(&village.bob).to_hex()) && shown.contains("300000"),
+        "{shown}"
+    );
+    // Either of them says that it is for use.
+    done(&["adapter", "state", GENERATION, "published", "--data", text(&village.data), "--id", text(&village.ann)]);
 }

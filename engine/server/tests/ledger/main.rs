@@ -2,6 +2,7 @@
 
 mod commands;
 mod datanet;
+mod forks;
 mod kill;
 mod lineage;
 mod money;

@@ -4,6 +4,8 @@
 mod access;
 mod asking;
 mod async_openai;
+mod cheat;
+mod cheats;
 mod commands;
 mod crowd;
 mod disk;

@@ -67,6 +67,14 @@ fn asked(server: &Server, model: &str) -> (u16, String) {
     (status, said)
 }
 
+/// The models that it says it has.
+fn offered(server: &Server) -> Vec<String> {
+    let (status, _, said) = server.http("GET /v1/models", &[], "");
+    assert_eq!(status, 200, "{said}");
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    said["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap().to_owned()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_suspended_is_not_answered_with() {
     let folder = tempfile::tempdir().unwrap();
@@ -98,6 +106,14 @@ async fn what_is_suspended_is_not_answered_with() {
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["error"]["param"], "model");
     assert!(said["error"]["message"].as_str().unwrap().contains("the operator suspended it"), "{said}");
+    assert_eq!(offered(&server), ["tiny", "loess"]);
+    let (status, _, said) = server.http("GET /v1/models/clay", &[], "");
+    assert!(status == 409 && said.contains("the operator suspended it"), "{status}: {said}");
+    let all = client.adapters.list(v1::ListAdaptersRequest::default()).await.unwrap().into_inner().adapters;
+    let refused: Vec<_> = all.iter().map(|it| (&*it.name, &*it.refused)).collect();
+    assert_eq!(refused, [("clay", "the operator suspended it"), ("loess", "")]);
+    let told = loam(&["ls", "--url", &format!("http://{}", server.address)]).unwrap();
+    assert!(told.contains("refused: the operator suspended it"), "{told}");
     client.ask(ask(Some("loess"))).await.unwrap();
     client.ask(ask(None)).await.unwrap();
     let mut finished = false;
@@ -109,6 +125,7 @@ async fn what_is_suspended_is_not_answered_with() {
     operator.say(Some(&server), "clay", "published");
     client.ask(ask(Some("clay"))).await.unwrap();
     assert_eq!(asked(&server, "clay").0, 200);
+    assert_eq!(offered(&server), ["tiny", "clay", "loess"]);
     server.stop();
     operator.say(None, "loess", "retired");
     let said = Server::try_start(folder.path(), &["--require-published"]).err().unwrap();

@@ -43,7 +43,7 @@ fn money_is_divided_over_a_running_server() {
 #[test]
 fn a_paper_goes_from_hand_to_hand() {
     let scene = Scene::start(&[]);
-    let (operator, _) = scene.person("operator", "operator");
+    let (operator, operator_id) = scene.person("operator", "operator");
     let (ann, ann_id) = scene.person("ann", "person");
     let (policy, paper) = (scene.path("policy.json"), scene.path("paper"));
     std::fs::write(&policy, POLICY).unwrap();
@@ -54,9 +54,12 @@ fn a_paper_goes_from_hand_to_hand() {
     assert_eq!(scene.told(&["policy", "show", "--json"]).as_array().unwrap().len(), 0);
     // The operator says something else meanwhile: what stands on the paper is for a place that is taken.
     let new_key = scene.path("new.key");
-    scene.done(&["id", "rotate", "--id", &operator, "--out", text(&new_key)]);
+    let told = scene.told(&["id", "rotate", "--id", &operator, "--out", text(&new_key), "--json"]);
+    assert_eq!(told["file"].as_str(), Some(text(&new_key)));
     let said = scene.done(&["id", "sign", "--id", &ann, text(&paper)]);
     assert!(said.contains("share 40%") && said.contains("it is recorded when"), "{said}");
+    let told = scene.told(&["id", "sign", "--id", &ann, "--json", text(&paper)]);
+    assert_eq!(told["missing"], serde_json::json!([operator_id]));
     let old = scene.refused(&["id", "sign", "--id", &operator, text(&paper)]);
     assert!(old.contains("another key"), "{old}");
     // Whoever holds the paper cannot show others something else than what they sign.
@@ -80,10 +83,51 @@ fn a_paper_goes_from_hand_to_hand() {
     std::fs::write(scene.path("other"), "loam-paper-v1 other\n").unwrap();
     let other = scene.refused(&["id", "sign", "--id", &ann, text(&scene.path("other"))]);
     assert!(other.contains("no paper"), "{other}");
-    let said = scene.done(&["id", "sign", "--id", text(&new_key), text(&paper)]);
-    assert!(said.contains("all have signed"), "{said}");
+    let shown = shown_paper(&paper);
+    assert_eq!(shown["record"].as_str(), Some("policy changed"));
+    let signed: Vec<_> = shown["authors"].as_array().unwrap().iter().map(|it| it["signed"].as_bool()).collect();
+    assert_eq!(signed, [Some(false), Some(true)]);
+    let told = scene.told(&["id", "sign", "--id", text(&new_key), "--json", text(&paper)]);
+    assert_eq!(told["said"]["authors"][0]["signed"].as_bool(), Some(true));
+    assert!(told["entry"].as_u64().is_some(), "{told}");
     assert_eq!(scene.told(&["policy", "show", "--json"]).as_array().unwrap().len(), 1);
     scene.server.stop();
+}
+
+/// What a paper says to a program.
+fn shown_paper(paper: &std::path::Path) -> serde_json::Value {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_loam"));
+    let output = command.env_clear().args(["id", "paper", "--json", text(paper)]).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Epochs that are closed at the same time are closed once each; whoever comes too late is told what to do.
+#[test]
+fn who_closes_too_late_is_told_to_do_it_again() {
+    let scene = Scene::start(&[]);
+    let (operator, _) = scene.person("operator", "operator");
+    scene.price(&operator);
+    // Whether one comes between another's draft and its close, nobody can say: it is tried until it happens.
+    for _ in 0..20 {
+        scene.answer("tiny");
+        let close = || scene.asked(&["epoch", "close", "--id", &operator], None);
+        let closed = std::thread::scope(|threads| {
+            let threads: Vec<_> = (0..4).map(|_| threads.spawn(close)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert!(closed.iter().any(|output| output.status.success()));
+        let late: Vec<_> = closed.iter().filter(|output| !output.status.success()).collect();
+        for output in &late {
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains("run it again"), "{said}");
+        }
+        if !late.is_empty() {
+            scene.done(&["epoch", "close", "--id", &operator]);
+            scene.done(&["epoch", "verify"]);
+            return scene.server.stop();
+        }
+    }
+    panic!("four closes at a time never met");
 }
 
 /// A key that may not write records writes none, and only an admin drafts an epoch.

@@ -27,6 +27,12 @@ impl Scene {
         Self { server, folder, url }
     }
 
+    /// Ends the server; what it kept lies in the folder from here on, and everybody's files with it.
+    pub(crate) fn stopped(self) -> tempfile::TempDir {
+        self.server.stop();
+        self.folder
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -11,13 +11,13 @@ use crate::running::golden;
 use crate::scene::{Scene, text};
 
 /// The auditor's program, which lies beside ours where the whole workspace was built.
-fn audit(arguments: &[&str]) -> Output {
+pub(crate) fn audit(arguments: &[&str]) -> Output {
     let program = Path::new(env!("CARGO_BIN_EXE_loam")).with_file_name("loam-audit");
     assert!(program.exists(), "build the whole workspace: loam-audit is missing beside loam");
     Command::new(program).args(arguments).output().unwrap()
 }
 
-fn word<'v>(value: &'v Value, name: &str) -> &'v str {
+pub(crate) fn word<'v>(value: &'v Value, name: &str) -> &'v str {
     value[name].as_str().unwrap_or_else(|| panic!("no {name} in {value}"))
 }
 
@@ -47,11 +47,21 @@ fn answer(scene: &Scene, name: &str) -> PathBuf {
 }
 
 /// Keys of the operator and three people, with who they are.
-struct People {
-    operator: String,
-    ann: (String, String),
-    ben: (String, String),
+pub(crate) struct People {
+    pub(crate) operator: String,
+    pub(crate) ann: (String, String),
+    pub(crate) ben: (String, String),
     cat: (String, String),
+}
+
+/// What was served before any epoch was closed.
+pub(crate) struct Served {
+    pub(crate) scene: Scene,
+    pub(crate) people: People,
+    /// What Ann published.
+    generation: String,
+    /// Of two answers of it.
+    pub(crate) receipts: [PathBuf; 2],
 }
 
 /// Ann adds, Ben corrects, Cat looks at both, Ann commits; and both say whose rows they are. The revision.
@@ -140,8 +150,8 @@ fn traces(scene: &Scene, people: &People, [receipt, late]: [&Path; 2], generatio
     assert_eq!(audit(&["rewards", text(&all), "--vkey", &key]).status.code(), Some(1));
 }
 
-#[test]
-fn three_people_are_paid_for_an_answer_and_can_check_it() {
+/// A dataset is built, an adapter of it published, two answers are paid for.
+pub(crate) fn served() -> Served {
     let scene = Scene::start(&[]);
     let (operator, _) = scene.person("operator", "operator");
     let [ann, ben, cat] = ["ann", "ben", "cat"].map(|name| scene.person(name, "person"));
@@ -155,16 +165,19 @@ fn three_people_are_paid_for_an_answer_and_can_check_it() {
     let published = scene.told(&[&publish[..], &of, &["--id", &people.ann.0]].concat());
     let lineage = scene.done(&["adapter", "lineage", "clay"]);
     assert!(lineage.contains("soils") && lineage.contains("clay"), "{lineage}");
+    let receipts = ["first.receipt", "second.receipt"].map(|name| answer(&scene, name));
+    Served { generation: word(&published, "generation").to_owned(), scene, people, receipts }
+}
 
-    // Answers are paid for, and the epoch is closed.
-    let receipt = answer(&scene, "first.receipt");
-    answer(&scene, "second.receipt");
+#[test]
+fn three_people_are_paid_for_an_answer_and_can_check_it() {
+    let Served { scene, people, generation, receipts: [receipt, _] } = served();
     let closed = scene.told(&["epoch", "close", "--id", &people.operator, "--json"]);
     assert_eq!((closed["answers"].as_u64(), closed["findings"].as_u64()), (Some(2), Some(0)));
     assert_eq!(word(&closed, "awaiting_revisions_nano"), "0", "all contributors agreed");
     let late = answer(&scene, "late.receipt");
     let public = fetched(&scene, "public", "public");
     statements(&scene, &people, word(&closed, "fees_nano").parse().unwrap(), &public);
-    traces(&scene, &people, [&receipt, &late], word(&published, "generation"), &public.0);
+    traces(&scene, &people, [&receipt, &late], &generation, &public.0);
     scene.server.stop();
 }

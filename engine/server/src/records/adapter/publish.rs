@@ -23,18 +23,18 @@ use crate::records::book::Book;
 use crate::records::licence::Licence;
 use crate::records::rehearsal::Rehearsal;
 use crate::records::shares::{Part, part, rest_is_ours};
-use crate::records::{Pen, Said, Signing, write};
+use crate::records::{CoSigning, Pen, Said, write};
 
 /// What `loam adapter publish` takes.
 #[derive(Args)]
 pub(crate) struct Publish {
     #[command(flatten)]
-    signing: Signing,
+    signing: CoSigning,
     /// What people call it; servers can load it under this name.
     name: String,
     #[command(flatten)]
     content: Content,
-    /// The licence of the adapter: an SPDX identifier such as Apache-2.0, or a file with the licence's text.
+    /// The licence of the adapter: an SPDX identifier such as Apache-2.0, or a file with the text, as ./LICENSE.
     #[arg(long, value_name = "SPDX-OR-FILE")]
     licence: String,
     /// The training that made it, where `loam adapter train` recorded it before.
@@ -79,14 +79,14 @@ pub(super) fn run(publish: &Publish) -> anyhow::Result<()> {
     check_name(&publish.name)?;
     let licence = Licence::named(&publish.licence)?;
     let digests = publish.content.digests()?;
-    let mut pen = publish.signing.open()?;
+    let mut pen = publish.signing.open(publish.json)?;
     let plan = publish.plan(&pen, &digests, &licence)?;
     let sources = told(&*pen.book, &plan.sources)?;
     if let Some(out) = &publish.out {
         write(out, &plan.text)?;
     }
     let published = plan.published.clone();
-    let at = plan.say(&mut pen)?;
+    let Some(at) = plan.say(&mut pen)? else { return pen.book.close() };
     pen.book.close()?;
 
     let (generation, statement) = (published.generation, published.statement);
@@ -112,8 +112,8 @@ pub(super) fn run(publish: &Publish) -> anyhow::Result<()> {
 }
 
 impl Plan {
-    /// Says it: up to three records, one after the other.
-    fn say(self, pen: &mut Pen) -> anyhow::Result<Appended> {
+    /// Says it: up to three records, one after the other. Where others sign too it is one, and said when all have.
+    fn say(self, pen: &mut Pen) -> anyhow::Result<Option<Appended>> {
         // The receipt that was asked for is the publication's.
         let receipt = pen.receipt.take();
         let run = self.published.train_run;
@@ -123,15 +123,16 @@ impl Plan {
         }
         pen.receipt = receipt;
         let said = Said { text: Some(self.text), ..Act::AdapterPublished(self.published).into() };
-        let taken = pen.say(said).with_context(|| match run {
+        let taken = pen.say_together(said).with_context(|| match run {
             Some(run) => format!("the training is recorded as {run}: try again with --run {run}"),
             None => "it is not published".to_owned(),
         })?;
+        let Some(taken) = taken else { return Ok(None) };
         pen.receipt = None;
         if let Some(stands) = self.stands {
             pen.say(Act::AdapterStateChanged(stands)).context("it is published as a draft")?;
         }
-        Ok(taken.at)
+        Ok(Some(taken.at))
     }
 }
 
@@ -142,6 +143,10 @@ impl Publish {
         let generation =
             digests.generation.context("name the adapter: --folder PEFT_DIR with --model DIR, or --generation HEX")?;
         refuse_second(book, &generation)?;
+        let alone = pen.with.is_empty();
+        if !alone {
+            self.refuse_more_than_one_record()?;
+        }
         let parents = rest_is_ours(&self.parents, "parents", |word| called::find(book, word))?;
         let parents: Vec<ParentShare> =
             parents.into_iter().map(|(generation, share)| ParentShare { generation, share }).collect();
@@ -171,7 +176,10 @@ impl Publish {
         let envelope = Envelope::signed(&statement, &[&pen.key]);
         let (base, licence, statement) = (digests.base, licence.digest, envelope.digest());
         let published = AdapterPublished { generation, base, train_run, parents, licence, statement };
-        rehearsal.say(Act::AdapterPublished(published.clone())).context("it cannot be published")?;
+        // What others have yet to sign is held against the rules when they have.
+        if alone {
+            rehearsal.say(Act::AdapterPublished(published.clone())).context("it cannot be published")?;
+        }
         let (from, to) = (AdapterState::Draft, AdapterState::Published);
         let stands = (self.state == to.word()).then_some(AdapterStateChanged { generation, from, to });
         if let Some(stands) = &stands {
@@ -182,6 +190,20 @@ impl Publish {
         let bytes = text.len();
         ensure!(bytes <= RECORD_ENTRY_BYTES_MAX, "its statement has {bytes} bytes: name fewer sources and parents");
         Ok(Plan { training, published, text, stands, sources })
+    }
+
+    /// A paper has one record on it.
+    fn refuse_more_than_one_record(&self) -> anyhow::Result<()> {
+        ensure!(
+            !self.training.is_said(),
+            "others sign too: record the training before, with `loam adapter train`, and name it with --run"
+        );
+        let draft = AdapterState::Draft.word();
+        ensure!(
+            self.state == draft,
+            "others sign too, so it is a {draft} until all have; `loam adapter state` then says that it is for use"
+        );
+        Ok(())
     }
 
     fn run(

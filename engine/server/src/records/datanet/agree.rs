@@ -22,7 +22,7 @@ pub(crate) struct Agree {
 
 /// Writes the paper that all contributors sign; alone, agrees with oneself.
 pub(super) fn run(agree: &Agree) -> anyhow::Result<()> {
-    let mut pen = agree.signing.open()?;
+    let mut pen = agree.signing.open(agree.json)?;
     let registry = pen.book.registry();
     let datasets = registry.datasets();
     let all = datasets.all().flat_map(|(dataset, _)| datasets.revisions_of(dataset)).map(|(id, _)| *id);
@@ -38,12 +38,12 @@ pub(super) fn run(agree: &Agree) -> anyhow::Result<()> {
         AttributionComputed { subject: revision, method: Method::AgreedShares, tier: 0, weights: operations_root(&[]) };
     if let Some(taken) = pen.say_together(Act::AttributionComputed(act))? {
         if agree.json {
-            say!(
+            println!(
                 "{}",
                 json!({"record": taken.at.id.to_hex(), "index": taken.at.index, "revision": revision.to_hex()})
-            )?;
+            );
         } else {
-            say!("agreed for revision {revision} by record {}, entry {}", taken.at.id, taken.at.index)?;
+            println!("agreed for revision {revision} by record {}, entry {}", taken.at.id, taken.at.index);
         }
     }
     pen.book.close()

@@ -30,13 +30,16 @@ const DESCRIPTIONS: [&str; 2] = ["croissant.json", "metadata.json"];
 /// The rows' file beside it.
 const ROWS_FILE: &str = "rows.jsonl";
 
+/// The licence's text, where there is one.
+const LICENCE_FILE: &str = "LICENSE";
+
 #[derive(Args)]
 pub(crate) struct Export {
     #[command(flatten)]
     book: BookArguments,
     /// The dataset, by its name or its id.
     dataset: String,
-    /// The folder to make, with croissant.json and rows.jsonl in it.
+    /// The folder to make, with croissant.json and rows.jsonl in it, and the licence's text where it is kept here.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// The revision; the newest where it is absent.
@@ -63,21 +66,24 @@ pub(super) fn export(export: &Export) -> anyhow::Result<()> {
     std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     // The description last: a folder without it is no dataset.
     write(&out.join(ROWS_FILE), &written.data)?;
+    if let Some(text) = &ground.about.licence_text {
+        write(&out.join(LICENCE_FILE), text)?;
+    }
     write(&out.join(DESCRIPTIONS[0]), &written.metadata)?;
     let left_out = ground.rows.len() - rows.len();
     if export.json {
-        say!(
+        println!(
             "{}",
             json!({
                 "dataset": ground.dataset.to_hex(), "revision": revision.to_hex(), "rows": rows.len(),
                 "left_out": left_out, "out": out.display().to_string(),
             })
-        )?;
+        );
     } else {
         let count = many(rows.len(), "row", "rows");
-        say!("{}, revision {}: {count} in {}", ground.about.name, short(&revision), out.display())?;
+        println!("{}, revision {}: {count} in {}", ground.about.name, short(&revision), out.display());
         if left_out > 0 {
-            say!("left out: {} that can no longer be opened", many(left_out, "row", "rows"))?;
+            println!("left out: {} that can no longer be opened", many(left_out, "row", "rows"));
         }
     }
     book.close()
@@ -122,7 +128,7 @@ pub(crate) struct Import {
     /// What people will call the dataset here.
     #[arg(long)]
     name: String,
-    /// Its licence, where the description does not say it: an SPDX identifier, or a file with the licence's text.
+    /// Its licence, where the description does not say it: an SPDX identifier, or a file with the text, as ./LICENSE.
     #[arg(long, value_name = "SPDX-or-FILE")]
     licence: Option<String>,
     /// What it is for.
@@ -150,10 +156,9 @@ pub(super) fn import(import: &Import) -> anyhow::Result<()> {
         begun.context("one author imports alone")?.at.id
     };
     if !terms.json && !terms.dry_run {
-        say!("dataset {dataset}\n  {}, under {}, {}", import.name, licence.words, import.access)?;
+        println!("dataset {dataset}\n  {}, under {}, {}", import.name, licence.words, import.access);
     }
-    let about =
-        About { name: import.name.clone(), description: import.description.clone(), licence: licence.words.clone() };
+    let about = About::new(&import.name, &import.description, &licence);
     let ground = Ground { dataset, about, revision: None, rows: Rows::new() };
     let work = work_of_rows(&ground, placed)?;
     offer(&mut pen, &ground, work, Texts::new(), &terms)?;

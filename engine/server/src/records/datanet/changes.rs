@@ -66,11 +66,11 @@ pub(super) fn diff(compare: &Compare) -> anyhow::Result<()> {
         all["dataset"] = ground.dataset.to_hex().into();
         all["from"] = from.map(|from| from.to_hex()).into();
         all["to"] = to.to_hex().into();
-        say!("{all}")?;
+        println!("{all}");
     } else {
         let from = from.map_or_else(|| "nothing".to_owned(), |from| short(&from));
-        say!("{} from {from} to {}", ground.about.name, short(&to))?;
-        say!("{}", seen.told(most).trim_end())?;
+        println!("{} from {from} to {}", ground.about.name, short(&to));
+        println!("{}", seen.told(most).trim_end());
     }
     book.close()
 }
@@ -132,17 +132,17 @@ pub(super) fn blame(trace: &Trace) -> anyhow::Result<()> {
     let text = texts(&*book, content)?.into_values().next();
     if trace.json {
         let touches: Vec<Value> = chain.iter().map(|touch| touched(&*book, touch)).collect();
-        say!(
+        println!(
             "{}",
             json!({
                 "row": row.to_hex(), "revision": revision.to_hex(), "text": text.as_ref().map(Row::text),
                 "redacted": ground.noted(&*book)?.redacted.contains(&row), "chain": touches,
             })
-        )?;
+        );
     } else {
         let words = text.map_or_else(|| super::CLOSED.to_owned(), |text| line(text.text(), TEXT_SHOWN));
-        say!("{words}")?;
-        say!("{}", told(&row, chain, |contribution| behind(&*book, contribution)).trim_end())?;
+        println!("{words}");
+        println!("{}", told(&row, chain, |contribution| behind(&*book, contribution)).trim_end());
     }
     book.close()
 }

@@ -12,12 +12,13 @@ use loam_ledger_core::record::{
 };
 use serde_json::json;
 
-use super::ground::{Ground, owns, place};
+use super::ground::{Ground, find_revision, newest, owns, place};
+use super::join::{self, Join, Joined};
 use super::review::{Recorded, find_contribution, recorded};
 use super::{many, thousands};
 use crate::progress::Bar;
 use crate::records::book::Book;
-use crate::records::{Said, Signing};
+use crate::records::{Said, Signing, names};
 
 /// Contributions that one revision takes by itself: their ids fit a record, with room for who signs it.
 const TAKEN_MAX: usize = 512;
@@ -30,6 +31,8 @@ pub(crate) struct Commit {
     dataset: String,
     /// What to commit, in this order. Without any: all that somebody else accepted and nobody rejects.
     contributions: Vec<String>,
+    #[command(flatten)]
+    join: Join,
     /// The revision that it goes on from; the newest where it is absent.
     #[arg(long, value_name = "REVISION")]
     revision: Option<String>,
@@ -43,20 +46,26 @@ pub(crate) struct Commit {
 
 pub(super) fn run(commit: &Commit) -> anyhow::Result<()> {
     let mut pen = commit.signing.open()?;
-    let ground = Ground::find(&*pen.book, &commit.dataset, commit.revision.as_deref())?;
+    let dataset = names::dataset(&*pen.book, &commit.dataset)?;
+    let asked = commit.revision.as_deref().map(|word| find_revision(&*pen.book, &dataset, word)).transpose()?;
+    let (joined, onto) = commit.join.revisions(&*pen.book, &dataset, asked)?;
+    let onto = onto.map_or_else(|| newest(&*pen.book, &dataset), |onto| Ok(Some(onto)))?;
+    let ground = Ground::on(&*pen.book, dataset, onto)?;
     check_owner(&*pen.book, &ground, &pen.file.contributor())?;
+    let joined = joined.map(|joined| commit.join.work(&*pen.book, &ground, joined)).transpose()?;
     let mut bar = Bar::new("committing");
     bar.begin();
-    let taken = if commit.contributions.is_empty() {
-        let found = found_good(&*pen.book, &ground)?;
-        Draft::as_far_as_they_fit(&*pen.book, &ground, &found)?
-    } else {
-        Draft::all_of(&*pen.book, &ground, &named(&*pen.book, &ground, &commit.contributions)?)?
+    let taken = match &joined {
+        Some(joined) => Draft::joining(&*pen.book, &ground, joined)?,
+        None if commit.contributions.is_empty() => {
+            let found = found_good(&*pen.book, &ground)?;
+            Draft::as_far_as_they_fit(&*pen.book, &ground, &found)?
+        }
+        None => Draft::all_of(&*pen.book, &ground, &named(&*pen.book, &ground, &commit.contributions)?)?,
     };
-    let before = rows_root(&ground.rows);
     let act = RevisionCommitted {
         dataset: ground.dataset,
-        parents: ground.revision.into_iter().collect(),
+        parents: ground.revision.into_iter().chain(joined.iter().map(|joined| joined.revision)).collect(),
         contributions: taken.contributions.clone(),
         operations: operations_root(&taken.operations),
         rows: rows_root(&taken.rows),
@@ -66,41 +75,46 @@ pub(super) fn run(commit: &Commit) -> anyhow::Result<()> {
     bar.end();
     let diff = Diff::between(&ground.rows, &taken.rows);
     if commit.json {
+        let before = rows_root(&ground.rows);
         let ids = |ids: &[RecordId]| ids.iter().map(|id| id.to_hex()).collect::<Vec<_>>();
-        say!(
+        println!(
             "{}",
             json!({
                 "revision": at.id.to_hex(), "entry": at.index, "number": number, "dataset": ground.dataset.to_hex(),
                 "contributions": ids(&taken.contributions), "do_not_fit": ids(&taken.unfit), "left": taken.left,
+                "joined": joined.as_ref().map(|joined| joined.revision.to_hex()),
+                "left_out": joined.as_ref().map(|joined| ids(&joined.left_out)),
                 "rows": rows.count, "rows_root": rows.root.to_hex(), "rows_before": before.count,
                 "added": diff.added.len(), "removed": diff.removed.len(), "changed": diff.changed.len(),
             })
-        )?;
+        );
     } else {
         for id in &taken.unfit {
-            say!("left out: contribution {} ({DOES_NOT_FIT})", short(id))?;
+            println!("left out: contribution {} ({DOES_NOT_FIT})", short(id));
         }
         if taken.left > 0 {
-            say!("left for the next revision: {}", many(taken.left, "contribution", "contributions"))?;
+            println!("left for the next revision: {}", many(taken.left, "contribution", "contributions"));
         }
-        say!("revision {}, entry {}", at.id, at.index)?;
-        tell(&ground, &taken, &rows, &diff, number)?;
+        println!("revision {}, entry {}", at.id, at.index);
+        if let Some(joined) = &joined {
+            println!("  joins revision {}", short(&joined.revision));
+        }
+        tell(&ground, &taken, &rows, &diff, number);
     }
     pen.book.close()
 }
 
 const DOES_NOT_FIT: &str = "rows that it goes on from have changed: its author can offer it again on the new revision";
 
-fn tell(ground: &Ground, taken: &Draft, rows: &ListRoot, diff: &Diff, number: usize) -> anyhow::Result<()> {
+fn tell(ground: &Ground, taken: &Draft, rows: &ListRoot, diff: &Diff, number: usize) {
     let Diff { added, removed, changed } = diff;
     let count = usize::try_from(rows.count).unwrap_or(usize::MAX);
-    say!("  revision {number} of {}, with {}", ground.about.name, many(count, "row", "rows"))?;
+    println!("  revision {number} of {}, with {}", ground.about.name, many(count, "row", "rows"));
     let [added, removed, changed] = [added, removed, changed].map(|rows| thousands(rows.len()));
-    say!("  {added} added, {removed} removed, {changed} changed, by:")?;
+    println!("  {added} added, {removed} removed, {changed} changed, by:");
     for id in &taken.contributions {
-        say!("    contribution {}", short(id))?;
+        println!("    contribution {}", short(id));
     }
-    Ok(())
 }
 
 /// How many revisions lead to the one that is gone on from, itself included.
@@ -238,6 +252,23 @@ impl Draft {
             let fits = taken.take(book, ground, id)?;
             fits.with_context(|| format!("contribution {} does not fit: {DOES_NOT_FIT}", short(id)))?;
         }
+        Ok(taken)
+    }
+
+    /// All that is joined and not left out; without any of it, the joined revision is a parent all the same.
+    fn joining(book: &dyn Book, ground: &Ground, joined: &Joined) -> anyhow::Result<Self> {
+        let (ids, mut taken) = (&joined.contributions, Self::on(ground));
+        ensure!(
+            ids.len() <= TAKEN_MAX,
+            "one revision takes {TAKEN_MAX} contributions, and {} would come in",
+            ids.len()
+        );
+        for id in ids {
+            if taken.take(book, ground, id)?.is_err() {
+                taken.unfit.push(*id);
+            }
+        }
+        ensure!(taken.unfit.is_empty(), "{}", join::does_not_fit(ground, &taken.unfit));
         Ok(taken)
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct Create {
     signing: CoSigning,
     /// What people will call it, such as quechua-medical.
     name: String,
-    /// The licence of all its rows: an SPDX identifier such as CC-BY-4.0, or a file with the licence's text.
+    /// The licence of all its rows: an SPDX identifier such as CC-BY-4.0, or a file with the text, as ./LICENSE.
     #[arg(long, value_name = "SPDX-or-FILE")]
     licence: String,
     /// What it is for.
@@ -38,16 +38,16 @@ pub(crate) struct Create {
 pub(super) fn run(create: &Create) -> anyhow::Result<()> {
     let licence = Licence::named(&create.licence)?;
     let access = if create.access == "open" { Access::Open } else { Access::ByGrant };
-    let mut pen = create.signing.open()?;
+    let mut pen = create.signing.open(create.json)?;
     let begun = begin(&mut pen, &create.name, &create.description, &licence, access)?;
     let Some(Taken { at, .. }) = begun else { return pen.book.close() };
     if create.json {
         let (dataset, licence) = (at.id.to_hex(), licence.digest.to_hex());
-        say!("{}", json!({"dataset": dataset, "entry": at.index, "name": create.name, "licence": licence}))?;
+        println!("{}", json!({"dataset": dataset, "entry": at.index, "name": create.name, "licence": licence}));
     } else {
-        say!("dataset {}, entry {}", at.id, at.index)?;
-        say!("  {}, under {}, {}", create.name, line(&licence.words, NAME_CHARS_MAX), create.access)?;
-        say!("next: loam datanet add {} FILE offers its first rows", typed(&create.name, &at.id))?;
+        println!("dataset {}, entry {}", at.id, at.index);
+        println!("  {}, under {}, {}", create.name, line(&licence.words, NAME_CHARS_MAX), create.access);
+        println!("next: loam datanet add {} FILE offers its first rows", typed(&create.name, &at.id));
     }
     pen.book.close()
 }
@@ -61,7 +61,7 @@ pub(super) fn begin(
     access: Access,
 ) -> anyhow::Result<Option<Taken>> {
     check_name(&*pen.book, name)?;
-    let about = About { name: name.to_owned(), description: description.to_owned(), licence: licence.words.clone() };
+    let about = About::new(name, description, licence);
     let mut owners: Vec<_> = pen.authors()?.iter().map(|author| author.contributor).collect();
     owners.sort_unstable();
     let act = DatasetCreated { owners, access, licence: licence.digest };

@@ -33,6 +33,11 @@ impl Ground {
             Some(word) => Some(find_revision(book, &dataset, word)?),
             None => newest(book, &dataset)?,
         };
+        Self::on(book, dataset, revision)
+    }
+
+    /// On a revision, or on nothing.
+    pub(super) fn on(book: &dyn Book, dataset: RecordId, revision: Option<RecordId>) -> anyhow::Result<Self> {
         let rows = revision.map_or_else(|| Ok(Rows::new()), |revision| rows(book, &revision))?;
         Ok(Self { dataset, about: names::about(book, &dataset)?, revision, rows })
     }
@@ -117,7 +122,11 @@ pub(super) fn newest(book: &dyn Book, dataset: &RecordId) -> anyhow::Result<Opti
         [] => Ok(None),
         [newest] => Ok(Some(newest)),
         ref heads => {
-            bail!("{} revisions stand side by side; say which with --revision: {}", heads.len(), listed(heads))
+            bail!(
+                "{} revisions stand side by side; say which with --revision, or join them (`loam datanet commit --join`): {}",
+                heads.len(),
+                listed(heads)
+            )
         }
     }
 }

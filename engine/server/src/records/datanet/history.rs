@@ -36,9 +36,9 @@ pub(super) fn run(log: &Log) -> anyhow::Result<()> {
     let about = names::about(&*book, &dataset)?;
     if log.json {
         let events = events.iter().map(|event| event.shown(book.registry())).collect::<Vec<_>>();
-        say!("{}", json!({"dataset": dataset.to_hex(), "name": about.name, "log": events}))?;
+        println!("{}", json!({"dataset": dataset.to_hex(), "name": about.name, "log": events}));
     } else {
-        events.iter().try_for_each(|event| event.tell(book.registry()))?;
+        events.iter().for_each(|event| event.tell(book.registry()));
     }
     book.close()
 }
@@ -105,13 +105,12 @@ impl Event {
         authors.iter().map(name).collect::<Vec<_>>().join(", ") + attested
     }
 
-    fn tell(&self, registry: &Registry) -> anyhow::Result<()> {
+    fn tell(&self, registry: &Registry) {
         let (time, id) = (calendar::minute(self.record.time_ms), short(&self.id));
-        say!("{time}  {id}  by {}: {}", self.people(), self.told(registry.datasets()))?;
+        println!("{time}  {id}  by {}: {}", self.people(), self.told(registry.datasets()));
         for said in self.text.iter().flat_map(|text| text.lines()).filter(|said| !said.is_empty()) {
-            say!("    {}", line(said, LINE_SHOWN))?;
+            println!("    {}", line(said, LINE_SHOWN));
         }
-        Ok(())
     }
 
     /// What it says.
@@ -131,7 +130,9 @@ impl Event {
             }
             Act::RevisionCommitted(act) => {
                 let rows = many(usize::try_from(act.rows.count).unwrap_or(usize::MAX), "row", "rows");
-                format!("revision {}, {rows}, with {}", number(datasets, &self.id), contributions(act))
+                let joined = act.parents.iter().skip(1).map(|parent| format!(", joining {}", short(parent)));
+                let joined = joined.collect::<String>();
+                format!("revision {}{joined}, {rows}, with {}", number(datasets, &self.id), contributions(act))
             }
             Act::RowRedacted(act) => format!("row {} redacted, {}", short(&act.row), act.reason.word()),
             Act::GrantGiven(act) => format!("{} may {}", short(&act.grantee), act.allows.word()),

@@ -7,14 +7,6 @@
 //!
 //! What somebody gives is read whole before anything is recorded: a file with a fault in it changes nothing.
 
-/// Says a line to whoever runs the command; an error where nobody reads any more, which ends the command quietly.
-macro_rules! say {
-    ($($words:tt)*) => {{
-        use std::io::Write as _;
-        writeln!(std::io::stdout(), $($words)*)
-    }};
-}
-
 mod agree;
 mod calendar;
 mod carry;
@@ -24,6 +16,7 @@ mod create;
 mod grant;
 mod ground;
 mod history;
+mod join;
 mod offer;
 mod redact;
 mod review;

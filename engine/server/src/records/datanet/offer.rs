@@ -89,7 +89,7 @@ pub(super) struct Terms {
 pub(super) fn add(add: &Add) -> anyhow::Result<()> {
     let format = format(&add.file, add.format.as_deref())?;
     let placed = read_rows(&add.file, format)?;
-    let mut pen = add.signing.open()?;
+    let mut pen = add.signing.open(add.terms.json)?;
     let ground = add.onto.ground(&*pen.book, &add.dataset)?;
     let texts = texts(&*pen.book, ground.rows.values())?;
     let work = work_of_rows(&ground, placed)?;
@@ -100,7 +100,7 @@ pub(super) fn add(add: &Add) -> anyhow::Result<()> {
 pub(super) fn propose(propose: &Propose) -> anyhow::Result<()> {
     let shown = || propose.edits.display().to_string();
     let file = std::fs::read(&propose.edits).with_context(shown)?;
-    let mut pen = propose.signing.open()?;
+    let mut pen = propose.signing.open(propose.terms.json)?;
     let ground = propose.onto.ground(&*pen.book, &propose.dataset)?;
     let texts = texts(&*pen.book, ground.rows.values())?;
     let text = &mut |row: &RowId| Ok(ground.rows.get(row).and_then(|content| texts.get(content)).cloned());
@@ -148,7 +148,7 @@ pub(super) fn offer(pen: &mut Pen, ground: &Ground, work: Work, texts: Texts, te
     let twins = Twins::of(&proposal, &after, texts, lines);
     bar.end();
     if !terms.json {
-        twins.tell()?;
+        twins.tell();
     }
     let left_out = if terms.skip_duplicates { twins.leave_out(&mut proposal) } else { 0 };
     ensure!(!proposal.operations.is_empty(), "all rows are there already: nothing is left to offer");
@@ -160,12 +160,13 @@ pub(super) fn offer(pen: &mut Pen, ground: &Ground, work: Work, texts: Texts, te
         "left_out": left_out, "same": if terms.json { twins.shown() } else { Value::Null },
     });
     if left_out > 0 && !terms.json {
-        say!("left out: {}", many(left_out, "copy", "copies"))?;
+        println!("left out: {}", many(left_out, "copy", "copies"));
     }
     let name = &ground.about.name;
     let what = format!("to {name}, on {}: {}", ground.revision_word(), acts_told(&acts));
     if terms.dry_run {
-        return tell(terms, &told, &format!("nothing was recorded; this would be offered {what}"));
+        tell(terms, &told, &format!("nothing was recorded; this would be offered {what}"));
+        return Ok(());
     }
     let text = message(terms.message.as_deref(), &proposal.decisions)?;
     let mut bar = Bar::new("recording rows");
@@ -181,16 +182,16 @@ pub(super) fn offer(pen: &mut Pen, ground: &Ground, work: Work, texts: Texts, te
     if owns(&*pen.book, ground, &pen.file.contributor())? {
         next += &format!("\nor you commit it without: loam datanet commit {} {id}", ground.word());
     }
-    tell(terms, &told, &format!("contribution {}, entry {}\n  offered {what}\n{next}", at.id, at.index))
+    tell(terms, &told, &format!("contribution {}, entry {}\n  offered {what}\n{next}", at.id, at.index));
+    Ok(())
 }
 
-fn tell(terms: &Terms, told: &Value, words: &str) -> anyhow::Result<()> {
+fn tell(terms: &Terms, told: &Value, words: &str) {
     if terms.json {
-        say!("{told}")?;
+        println!("{told}");
     } else {
-        say!("{words}")?;
+        println!("{words}");
     }
-    Ok(())
 }
 
 /// The record that offers the work.

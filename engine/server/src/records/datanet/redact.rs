@@ -40,11 +40,11 @@ pub(super) fn run(redact: &Redact) -> anyhow::Result<()> {
     let at = pen.say(Act::RowRedacted(RowRedacted { dataset, row, reason }))?.at;
     if redact.json {
         let (record, row) = (at.id.to_hex(), row.to_hex());
-        say!("{}", json!({"redaction": record, "entry": at.index, "row": row, "reason": reason.word()}))?;
+        println!("{}", json!({"redaction": record, "entry": at.index, "row": row, "reason": reason.word()}));
     } else {
-        say!("redaction {}, entry {}", at.id, at.index)?;
-        say!("  whatever row {} said can be opened by nobody here any more; its proofs stay valid", short(&row))?;
-        say!("  copies elsewhere, exports and backups among them, are for you to find")?;
+        println!("redaction {}, entry {}", at.id, at.index);
+        println!("  whatever row {} said can be opened by nobody here any more; its proofs stay valid", short(&row));
+        println!("  copies elsewhere, exports and backups among them, are for you to find");
     }
     pen.book.close()
 }

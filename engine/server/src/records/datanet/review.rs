@@ -41,18 +41,18 @@ pub(super) fn run(review: &Review) -> anyhow::Result<()> {
     let act = Act::Review(Found { target, verdict, probability: review.probability });
     let at = pen.say(Said { text: review.reason.clone(), ..act.into() })?.at;
     if review.json {
-        say!(
+        println!(
             "{}",
             json!({
                 "review": at.id.to_hex(), "entry": at.index, "contribution": target.to_hex(),
                 "verdict": verdict.word(), "probability_millionths": review.probability,
             })
-        )?;
+        );
     } else {
-        say!("review {}, entry {}", at.id, at.index)?;
-        say!("  {} {} of contribution {}", verdict.word(), percent(review.probability), short(&target))?;
+        println!("review {}, entry {}", at.id, at.index);
+        println!("  {} {} of contribution {}", verdict.word(), percent(review.probability), short(&target));
         if verdict == Verdict::Accept {
-            say!("next: an owner of the dataset makes a revision of it: loam datanet commit")?;
+            println!("next: an owner of the dataset makes a revision of it: loam datanet commit");
         }
     }
     pen.book.close()

@@ -64,48 +64,52 @@ fn whole(book: &dyn Book, ground: &Ground, show: &Show) -> anyhow::Result<()> {
         let ids = |ids: &[ContributorId]| ids.iter().map(|id| id.to_hex()).collect::<Vec<_>>();
         let row =
             |(row, content): (&RecordId, &_)| json!({"row": row.to_hex(), "text": texts.get(content).map(Row::text)});
-        say!(
+        println!(
             "{}",
             json!({
                 "dataset": ground.dataset.to_hex(), "name": ground.about.name,
                 "description": ground.about.description, "licence": ground.about.licence,
-                "licence_digest": noted.licence.to_hex(), "access": noted.access.word(), "owners": ids(&noted.owners),
+                "licence_digest": noted.licence.to_hex(), "licence_text": ground.about.licence_text, "access": noted.access.word(), "owners": ids(&noted.owners),
                 "revision": ground.revision.map(|revision| revision.to_hex()), "number": number,
                 "heads": ids(&heads(book, &ground.dataset)), "contributors": contributors, "rows": ground.rows.len(),
                 "redacted": noted.redacted.len(), "waiting": ids(&waiting),
                 "first_rows": ground.rows.iter().take(show.most).map(row).collect::<Vec<_>>(),
             })
-        )?;
+        );
         return Ok(());
     }
     let owners = noted.owners.iter().map(short).collect::<Vec<_>>().join(", ");
-    say!(
+    println!(
         "{} ({}), under {}, {}",
         ground.about.name,
         short(&ground.dataset),
         ground.about.licence,
         noted.access.word()
-    )?;
+    );
     if !ground.about.description.is_empty() {
-        say!("  {}", line(&ground.about.description, LINE_SHOWN))?;
+        println!("  {}", line(&ground.about.description, LINE_SHOWN));
     }
-    say!("  owned by {owners}")?;
+    println!("  owned by {owners}");
     match ground.revision {
-        None => say!("  no revision yet")?,
+        None => println!("  no revision yet"),
         Some(revision) => {
             let people = many(contributors, "contributor", "contributors");
-            say!("  revision {number} is {revision}: {} by {people}", many(ground.rows.len(), "row", "rows"))?;
+            println!("  revision {number} is {revision}: {} by {people}", many(ground.rows.len(), "row", "rows"));
         }
     }
     if !waiting.is_empty() {
         let ids = waiting.iter().map(short).collect::<Vec<_>>().join(", ");
-        say!("  {} in no revision: {ids}", many(waiting.len(), "contribution", "contributions"))?;
+        println!("  {} in no revision: {ids}", many(waiting.len(), "contribution", "contributions"));
     }
     for (row, content) in ground.rows.iter().take(show.most) {
-        say!("{}  {}", short(row), texts.get(content).map_or(CLOSED.to_owned(), |text| line(text.text(), TEXT_SHOWN)))?;
+        println!(
+            "{}  {}",
+            short(row),
+            texts.get(content).map_or(CLOSED.to_owned(), |text| line(text.text(), TEXT_SHOWN))
+        );
     }
     if ground.rows.len() > show.most {
-        say!("and {}", many(ground.rows.len() - show.most, "more row", "more rows"))?;
+        println!("and {}", many(ground.rows.len() - show.most, "more row", "more rows"));
     }
     Ok(())
 }
@@ -126,15 +130,15 @@ fn one_row(book: &dyn Book, ground: &Ground, word: &str, json: bool) -> anyhow::
     let text = texts(book, ground.rows.get(&row))?.into_values().next();
     let redacted = ground.noted(book)?.redacted.contains(&row);
     if json {
-        say!("{}", json!({"row": row.to_hex(), "text": text.as_ref().map(Row::text), "redacted": redacted}))?;
+        println!("{}", json!({"row": row.to_hex(), "text": text.as_ref().map(Row::text), "redacted": redacted}));
         return Ok(());
     }
-    say!("row {row} of {}", ground.revision_word())?;
+    println!("row {row} of {}", ground.revision_word());
     match text {
-        Some(text) => say!("{:#}", Value::Object(text.fields()))?,
-        None => say!("{CLOSED}")?,
+        Some(text) => println!("{:#}", Value::Object(text.fields())),
+        None => println!("{CLOSED}"),
     }
-    say!("next: loam datanet blame {} {} tells who made it what it is", ground.word(), short(&row))?;
+    println!("next: loam datanet blame {} {} tells who made it what it is", ground.word(), short(&row));
     Ok(())
 }
 
@@ -154,15 +158,15 @@ fn one_contribution(book: &dyn Book, contribution: &RecordId, show: &Show) -> an
         all["acts"] = acts_shown(&act.acts);
         all["authors"] = behind.authors.iter().map(|author| author.contributor.to_hex()).collect::<Vec<_>>().into();
         all["text"] = text.into();
-        say!("{all}")?;
+        println!("{all}");
         return Ok(());
     }
     let people = behind.authors.iter().map(|author| short(&author.contributor)).collect::<Vec<_>>().join(", ");
     let on = act.revision.map_or_else(|| "no rows yet".to_owned(), |revision| short(&revision));
-    say!("contribution {contribution} by {people}, on {on}: {}", acts_told(&act.acts))?;
+    println!("contribution {contribution} by {people}, on {on}: {}", acts_told(&act.acts));
     for said in text.iter().flat_map(|text| text.lines()).filter(|said| !said.is_empty()) {
-        say!("    {}", line(said, LINE_SHOWN))?;
+        println!("    {}", line(said, LINE_SHOWN));
     }
-    say!("{}", seen.told(most).trim_end())?;
+    println!("{}", seen.told(most).trim_end());
     Ok(())
 }

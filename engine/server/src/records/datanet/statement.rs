@@ -45,11 +45,11 @@ pub(super) fn run(account: &Account) -> anyhow::Result<()> {
         });
         done.show(&mut all);
         stands.show(&mut all);
-        say!("{all}")?;
+        println!("{all}");
     } else {
-        say!("{} in {}", contributor, ground.about.name)?;
-        done.tell(&ground)?;
-        stands.tell(&ground)?;
+        println!("{} in {}", contributor, ground.about.name);
+        done.tell(&ground);
+        stands.tell(&ground);
     }
     book.close()
 }
@@ -93,29 +93,28 @@ impl Done {
         Ok(done)
     }
 
-    fn tell(&self, ground: &Ground) -> anyhow::Result<()> {
+    fn tell(&self, ground: &Ground) {
         let told = |counts: &Counts| match &list(counts)[..] {
             [] => "nothing".to_owned(),
             acts => acts_told(acts),
         };
         if self.contributions == 0 {
-            say!("  offered    nothing")?;
+            println!("  offered    nothing");
         } else {
             let contributions = many(self.contributions, "contribution", "contributions");
-            say!("  offered    {} in {contributions}", told(&self.offered))?;
-            say!("  committed  {} of that, up to {}", told(&self.committed), ground.revision_word())?;
+            println!("  offered    {} in {contributions}", told(&self.offered));
+            println!("  committed  {} of that, up to {}", told(&self.committed), ground.revision_word());
         }
         if !self.reviews.is_empty() {
             let reviews: Vec<String> = self.reviews.iter().map(|(word, count)| format!("{count} {word}")).collect();
-            say!("  reviewed   {}", reviews.join(", "))?;
+            println!("  reviewed   {}", reviews.join(", "));
         }
         if self.revisions > 0 {
-            say!("  made       {}", many(self.revisions, "revision", "revisions"))?;
+            println!("  made       {}", many(self.revisions, "revision", "revisions"));
         }
         if self.redactions > 0 {
-            say!("  redacted   {}", many(self.redactions, "row", "rows"))?;
+            println!("  redacted   {}", many(self.redactions, "row", "rows"));
         }
-        Ok(())
     }
 
     fn show(&self, all: &mut Value) {
@@ -182,16 +181,15 @@ impl Stands {
         Ok(stands)
     }
 
-    fn tell(&self, ground: &Ground) -> anyhow::Result<()> {
-        let Some(revision) = &ground.revision else { return Ok(()) };
+    fn tell(&self, ground: &Ground) {
+        let Some(revision) = &ground.revision else { return };
         let all = many(ground.rows.len(), "row", "rows");
-        say!("  stands in  {} of the {all} of revision {}", thousands(self.touched), short(revision))?;
+        println!("  stands in  {} of the {all} of revision {}", thousands(self.touched), short(revision));
         if self.touched > 0 {
             let [brought, untouched] = [self.brought, self.untouched].map(thousands);
-            say!("             by {}", acts_told(&list(&self.edits)))?;
-            say!("             {brought} brought by them, {untouched} of these as they brought them")?;
+            println!("             by {}", acts_told(&list(&self.edits)));
+            println!("             {brought} brought by them, {untouched} of these as they brought them");
         }
-        Ok(())
     }
 
     fn show(&self, all: &mut Value) {

@@ -83,31 +83,30 @@ impl Twins {
     }
 
     /// For a person; nothing where there are none.
-    pub(super) fn tell(&self) -> anyhow::Result<()> {
+    pub(super) fn tell(&self) {
         if self.clusters.is_empty() {
-            return Ok(());
+            return;
         }
-        say!("{}:", many(self.clusters.len(), "group of rows says the same", "groups of rows say the same"))?;
+        println!("{}:", many(self.clusters.len(), "group of rows says the same", "groups of rows say the same"));
         for cluster in self.clusters.iter().take(CLUSTERS_SHOWN) {
             let first = line(self.at(cluster.first).1.text(), TEXT_SHOWN);
-            say!("  {:<20} {first}", self.name(cluster.first))?;
+            println!("  {:<20} {first}", self.name(cluster.first));
             for member in cluster.others.iter().take(MEMBERS_SHOWN) {
                 let name = self.name(member.place);
                 if member.exact {
-                    say!("    {name:<18} the same")?;
+                    println!("    {name:<18} the same");
                 } else {
                     let text = line(self.at(member.place).1.text(), TEXT_SHOWN);
-                    say!("    {name:<18} {:<8} {text}", alike(member.similarity))?;
+                    println!("    {name:<18} {:<8} {text}", alike(member.similarity));
                 }
             }
             if cluster.others.len() > MEMBERS_SHOWN {
-                say!("    and {}", many(cluster.others.len() - MEMBERS_SHOWN, "more row", "more rows"))?;
+                println!("    and {}", many(cluster.others.len() - MEMBERS_SHOWN, "more row", "more rows"));
             }
         }
         if self.clusters.len() > CLUSTERS_SHOWN {
-            say!("  and {}", many(self.clusters.len() - CLUSTERS_SHOWN, "more group", "more groups"))?;
+            println!("  and {}", many(self.clusters.len() - CLUSTERS_SHOWN, "more group", "more groups"));
         }
-        Ok(())
     }
 
     /// All of them, for a program.

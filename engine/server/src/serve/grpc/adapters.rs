@@ -148,5 +148,6 @@ fn adapter(standing: &Standing) -> v1::Adapter {
         residency: residency.into(),
         running: standing.counts.map_or(0, |counts| counts.running),
         waiting: standing.counts.map_or(0, |counts| counts.waiting),
+        refused: standing.refused.clone().unwrap_or_default(),
     }
 }

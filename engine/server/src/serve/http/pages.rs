@@ -18,7 +18,9 @@ use crate::serve::{grpc, guard, moment};
 pub(super) async fn models(State(node): State<Arc<Node>>, caller: Option<Extension<Caller>>) -> Answer {
     may_see(caller.as_deref())?;
     let adapters = node.adapters();
-    let cards = node.names.iter().map(|name| base(&node, name)).chain(adapters.iter().map(|it| adapter(&node, it)));
+    // What is refused is not offered; `loam.v1.Adapters` lists it, and why.
+    let used = adapters.iter().filter(|it| it.refused.is_none());
+    let cards = node.names.iter().map(|name| base(&node, name)).chain(used.map(|it| adapter(&node, it)));
     Ok(json(openai::models_body(&cards.collect::<Vec<_>>())))
 }
 
@@ -31,7 +33,13 @@ pub(super) async fn model(
     let name = name?.0;
     let card = match node.names.iter().find(|base| **base == name) {
         Some(name) => base(&node, name),
-        None => adapter(&node, &node.adapter(&name).map_err(Problem::of_model)?),
+        None => {
+            let standing = node.adapter(&name).map_err(Problem::of_model)?;
+            if let Some(reason) = &standing.refused {
+                return Err(Problem::new(Kind::Conflict, format!("adapter `{name}` may not be used: {reason}")).into());
+            }
+            adapter(&node, &standing)
+        }
     };
     Ok(json(openai::model_body(&card)))
 }
