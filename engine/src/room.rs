@@ -31,7 +31,8 @@ pub(crate) fn weight_bytes(sites: &Sites, value_bytes: usize) -> usize {
 /// About as many as steps need for activations and logits.
 fn scratch_bytes(options: &OpenOptions, shape: &ModelShape) -> usize {
     let activations = 4 * shape.hidden + 3 * shape.intermediate + 3 * shape.q_heads * shape.head_dim;
-    let sums = shape.vocabulary + 2 * shape.intermediate;
+    // Logits, and what adapters add to the widest site.
+    let sums = shape.vocabulary + shape.vocabulary.max(2 * shape.intermediate);
     options.step_tokens_max.saturating_mul(activations * options.dtype.bytes() + sums * size_of::<f32>())
 }
 

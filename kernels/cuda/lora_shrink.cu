@@ -18,6 +18,8 @@
 #include "types.cuh"
 
 constexpr int kThreads = 128, kRanks = 16, kCut = 512, kOwnRanks = kRanks / (kThreads / 32), kOwn = kCut / 32;
+// Four times as many as all multiprocessors of an H200 hold at once.
+constexpr unsigned kBlocksMax = 8192;
 
 // This warp's ranks over one cut, for all pairs of a run, to `to[pair * stride + rank]`.
 template <class X, class A>
@@ -144,9 +146,12 @@ cudaError_t loam_lora_shrink(LoamRows x, LoamRows h, LoamPlaces places, LoamPair
   if (pairs.pair_count == 0 || h.width == 0) return cudaSuccess;
   // An input of no values still has sums: 0.
   const unsigned cuts = max(1, (x.width + kCut - 1) / kCut), tiles = (h.width + kRanks - 1) / kRanks;
+  // A recorded launch has tiles for every rank that may come, and most find nothing to do: blocks take runs in turn, so that
+  // there are never many more blocks than a GPU has room for.
+  const unsigned across = max(1u, min(min((unsigned)pairs.rows, 256u), kBlocksMax / (tiles * cuts)));
   return with_activation(x.type, [&](auto x_value) {
     using X = decltype(x_value);
-    return launch({.name = "lora_shrink", .grid = {min((unsigned)pairs.rows, 256u), tiles, cuts}, .block = kThreads, .shared_bytes = 16 + kThreads / 32 * 16 * 16 * sizeof(float), .stream = stream},
+    return launch({.name = "lora_shrink", .grid = {across, tiles, cuts}, .block = kThreads, .shared_bytes = 16 + kThreads / 32 * 16 * 16 * sizeof(float), .stream = stream},
                   lora_shrink<X>, (const X*)x.at, x.stride, (float*)h.at, h.stride, places, pairs, x.width, h.width, planes, tickets, dots_below);
   });
 }

@@ -161,7 +161,7 @@ fn record(slab: u64, layout: &AdapterLayout) -> Vec<u32> {
     words
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "emulate"))]
 mod tests {
     use super::CudaAdapters;
     use crate::layout::{SiteKind, SiteShape};

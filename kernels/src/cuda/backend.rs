@@ -1,5 +1,6 @@
 //! The CUDA backend: a device, its steps, and what its kernels keep between them.
 
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::adapters::CudaAdapters;
@@ -60,8 +61,9 @@ pub(super) struct Scratch {
     tickets: Option<DeviceMemory>,
     /// What is sent with an operation.
     tables: Option<DeviceMemory>,
-    /// Whether a graph knows what is here.
-    is_known: bool,
+    /// Whether a graph knows the values that are here, and the tickets.
+    values_known: bool,
+    tickets_known: bool,
     /// What graphs know, and was too small for others.
     kept: Vec<DeviceMemory>,
 }
@@ -119,9 +121,9 @@ impl Scratch {
     pub(super) fn values(&mut self, len: usize) -> Result<*mut f32, Error> {
         if self.values.as_ref().is_none_or(|held| held.bytes() < len * size_of::<f32>()) {
             graph::refuse_recorded("scratch that grows")?;
-            let grown = DeviceMemory::new("scratch", DType::F32, len)?;
+            let grown = DeviceMemory::new("scratch", DType::F32, room_for(len))?;
             let before = self.values.replace(grown);
-            self.kept.extend(before.filter(|_| self.is_known));
+            self.kept.extend(before.filter(|_| mem::take(&mut self.values_known)));
         }
         Ok(self.values.as_ref().map_or(std::ptr::null_mut(), |held| held.address().cast()))
     }
@@ -141,18 +143,24 @@ impl Scratch {
     pub(super) fn tickets(&mut self, len: usize) -> Result<*mut u32, Error> {
         if self.tickets.as_ref().is_none_or(|held| held.bytes() < len * size_of::<u32>()) {
             graph::refuse_recorded("tickets that grow")?;
-            let mut tickets = DeviceMemory::new("tickets", DType::U32, len)?;
+            let mut tickets = DeviceMemory::new("tickets", DType::U32, room_for(len))?;
             tickets.fill(&Stream::default(), 0)?;
             let before = self.tickets.replace(tickets);
-            self.kept.extend(before.filter(|_| self.is_known));
+            self.kept.extend(before.filter(|_| mem::take(&mut self.tickets_known)));
         }
         Ok(self.tickets.as_ref().map_or(std::ptr::null_mut(), |held| held.address().cast()))
     }
 
     /// What is here now is a graph's too, and must stay.
     pub(super) const fn keep(&mut self) {
-        self.is_known = true;
+        self.values_known = true;
+        self.tickets_known = true;
     }
+}
+
+/// What grows is doubled: what graphs keep of all that was too small is then less than what is there.
+fn room_for(len: usize) -> usize {
+    len.checked_next_power_of_two().unwrap_or(len)
 }
 
 impl CudaStep {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::ptr;
 
 use super::backend::{Cuda, Scratch};
-use super::device::{DeviceMemory, checked, multiprocessors};
+use super::device::{DeviceMemory, checked, multiprocessors, shared_bytes_max};
 use super::ffi::{LAYERS, LoamLayer, LoamLayers, LoamRows, LoamType, loam_linear, loam_product};
 use super::rows::loam_type;
 use super::written;
@@ -14,6 +14,8 @@ use crate::layout::{DType, Linear, Memory, Part, Stored};
 
 /// Where sums are cut: `kCut` of gemm.cuh.
 const CUT: usize = 512;
+/// Shared memory of the tile of 128 by 128: four stages of 64 values of either operand, in bf16.
+const LARGE_TILE_BYTES: usize = 4 * (128 + 128) * 64 * 2;
 /// As many blocks as a grid may have in the directions of columns and cuts.
 const GRID_MAX: usize = 65_535;
 
@@ -61,7 +63,7 @@ pub(super) fn apply(gpu: &Cuda, x: LoamRows, layers: &[Typed], out: LoamRows) ->
             *place = *layer;
         }
         let tiles = match (x.dtype, together.dtype) {
-            (LoamType::Bf16, LoamType::Bf16) => Tiles::All,
+            (LoamType::Bf16, LoamType::Bf16) => Tiles::most(),
             _ => Tiles::Small,
         };
         let tiling = Tiling::of(rows, &outs, k, tiles, multiprocessors())?;
@@ -92,7 +94,7 @@ pub(super) fn product(gpu: &Cuda, mut op: Product<'_, DeviceMemory>) -> Result<(
     let (a, b, out) = (LoamRows::of(&op.a)?, LoamRows::of(&op.b)?, written(&mut op.out)?);
     let is_linear = !op.a_transposed && op.b_transposed;
     let tiles = match (op.a.dtype(), op.b.dtype()) {
-        (DType::Bf16, DType::Bf16) if is_linear => Tiles::All,
+        (DType::Bf16, DType::Bf16) if is_linear => Tiles::most(),
         (DType::Bf16, DType::Bf16) => Tiles::Middle,
         _ => Tiles::Small,
     };
@@ -140,6 +142,13 @@ enum Tiles {
     Small,
     /// 64 by 64.
     Middle,
+}
+
+impl Tiles {
+    /// Those that this device's blocks have memory for: what is not of a data centre gives a block less.
+    fn most() -> Self {
+        if shared_bytes_max() >= LARGE_TILE_BYTES { Self::All } else { Self::Small }
+    }
 }
 
 /// How an output is made. No bit of it depends on this.
@@ -209,6 +218,7 @@ mod tests {
     }
 
     /// Shapes of `tests/emulation/gemm.rs`.
+    #[cfg(feature = "emulate")]
     #[test]
     fn on_the_emulated_device_every_tile_is_used_with_planes_and_without() {
         let plan = |rows, columns| {

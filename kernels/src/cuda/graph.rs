@@ -7,7 +7,7 @@
 //! makes scratch large enough: neither may happen within a capture.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 use super::adapters::Ranks;
@@ -28,6 +28,8 @@ const WORDS_MAX: usize = 1 << 26;
 #[derive(Debug, Default)]
 pub(super) struct Graphs {
     recorded: HashMap<GraphKey, Recorded>,
+    /// Keys whose recording the device refused.
+    refused: HashSet<GraphKey>,
     /// Where steps' tables lie, of all keys in turn; graphs keep those that were too small for later ones.
     tables: Option<Arc<DeviceMemory>>,
 }
@@ -126,7 +128,7 @@ impl Graphs {
             return Ok(held.graph.launch(&gpu.stream())?);
         }
         let rooms = Rooms::of_decode(plan, key.with_adapters);
-        if !rooms.hold(&lists) || rooms.words() > WORDS_MAX {
+        if !rooms.hold(&lists) || rooms.words() > WORDS_MAX || self.refused.contains(&key) {
             return operations();
         }
         let tables = Arc::new(StepTables::new(self.tables(rooms.words())?, rooms));
@@ -134,7 +136,15 @@ impl Graphs {
         let _placed = step.place(&tables);
         operations()?;
         let (recorded, lives) = watched(|| record(operations));
-        let (graph, uses) = recorded?;
+        let (graph, uses) = match recorded {
+            Ok(recorded) => recorded,
+            // The step was run; a GPU that cannot record it runs later ones too. The emulation names what it refuses.
+            Err(Error::Launch { .. }) if cfg!(not(feature = "emulate")) => {
+                self.refused.insert(key);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         gpu.scratch().keep();
         gpu.outer_scratch().keep();
         let (sampled, limits) = (plan.rows(RowSet::Sampled), *plan.limits());

@@ -40,6 +40,7 @@ struct Gpu {
     name: String,
     capability: (c_int, c_int),
     multiprocessors: usize,
+    shared_bytes_max: usize,
     driver: c_int,
     context: Raw,
     first: Raw,
@@ -161,8 +162,9 @@ pub(in crate::cuda) fn open(ordinal: usize) -> Result<(), Error> {
             "GPU {ordinal} ({name}) has compute capability {major}.{minor}; {major_needed}.{minor_needed} is needed"
         ));
     }
-    let multiprocessors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
-    let multiprocessors = usize::try_from(multiprocessors).unwrap_or(1).max(1);
+    let count = |which| attribute(which).map(|count| usize::try_from(count).unwrap_or(0));
+    let multiprocessors = count(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.max(1);
+    let shared_bytes_max = count(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
     // SAFETY: a device that the driver named; its context is kept until the process ends.
     let context = named(unsafe { primary_ctx::retain(gpu) })?;
     // SAFETY: a context that was just given.
@@ -178,6 +180,7 @@ pub(in crate::cuda) fn open(ordinal: usize) -> Result<(), Error> {
         name,
         capability,
         multiprocessors,
+        shared_bytes_max,
         driver,
         context: Raw(context.cast()),
         first: Raw(first.cast()),
@@ -246,6 +249,11 @@ pub(in crate::cuda) fn multiprocessors() -> usize {
     GPU.get().map_or(1, |gpu| gpu.multiprocessors)
 }
 
+/// Shared memory that a block can be given.
+pub(in crate::cuda) fn shared_bytes_max() -> usize {
+    GPU.get().map_or(0, |gpu| gpu.shared_bytes_max)
+}
+
 /// An address as the driver counts.
 pub(super) fn pointer(at: *const c_void) -> sys::CUdeviceptr {
     at.addr() as sys::CUdeviceptr
@@ -257,9 +265,17 @@ pub(super) fn allocate(bytes: usize, _what: &str) -> Result<*mut c_void, LaunchE
         return Ok(ptr::null_mut());
     }
     let stream = gpu.allocating.0.cast();
-    // SAFETY: a stream that lives. What comes back may be used in any order once the stream is through.
+    // SAFETY: streams that live. What comes back may be used in any order once the stream is through.
     unsafe {
-        let at = malloc_async(stream, bytes)?;
+        let at = match malloc_async(stream, bytes) {
+            // What was freed may still wait behind steps, or lie in pieces.
+            Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
+                stream::synchronize(gpu.first.0.cast())?;
+                mem_pool::trim_to(device::get_default_mem_pool(gpu.device)?, 0)?;
+                malloc_async(stream, bytes)?
+            }
+            other => other?,
+        };
         stream::synchronize(stream)?;
         Ok(ptr::with_exposed_provenance_mut(at as usize))
     }

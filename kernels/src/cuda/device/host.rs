@@ -55,6 +55,11 @@ pub(in crate::cuda) const fn multiprocessors() -> usize {
     4
 }
 
+/// Shared memory of a block: a data centre's GPU.
+pub(in crate::cuda) const fn shared_bytes_max() -> usize {
+    232_448
+}
+
 /// Products by a library: here there is none, and `gemm.cu` computes all.
 #[derive(Debug)]
 pub(in crate::cuda) enum Library {}

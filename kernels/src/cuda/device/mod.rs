@@ -15,6 +15,7 @@ mod staging;
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
+use std::mem;
 use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -33,7 +34,7 @@ use host as raw;
 #[cfg(feature = "emulate")]
 pub use host::Emulation;
 pub use raw::{Graph, gpus};
-pub(in crate::cuda) use raw::{Library, describe, free_bytes, multiprocessors, open};
+pub(in crate::cuda) use raw::{Library, describe, free_bytes, multiprocessors, open, shared_bytes_max};
 
 /// Why the device refused or a kernel failed: CUDA's number, and what is said of it.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
@@ -49,7 +50,7 @@ pub struct LaunchError {
 const OUT_OF_MEMORY: i32 = 2;
 
 /// Errors after which CUDA answers nothing else in this process: memory faults of kernels, failed launches, broken memory.
-const STICKY: [i32; 12] = [214, 220, 226, 700, 702, 710, 714, 715, 716, 717, 718, 719];
+const STICKY: [i32; 14] = [214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 999];
 
 impl LaunchError {
     /// The fault's name, as `shared_race`.
@@ -82,7 +83,7 @@ pub struct DeviceMemory {
     at: *mut c_void,
     dtype: DType,
     len: usize,
-    /// Whether a launch may have seen its address.
+    /// Whether something in a stream may use it.
     is_known: AtomicBool,
     /// Ends with it.
     life: Arc<()>,
@@ -150,6 +151,7 @@ impl DeviceMemory {
     /// Overwrites values from `at` on, of a memory that kernels may know: the stream's order keeps them apart.
     pub(in crate::cuda) fn write_at<T: Element>(&self, stream: &Stream, at: usize, values: &[T]) -> Result<(), Error> {
         let to = self.range("what is written", at, size_of_val(values))?;
+        self.is_known.store(true, Ordering::Relaxed);
         // SAFETY: the range was checked.
         Ok(unsafe { raw::write(stream.raw, to, bytes_of(values)) }?)
     }
@@ -205,12 +207,14 @@ impl DeviceMemory {
     /// Copies all of another memory to the beginning of this one.
     pub fn copy_from(&mut self, stream: &Stream, from: &Self) -> Result<(), Error> {
         let to = self.range("what is copied", 0, from.bytes())?;
+        self.is_known.store(true, Ordering::Relaxed);
         // SAFETY: the range was checked, and all of `from` is `from`'s.
         Ok(unsafe { raw::copy(stream.raw, to, from.at, from.bytes()) }?)
     }
 
     /// Sets every byte.
     pub fn fill(&mut self, stream: &Stream, value: u8) -> Result<(), Error> {
+        self.is_known.store(true, Ordering::Relaxed);
         // SAFETY: all of it, and no more.
         Ok(unsafe { raw::fill(stream.raw, self.at, value, self.bytes()) }?)
     }
@@ -273,17 +277,34 @@ impl Stream {
     /// Notes down what `work` asks of this stream, and of those it forks to, as a graph; runs nothing.
     pub fn capture<E: From<LaunchError>>(&self, work: impl FnOnce() -> Result<(), E>) -> Result<Graph, E> {
         assert!(!self.is_first, "the first stream is never captured");
-        // SAFETY: a stream that lives, and whose capture ends here.
-        unsafe {
-            raw::begin_capture(self.raw)?;
-            let worked = work();
-            let graph = raw::end_capture(self.raw);
-            worked.and(graph.map_err(E::from))
-        }
+        // SAFETY: a stream that lives, and whose capture ends below.
+        unsafe { raw::begin_capture(self.raw) }?;
+        let capture = Capture(self.raw);
+        let worked = work();
+        worked.and(capture.end().map_err(E::from))
     }
 
     pub(in crate::cuda) const fn raw(&self) -> RawStream {
         self.raw
+    }
+}
+
+/// A capture that has begun. It ends also where what it notes down panics.
+struct Capture(RawStream);
+
+impl Capture {
+    fn end(self) -> Result<Graph, LaunchError> {
+        let stream = self.0;
+        mem::forget(self);
+        // SAFETY: a stream that lives, whose capture began and ends once.
+        unsafe { raw::end_capture(stream) }
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        // SAFETY: as above. Nobody wants what was noted down.
+        let _ = unsafe { raw::end_capture(self.0) };
     }
 }
 
