@@ -58,8 +58,16 @@ pub struct Runner<B: Backend> {
     padding: Option<Padding>,
     /// Rows that the last step sampled: a step may take its tokens from there.
     sampled: usize,
-    launched: VecDeque<(Ticket, Coming)>,
+    launched: VecDeque<Launched<B::Step>>,
     next_ticket: u64,
+}
+
+/// A step that may still be running.
+struct Launched<S> {
+    ticket: Ticket,
+    coming: Coming,
+    /// What it reads on the device, which is there until it is done.
+    _step: Option<S>,
 }
 
 /// What of a step differs between devices.
@@ -111,12 +119,17 @@ impl<B: Backend + 'static> Runner<B> {
 
     /// Runs one step as [`Executor::execute`] does, and lets `tap` see the inputs of all sites.
     pub fn execute_tapped(&mut self, batch: &Batch, tap: &mut (dyn Tap<B::Memory> + Send)) -> Result<Outputs, Error> {
-        self.whole(batch, Some(tap))?.wait()
+        let (coming, _step) = self.whole(batch, Some(tap))?;
+        coming.wait()
     }
 
     /// One step, or nothing: what is refused is refused before anything changes, and what fails is undone. Only copied
     /// pages stay as they became; before a step their targets are nobody's.
-    fn whole(&mut self, batch: &Batch, tap: Option<&mut (dyn Tap<B::Memory> + Send)>) -> Result<Coming, Error> {
+    fn whole(
+        &mut self,
+        batch: &Batch,
+        tap: Option<&mut (dyn Tap<B::Memory> + Send)>,
+    ) -> Result<(Coming, Option<B::Step>), Error> {
         self.check(batch)?;
         // A step that is looked into has operations of its own, and so none of a name.
         let laid = self.lay(batch, tap.is_none())?;
@@ -141,7 +154,7 @@ impl<B: Backend + 'static> Runner<B> {
         } else {
             self.sampled = batch.inputs.sampled.len();
         }
-        done
+        done.map(|coming| (coming, step))
     }
 
     /// Refuses by name what there is no room for.
@@ -273,16 +286,17 @@ impl<B: Backend + 'static> Executor for Runner<B> {
     }
 
     fn launch(&mut self, batch: &Batch) -> Result<Ticket, Error> {
-        let coming = self.whole(batch, None)?;
+        let (coming, _step) = self.whole(batch, None)?;
         let number = self.next_ticket;
         self.next_ticket += 1;
-        self.launched.push_back((Ticket(number), coming));
+        self.launched.push_back(Launched { ticket: Ticket(number), coming, _step });
         Ok(Ticket(number))
     }
 
     fn collect(&mut self, ticket: Ticket) -> Result<Outputs, Error> {
-        match self.launched.pop_front_if(|(first, _)| *first == ticket) {
-            Some((_, coming)) => coming.wait(),
+        match self.launched.pop_front_if(|first| first.ticket == ticket) {
+            // The step ends with this, when all is read.
+            Some(Launched { coming, _step, .. }) => coming.wait(),
             None => {
                 let allowed = "the first that was launched and not collected".to_owned();
                 Err(Error::Request { field: "a step to collect", found: ticket.0.to_string(), allowed })
