@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use loam_kernels::layout::{Pair, Scored, Segment, StepInputs};
+use loam_kernels::layout::{Pair, Scored, Segment, StepInputs, Taken};
 
 use crate::adapter::Generation;
 use crate::scheduler::{Plan, SequenceId};
@@ -89,5 +89,18 @@ pub fn lay(plan: &Plan, requested: &impl Requested) -> Laid {
         }
     }
     laid.inputs.pairs = pairs.into_values().flatten().collect();
+    laid
+}
+
+/// Lays a plan flat whose rows' tokens the step before draws, see [`Scheduler::schedule_ahead`].
+///
+/// [`Scheduler::schedule_ahead`]: crate::scheduler::Scheduler::schedule_ahead
+pub fn lay_ahead(plan: &Plan, before: &Laid, requested: &impl Requested) -> Laid {
+    let mut laid = lay(plan, requested);
+    let drawn = (0..).zip(&before.sampled).filter(|(_, row)| row.draws);
+    let places: BTreeMap<SequenceId, u32> = drawn.map(|(place, row)| (row.id, place)).collect();
+    let following = plan.chunks.iter().zip(&laid.inputs.segments).filter(|(chunk, _)| chunk.follows);
+    let taken = following.map(|(chunk, segment)| Taken { row: segment.first_row, place: places[&chunk.id] });
+    laid.inputs.taken = taken.collect();
     laid
 }

@@ -1,4 +1,4 @@
-//! The seam between choosing what to compute and computing it: one call a step.
+//! The seam between choosing what to compute and computing it: a step is launched, and its outputs are collected.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -16,8 +16,23 @@ pub trait Executor: Send {
     /// Puts adapters where steps can use them, from other threads while steps run.
     fn uploader(&self) -> Arc<dyn Uploader>;
 
-    /// Runs one step, whole. After an error nothing of the step holds.
-    fn execute(&mut self, batch: &Batch) -> Result<Outputs, Error>;
+    /// How many steps may be launched beyond the one whose outputs are collected next: none where a launch computes.
+    fn steps_ahead(&self) -> usize {
+        0
+    }
+
+    /// Begins one step, whole. After an error nothing of the step holds.
+    fn launch(&mut self, batch: &Batch) -> Result<Ticket, Error>;
+
+    /// Waits for a step and takes its outputs: each step's once, in the order in which they were launched. After an error
+    /// nothing holds of the step, nor of what was launched after it.
+    fn collect(&mut self, ticket: Ticket) -> Result<Outputs, Error>;
+
+    /// Runs one step, where none is in flight.
+    fn execute(&mut self, batch: &Batch) -> Result<Outputs, Error> {
+        let ticket = self.launch(batch)?;
+        self.collect(ticket)
+    }
 
     /// What computes, for people.
     fn describe(&self) -> String;
@@ -41,6 +56,10 @@ pub struct ExecutorLimits {
     /// Rows of a step.
     pub rows_max: usize,
 }
+
+/// A step that was launched: its number among its executor's.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ticket(pub u64);
 
 /// One step, laid flat.
 #[derive(Default)]

@@ -17,6 +17,7 @@ pub mod adapter;
 mod answer;
 mod apart;
 pub mod batch;
+mod coming;
 pub mod constraint;
 mod delivery;
 pub mod detokenizer;

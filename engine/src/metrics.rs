@@ -14,6 +14,8 @@ pub struct Metrics {
     pub now: Counts,
     /// Steps that ran.
     pub steps: u64,
+    /// Of these, such as were launched before the tokens of the one before were known.
+    pub steps_ahead: u64,
     /// Rows that they computed.
     pub rows: u64,
     /// Tokens by what was done with them.

@@ -74,6 +74,8 @@ pub struct OpenOptions {
     pub adapter_device_bytes: usize,
     /// Folders that adapters may be loaded from; any where none is named.
     pub adapter_roots: Vec<PathBuf>,
+    /// Whether a step may be launched before the tokens of the one before it are known, where a device runs apart.
+    pub ahead: bool,
     /// When tokens leave.
     pub delivery: DeliveryMode,
     /// A file that remembers the digests of unchanged files; none where each start reads them whole.
@@ -102,6 +104,7 @@ impl OpenOptions {
             adapter_host_bytes: 4 << 30,
             adapter_device_bytes: 4 << 30,
             adapter_roots: Vec::new(),
+            ahead: true,
             delivery: DeliveryMode::default(),
             digest_cache: None,
         }
@@ -246,6 +249,7 @@ fn scheduling(options: &OpenOptions, pages: usize) -> Result<SchedulerOptions, E
         waiting_per_tenant_max: options.requests_max.saturating_mul(CHOICES_MAX as usize),
         host_bytes_max: options.adapter_host_bytes,
         device_bytes_max: options.adapter_device_bytes,
+        ahead: options.ahead,
         ..SchedulerOptions::default()
     })
 }

@@ -1,6 +1,7 @@
 //! Runs steps of a model on a backend: adapters into their slots, rows through the decoder, answers back to the host.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,8 +12,9 @@ use loam_kernels::layout::{
 use loam_kernels::{Backend, Error as KernelsError};
 
 use crate::adapter::HostAdapter;
+use crate::coming::Coming;
 use crate::error::Error;
-use crate::executor::{Batch, Chosen, Executor, ExecutorLimits, Outputs, Sampled, Uploaded, Uploader};
+use crate::executor::{Batch, Executor, ExecutorLimits, Outputs, Ticket, Uploaded, Uploader};
 use crate::model::Tap;
 use crate::model::decoder::{Decoder, Pass};
 use crate::model::scratch::Scratch;
@@ -54,6 +56,18 @@ pub struct Runner<B: Backend> {
     model: u64,
     /// Where the device records steps.
     padding: Option<Padding>,
+    /// Rows that the last step sampled: a step may take its tokens from there.
+    sampled: usize,
+    launched: VecDeque<Launched<B::Step>>,
+    next_ticket: u64,
+}
+
+/// A step that may still be running.
+struct Launched<S> {
+    ticket: Ticket,
+    coming: Coming,
+    /// What it reads on the device, which is there until it is done.
+    _step: Option<S>,
 }
 
 /// What of a step differs between devices.
@@ -90,6 +104,9 @@ impl<B: Backend + 'static> Runner<B> {
             rank_max,
             model,
             padding,
+            sampled: 0,
+            launched: VecDeque::new(),
+            next_ticket: 0,
             decoder,
             backend,
         })
@@ -102,12 +119,17 @@ impl<B: Backend + 'static> Runner<B> {
 
     /// Runs one step as [`Executor::execute`] does, and lets `tap` see the inputs of all sites.
     pub fn execute_tapped(&mut self, batch: &Batch, tap: &mut (dyn Tap<B::Memory> + Send)) -> Result<Outputs, Error> {
-        self.whole(batch, Some(tap))
+        let (coming, _step) = self.whole(batch, Some(tap))?;
+        coming.wait()
     }
 
     /// One step, or nothing: what is refused is refused before anything changes, and what fails is undone. Only copied
     /// pages stay as they became; before a step their targets are nobody's.
-    fn whole(&mut self, batch: &Batch, tap: Option<&mut (dyn Tap<B::Memory> + Send)>) -> Result<Outputs, Error> {
+    fn whole(
+        &mut self,
+        batch: &Batch,
+        tap: Option<&mut (dyn Tap<B::Memory> + Send)>,
+    ) -> Result<(Coming, Option<B::Step>), Error> {
         self.check(batch)?;
         // A step that is looked into has operations of its own, and so none of a name.
         let laid = self.lay(batch, tap.is_none())?;
@@ -118,17 +140,21 @@ impl<B: Backend + 'static> Runner<B> {
         if !batch.copies.is_empty() {
             self.backend.copy_pages(CopyPages { kv: &mut self.kv, copies: &batch.copies })?;
         }
+        // What a step draws that fails is nobody's.
+        self.sampled = 0;
         let mut replaced = Vec::new();
         let done = self.install(batch, &mut replaced).and_then(|()| match &step {
-            None => Ok(Outputs::default()),
-            Some(step) => self.run(step, (laid.key, &laid.sampling), tap).and_then(|()| self.outputs(batch)),
+            None => Ok(Coming::default()),
+            Some(step) => self.run(step, (laid.key, &laid.sampling), tap).and_then(|()| self.coming(batch)),
         });
         if done.is_err() {
             for (slot, adapter) in replaced.into_iter().rev() {
                 self.put(slot, adapter)?;
             }
+        } else {
+            self.sampled = batch.inputs.sampled.len();
         }
-        done
+        done.map(|coming| (coming, step))
     }
 
     /// Refuses by name what there is no room for.
@@ -150,6 +176,10 @@ impl<B: Backend + 'static> Runner<B> {
         if batch.sampling.len() != inputs.sampled.len() {
             let (found, allowed) = (batch.sampling.len().to_string(), format!("{}, one a row", inputs.sampled.len()));
             return Err(Error::Request { field: "sampling of a step", found, allowed });
+        }
+        if let Some(it) = inputs.taken.iter().find(|it| it.place as usize >= self.sampled) {
+            let (what, limit) = ("a place that the step before samples", self.sampled);
+            return Err(KernelsError::Limit { what, value: it.place as usize, limit }.into());
         }
         for place in &batch.logits {
             let below = inputs.sampled.len();
@@ -213,7 +243,9 @@ impl<B: Backend + 'static> Runner<B> {
         self.scratch.top_max = asked.unwrap_or(0).max(1);
         let Self { backend, decoder, kv, adapters, scratch, .. } = self;
         let tap = tap.map(|tap| -> &mut (dyn Tap<B::Memory> + Send) { tap });
-        let mut pass = Pass { step, kv, adapters, h_widths: &h_widths, for_all_adapters, tap };
+        // What is recorded serves steps that take tokens and such as take none.
+        let takes_tokens = key.is_some() || !AsRef::<StepPlan>::as_ref(step).taken().is_empty();
+        let mut pass = Pass { step, kv, adapters, h_widths: &h_widths, for_all_adapters, takes_tokens, tap };
         backend.run(key.map(|key| (key, step)), &mut || decoder.forward(&mut pass, scratch))?;
         // How tokens are chosen is no part of what a device may replay: it is another matter with every step.
         backend.run(None, &mut || decoder.sample(step, sampling, scratch))?;
@@ -234,40 +266,8 @@ impl<B: Backend + 'static> Runner<B> {
         Ok(widths)
     }
 
-    /// What was asked for; rows of padding, which come last, are nobody's.
-    fn outputs(&self, batch: &Batch) -> Result<Outputs, Error> {
-        let (s, vocabulary) = (&self.scratch, self.limits.step.vocabulary);
-        let rows = batch.inputs.sampled.len();
-        let (tokens, ranks) = (self.words(&s.tokens, 0, rows)?, self.words(&s.ranks, 0, rows)?);
-        let log_probabilities = self.floats(&s.log_probabilities, 0, rows)?;
-        let top_tokens = self.words(&s.top_tokens, 0, rows * s.top_max)?;
-        let top_log_probabilities = self.floats(&s.top_log_probabilities, 0, rows * s.top_max)?;
-        let sampled = (0..rows).map(|row| {
-            let asked = batch.sampling[row].top_log_probabilities as usize;
-            let top = row * s.top_max..row * s.top_max + asked.min(vocabulary);
-            let chosen = Chosen { token: tokens[row], log_probability: log_probabilities[row], rank: ranks[row] };
-            let top = top_tokens[top.clone()].iter().copied().zip(top_log_probabilities[top].iter().copied());
-            Sampled { chosen, top: top.collect() }
-        });
-        let sampled = sampled.collect();
-        let rows = batch.inputs.scored.len();
-        let ranks = self.words(&s.scored_ranks, 0, rows)?;
-        let log_probabilities = self.floats(&s.scored_log_probabilities, 0, rows)?;
-        let scored = batch.inputs.scored.iter().zip(log_probabilities).zip(ranks);
-        let scored =
-            scored.map(|((scored, log_probability), rank)| Chosen { token: scored.token, log_probability, rank });
-        let logits = batch.logits.iter().map(|place| self.floats(&s.logits, *place as usize * vocabulary, vocabulary));
-        Ok(Outputs { sampled, scored: scored.collect(), logits: logits.collect::<Result<_, _>>()? })
-    }
-
-    fn words(&self, memory: &B::Memory, at: usize, count: usize) -> Result<Vec<u32>, Error> {
-        let mut bytes = vec![0; count * 4];
-        self.backend.read(memory, at, &mut bytes)?;
-        Ok(bytes.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]])).collect())
-    }
-
-    fn floats(&self, memory: &B::Memory, at: usize, count: usize) -> Result<Vec<f32>, Error> {
-        Ok(self.words(memory, at, count)?.into_iter().map(f32::from_bits).collect())
+    fn coming(&self, batch: &Batch) -> Result<Coming, Error> {
+        Ok(Coming::of(&*self.backend, &self.scratch, batch, self.limits.step.vocabulary)?)
     }
 }
 
@@ -281,8 +281,27 @@ impl<B: Backend + 'static> Executor for Runner<B> {
         Arc::new(DeviceUploader { backend: Arc::clone(&self.backend), sites, rank_max: self.rank_max })
     }
 
-    fn execute(&mut self, batch: &Batch) -> Result<Outputs, Error> {
-        self.whole(batch, None)
+    fn steps_ahead(&self) -> usize {
+        usize::from(self.backend.runs_apart())
+    }
+
+    fn launch(&mut self, batch: &Batch) -> Result<Ticket, Error> {
+        let (coming, _step) = self.whole(batch, None)?;
+        let number = self.next_ticket;
+        self.next_ticket += 1;
+        self.launched.push_back(Launched { ticket: Ticket(number), coming, _step });
+        Ok(Ticket(number))
+    }
+
+    fn collect(&mut self, ticket: Ticket) -> Result<Outputs, Error> {
+        match self.launched.pop_front_if(|first| first.ticket == ticket) {
+            // The step ends with this, when all is read.
+            Some(Launched { coming, _step, .. }) => coming.wait(),
+            None => {
+                let allowed = "the first that was launched and not collected".to_owned();
+                Err(Error::Request { field: "a step to collect", found: ticket.0.to_string(), allowed })
+            }
+        }
     }
 
     fn describe(&self) -> String {

@@ -186,6 +186,18 @@ impl SequenceSampler {
         sampling
     }
 
+    /// Whether how the next token is chosen depends on those before it, and not on their number alone.
+    pub const fn awaits_tokens(&self) -> bool {
+        self.places.is_some()
+    }
+
+    /// How the token after the next is chosen, before the next is known. There is no telling where a token's choice
+    /// [depends](Self::awaits_tokens) on others, or on a form.
+    pub fn next_but_one(&self, forbidden: &[u32]) -> Option<Sampling> {
+        let after = Sampling { draw: self.position + 1, ..self.next(forbidden, None) };
+        (!self.awaits_tokens()).then_some(after)
+    }
+
     /// Takes the token that was chosen.
     pub fn accept(&mut self, token: u32) {
         self.position += 1;

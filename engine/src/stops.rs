@@ -55,7 +55,12 @@ impl Stops {
 
     /// Tokens that cannot come next, because the answer is shorter than its least length.
     pub fn forbidden(&self) -> &[u32] {
-        if self.tokens < self.min_tokens { &self.forbidden } else { &[] }
+        self.forbidden_after(0)
+    }
+
+    /// The same when so many more tokens have come that end nothing.
+    pub fn forbidden_after(&self, more: u32) -> &[u32] {
+        if self.tokens.saturating_add(more) < self.min_tokens { &self.forbidden } else { &[] }
     }
 
     /// Tokens taken so far.

@@ -151,6 +151,9 @@ extern "C" {
 // out[i] = from[which[i]], or from[i] where `which` is null; `from` of any weight type. See gather_rows.cu.
 cudaError_t loam_gather_rows(LoamRows from, const uint32_t* which, LoamRows out, cudaStream_t stream);
 
+// tokens[row] = from[taken[row]], of rows where that is not all ones; one beyond the vocabulary counts as its last. See take_tokens.cu.
+cudaError_t loam_take_tokens(uint32_t* tokens, const uint32_t* taken, int rows, LoamRows from, uint32_t vocabulary, cudaStream_t stream);
+
 // x[row] += delta[row], of rows with an adapter; see add.cu.
 cudaError_t loam_add(LoamRows x, LoamRows delta, const uint32_t* of_row, cudaStream_t stream);
 

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use loam_kernels::Backend;
 use loam_kernels::backend::{
     Activation, Add, AddRmsNorm, ApplyLinear, Attend, Embed, Expand, Gate, GatherRows, HeadDelta, HeadShape, QkNorm,
-    RmsNorm, RopeStore, Sample, SampleOutputs, Score, Shrink,
+    RmsNorm, RopeStore, Sample, SampleOutputs, Score, Shrink, TakeTokens,
 };
-use loam_kernels::layout::{ADAPTERS_PER_ROW_MAX, DType, Linear, PagedKv, RowSet, Rows, RowsMut, Sampling, StepPlan};
+use loam_kernels::layout::{
+    ADAPTERS_PER_ROW_MAX, DType, Linear, Memory as _, PagedKv, RowSet, Rows, RowsMut, Sampling, StepPlan,
+};
 
 use super::scratch::Scratch;
 use super::sites::{ModelShape, SITES_OF_LAYER, Sites};
@@ -60,6 +62,8 @@ pub(crate) struct Pass<'a, B: Backend> {
     pub(crate) h_widths: &'a [usize],
     /// Whether `h` has room for every row's adapters, whoever uses how many: what is recorded serves later steps too.
     pub(crate) for_all_adapters: bool,
+    /// Whether rows may have tokens that the step before has drawn.
+    pub(crate) takes_tokens: bool,
     /// Who wants the sites' inputs; none when serving.
     pub(crate) tap: Option<&'a mut (dyn Tap<B::Memory> + Send)>,
 }
@@ -67,6 +71,10 @@ pub(crate) struct Pass<'a, B: Backend> {
 impl<B: Backend> Decoder<B> {
     /// Every operation of one step up to its logits, in order.
     pub(crate) fn forward(&self, pass: &mut Pass<'_, B>, s: &mut Scratch<B::Memory>) -> Result<(), Error> {
+        if pass.takes_tokens {
+            let tokens = Rows::new(&s.tokens, s.tokens.len(), 1)?;
+            self.backend.take_tokens(pass.step, TakeTokens { tokens })?;
+        }
         self.embed(pass, s)?;
         for number in 0..self.layers.len() {
             self.attend(pass, s, number)?;

@@ -3,6 +3,7 @@
 //! Pure: times come in, plans go out, and the same calls give the same plans. The caller's loop is
 //! [`Scheduler::schedule`], run the plan, [`Scheduler::computed`] (or [`Scheduler::failed`]), then
 //! [`Scheduler::push_token`] or [`Scheduler::finish`] for each chunk that drew; [`Scheduler::actions`] at any time.
+//! While a plan is run, [`Scheduler::schedule_ahead`] may lay the step after it.
 //!
 //! * Who draws comes first, one row each; what is left of a step is shared among the prompts being read, equally among
 //!   tenants, so that a long prompt leaves a share for others.
@@ -22,6 +23,7 @@
 //!   turn after.
 
 mod admission;
+mod ahead;
 mod options;
 mod plan;
 mod sequence;
@@ -70,7 +72,8 @@ pub struct Scheduler {
     copied: Vec<SequenceId>,
     arrivals: u64,
     admissions: u64,
-    in_flight: bool,
+    /// Plans that are being run: one, or two where one was laid ahead.
+    in_flight: u32,
     wake_ms: Option<u64>,
     counts: Counts,
 }
@@ -136,7 +139,7 @@ impl Scheduler {
             copied: Vec::new(),
             arrivals: 0,
             admissions: 0,
-            in_flight: false,
+            in_flight: 0,
             wake_ms: None,
             counts: Counts::default(),
             options,

@@ -35,6 +35,8 @@ pub struct SchedulerOptions {
     pub host_bytes_max: usize,
     /// Bytes of adapters on the device.
     pub device_bytes_max: usize,
+    /// Whether a step may be laid before the one before it is known.
+    pub ahead: bool,
     /// What a row of a prompt counts.
     pub input_cost: u64,
     /// What a drawn token counts.
@@ -59,6 +61,7 @@ impl Default for SchedulerOptions {
             loads_max: 4,
             host_bytes_max: 8 << 30,
             device_bytes_max: 2 << 30,
+            ahead: true,
             input_cost: 1,
             output_cost: 2,
         }

@@ -42,6 +42,9 @@ pub struct Chunk {
     pub first_position: u32,
     /// A token for each row.
     pub tokens: Vec<u32>,
+    /// Whether the row's token is the one that its sequence draws in the step before, which nobody knows yet: `tokens` holds
+    /// another in its place.
+    pub follows: bool,
     /// Its page table, from position 0 to the last row at least.
     pub pages: Vec<u32>,
     /// Where its adapters are, in order of its own list.

@@ -7,9 +7,9 @@ use super::{Chunk, Ended, Plan, Scheduler, SequenceId, Why};
 impl Scheduler {
     /// The next step. An empty plan means that there is nothing to compute now; its lists of who ended and who gave way
     /// may still say something. After any other plan comes [`Scheduler::computed`] or [`Scheduler::failed`], before the
-    /// next one is asked for; sequences may be cancelled in between.
+    /// next one is asked for, unless it is [`Scheduler::schedule_ahead`]; sequences may be cancelled in between.
     pub fn schedule(&mut self, now_ms: u64) -> Plan {
-        assert!(!self.in_flight, "a plan is computed, or has failed, before the next is made");
+        assert_eq!(self.in_flight, 0, "a plan is computed, or has failed, before the next is made");
         let mut plan = Plan::default();
         self.wake_ms = None;
         self.end_overdue(now_ms, &mut plan);
@@ -27,13 +27,13 @@ impl Scheduler {
         }
         plan.ended.append(&mut self.ended);
         plan.installs = self.pool.installs();
-        self.in_flight = !plan.is_empty();
+        self.in_flight = u32::from(!plan.is_empty());
         plan
     }
 
-    /// The step ran, whole: its rows are in pages, and full pages can be found by others.
+    /// The step ran, whole: its rows are in pages, and full pages can be found by others. Of two in flight, it is the first.
     pub fn computed(&mut self, plan: &Plan) {
-        self.in_flight = false;
+        self.in_flight = self.in_flight.saturating_sub(1);
         self.copied.clear();
         self.pool.installed(&plan.installs);
         for chunk in &plan.chunks {
@@ -43,7 +43,7 @@ impl Scheduler {
 
     /// The step did not run: nothing of it holds, and the next plan has its rows again. Those that began have begun.
     pub fn failed(&mut self, plan: &Plan) {
-        self.in_flight = false;
+        self.in_flight = self.in_flight.saturating_sub(1);
         for chunk in plan.chunks.iter().filter(|chunk| chunk.samples) {
             self.open_gate(chunk.id);
         }
@@ -155,6 +155,7 @@ impl Live {
             id: self.asked.id,
             first_position: self.computed,
             tokens: (self.computed..end).map(|position| self.token(position)).collect(),
+            follows: false,
             pages: self.pages.clone(),
             slots: self.slots.clone(),
             samples,

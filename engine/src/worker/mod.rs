@@ -1,15 +1,20 @@
 //! The engine's loop: drain the inbox, choose a step, run it, hand on what it said. One thread, its own pace.
 //!
 //! ```text
-//! inbox -> scheduler.schedule -> batch -> executor.execute -> answers -> record -> deliver
+//! inbox -> scheduler.schedule -> batch -> executor.launch -> executor.collect -> answers -> record -> deliver
 //! ```
+//!
+//! Where a device runs apart, the next step is launched before a step's tokens are collected, if nothing is to be decided
+//! first.
 //!
 //! * [`inbox`]: what other threads tell the loop;
 //! * [`requests`]: what runs, and how it ends;
 //! * [`step`]: one step, top to bottom;
+//! * [`flight`]: a step between its launch and its outputs;
 //! * [`adapters`]: loads and uploads, and requests that wait for them.
 
 mod adapters;
+mod flight;
 mod inbox;
 mod masks;
 mod requests;
@@ -32,6 +37,7 @@ use crate::metrics::{Board, Metrics};
 use crate::recorder::{RecordFailed, Recorder, RowRecord};
 use crate::scheduler::{Scheduler, SequenceId};
 
+use flight::Flight;
 pub use inbox::RequestId;
 pub(crate) use inbox::{Admitted, Inbox, Message, Mixed, Place};
 use masks::Masks;
@@ -63,6 +69,8 @@ pub(crate) struct Worker {
     step_tokens: Tokens,
     /// Answers with tokens that no row counts yet.
     open: BTreeSet<SequenceId>,
+    /// The step that was launched and is collected next, or the one after it.
+    flight: Option<Flight>,
     state: State,
 }
 
@@ -166,6 +174,7 @@ impl Worker {
             sequence,
             step_tokens,
             open: BTreeSet::new(),
+            flight: None,
             state,
         })
     }

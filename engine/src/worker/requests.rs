@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use loam_ledger_core::Hash;
-use loam_ledger_core::row::{Finish, Pair};
+use loam_ledger_core::row::{Finish, Pair, Tokens};
 
 use super::inbox::{Admitted, Place, RequestId};
 use super::masks::Ready;
@@ -81,7 +81,8 @@ impl Worker {
         admitted.sort_adapters();
         let pairs = admitted.pairs();
         let root = self.prefix_root(&admitted.facts.tenant, &pairs);
-        let sequences = self.sequences(&admitted, root);
+        let sampler = sampler_of(&admitted);
+        let sequences = self.sequences(&admitted, root, sampler.awaits_tokens());
         // Before anything is recorded of it: what the scheduler could never take is refused whole.
         if let Some(refused) = sequences.iter().find_map(|sequence| self.scheduler.check(sequence).err()) {
             self.state.metrics.failed += 1;
@@ -118,7 +119,6 @@ impl Worker {
             _references: Vec::new(),
             _place: admitted.place.take(),
         };
-        let sampler = sampler_of(&admitted);
         let form = admitted.form.take();
         let now_ms = self.now_ms();
         let mut refused = None;
@@ -218,9 +218,15 @@ impl Worker {
     }
 
     fn end_answer(&mut self, request: RequestId, choice: u32, finish: Finish, cut: Option<Delivered>, tell: bool) {
-        let State { requests, rows, messages, metrics, choices, .. } = &mut self.state;
-        let Some(running) = requests.get_mut(&request) else { return };
+        let Some(running) = self.state.requests.get_mut(&request) else { return };
         let Some(mut answer) = running.answers.remove(&choice) else { return };
+        let discarded = self.discarded(answer.sequence);
+        if discarded != Tokens::default() {
+            answer.count(self.sequence, discarded, self.now_ms());
+        }
+        let State { requests, rows, messages, metrics, choices, .. } = &mut self.state;
+        metrics.tokens = metrics.tokens.checked_add(&discarded).unwrap_or(metrics.tokens);
+        let running = requests.get_mut(&request).expect("it was just found");
         choices.remove(&answer.sequence);
         self.scheduler.finish(answer.sequence);
         let last = running.answers.is_empty();
@@ -254,7 +260,7 @@ impl Worker {
     }
 
     /// What the scheduler is told of a request: a sequence for each choice, all with the same deadline.
-    fn sequences(&mut self, admitted: &Admitted, prefix_root: Hash) -> Vec<Sequence> {
+    fn sequences(&mut self, admitted: &Admitted, prefix_root: Hash, awaits_tokens: bool) -> Vec<Sequence> {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let since_began = |at: Instant| ms(at.saturating_duration_since(self.state.began));
         let deadline_ms = admitted.deadline.map(since_began);
@@ -275,6 +281,7 @@ impl Worker {
             deadline_ms,
             arrived_ms,
             gated: admitted.gated,
+            awaits_tokens,
         };
         (0..admitted.choices).map(sequence).collect()
     }

@@ -8,7 +8,7 @@ use loam_kernels::layout::Sampling;
 use loam_ledger_core::entry::ROWS_MAX;
 use loam_ledger_core::row::{Finish, Tokens};
 
-use super::{Pace, RequestId, State, Worker};
+use super::{Flight, Pace, RequestId, State, Worker};
 use crate::adapter::Generation;
 use crate::answer::Gate;
 use crate::batch::{self, Laid, Requested};
@@ -20,10 +20,34 @@ use crate::recorder::{Key, RecordFailed, RowRecord, StepRecord};
 use crate::scheduler::{Chunk, Ended, Plan, SequenceId, Why};
 
 impl Worker {
-    /// Chooses a step, runs it, and hands on what it said.
+    /// Chooses a step and launches it, unless one is in flight; launches the one after it, where nothing is to be decided
+    /// first; and hands on what the first one said.
     pub(super) fn step(&mut self) -> Result<Pace, RecordFailed> {
         self.end_the_late();
         self.act();
+        let flight = match self.flight.take() {
+            Some(flight) => flight,
+            None => match self.decide()? {
+                Ok(flight) => flight,
+                Err(pace) => return Ok(pace),
+            },
+        };
+        self.flight = self.launch_ahead(&flight);
+        let Flight { plan, laid, ticket } = flight;
+        let outputs = ticket.and_then(|ticket| self.executor.collect(ticket)).and_then(|outputs| whole(&laid, outputs));
+        let has_something_to_say = match outputs {
+            Ok(outputs) => self.apply(&plan, &laid, outputs),
+            Err(error) => self.step_failed(&plan, error),
+        };
+        let tokens = std::mem::take(&mut self.step_tokens);
+        if has_something_to_say || !self.state.rows.is_empty() {
+            self.record(&tokens)?;
+        }
+        Ok(Pace::Busy)
+    }
+
+    /// A step of all who can have a row, and of whatever else is to be done; or how to go on where there is none.
+    fn decide(&mut self) -> Result<Result<Flight, Pace>, RecordFailed> {
         let now_ms = self.now_ms();
         let mut plan = self.scheduler.schedule(now_ms);
         self.act();
@@ -35,21 +59,28 @@ impl Worker {
             if waits {
                 self.record(&Tokens::default())?;
             }
-            return Ok(if waits { Pace::Busy } else { Pace::Idle });
+            return Ok(Err(if waits { Pace::Busy } else { Pace::Idle }));
         }
         // A request that ended with one of its choices is computed no more.
         plan.chunks.retain(|chunk| self.state.choices.contains_key(&chunk.id));
         let laid = batch::lay(&plan, self);
+        Ok(Ok(self.launch(plan, laid)))
+    }
+
+    /// The step after one in flight, of those who only go on.
+    fn launch_ahead(&mut self, flight: &Flight) -> Option<Flight> {
+        if self.executor.steps_ahead() == 0 || flight.ticket.is_err() {
+            return None;
+        }
+        let plan = self.scheduler.schedule_ahead(&flight.plan, self.now_ms())?;
+        let laid = batch::lay_ahead(&plan, &flight.laid, self);
+        Some(self.launch(plan, laid))
+    }
+
+    fn launch(&mut self, plan: Plan, laid: Laid) -> Flight {
         let batch = self.batch(&plan, &laid);
-        match self.executor.execute(&batch).and_then(|outputs| whole(&laid, outputs)) {
-            Ok(outputs) => self.apply(&plan, &laid, outputs),
-            Err(error) => self.step_failed(&plan, error),
-        }
-        let tokens = std::mem::take(&mut self.step_tokens);
-        if !plan.chunks.is_empty() || !self.state.rows.is_empty() {
-            self.record(&tokens)?;
-        }
-        Ok(Pace::Busy)
+        let ticket = self.executor.launch(&batch);
+        Flight { plan, laid, ticket }
     }
 
     /// What the plan says of requests that it does not compute.
@@ -78,8 +109,12 @@ impl Worker {
 
     /// All that the executor is told.
     fn batch(&self, plan: &Plan, laid: &Laid) -> Batch {
-        let sampling =
-            laid.sampled.iter().map(|row| if row.draws { self.sampling(row.id) } else { Sampling::default() });
+        let follows: BTreeSet<SequenceId> = plan.chunks.iter().filter(|it| it.follows).map(|it| it.id).collect();
+        let sampling = laid.sampled.iter().map(|row| match row.draws {
+            true if follows.contains(&row.id) => self.sampling_ahead(row.id),
+            true => self.sampling(row.id),
+            false => Sampling::default(),
+        });
         let sampling = sampling.collect();
         let uploaded = &self.state.uploaded;
         let installs = plan.installs.iter().map(|install| {
@@ -95,8 +130,9 @@ impl Worker {
         }
     }
 
-    /// Hands a step's outputs to the answers that they belong to.
-    fn apply(&mut self, plan: &Plan, laid: &Laid, outputs: Outputs) {
+    /// Hands a step's outputs to the answers that they belong to, but for rows in vain, whose answers have ended; those are
+    /// counted already. Says whether there were others.
+    fn apply(&mut self, plan: &Plan, laid: &Laid, outputs: Outputs) -> bool {
         self.scheduler.computed(plan);
         // Not before: a step that failed is followed by one that installs the same.
         for adapter in plan.installs.iter().filter_map(|install| install.adapter) {
@@ -104,17 +140,20 @@ impl Worker {
         }
         let metrics = &mut self.state.metrics;
         metrics.steps += 1;
+        metrics.steps_ahead += u64::from(plan.chunks.iter().any(|chunk| chunk.follows));
         metrics.rows += laid.inputs.tokens.len() as u64;
         let draws: BTreeSet<SequenceId> = laid.sampled.iter().filter(|row| row.draws).map(|row| row.id).collect();
         let now_ms = self.now_ms();
-        for chunk in &plan.chunks {
+        let lives = plan.chunks.iter().map(|chunk| chunk.id).filter(|id| self.state.choices.contains_key(id));
+        let lives: BTreeSet<SequenceId> = lives.collect();
+        for chunk in plan.chunks.iter().filter(|chunk| lives.contains(&chunk.id)) {
             let tokens = Tokens { emitted: u64::from(draws.contains(&chunk.id)), ..self.rows_of(chunk) };
             self.step_tokens = self.step_tokens.checked_add(&tokens).expect("a step has few tokens");
             let sequence = self.sequence;
             self.answer_mut(chunk.id).expect("what is computed runs").count(sequence, tokens, now_ms);
             self.open.insert(chunk.id);
         }
-        for ((id, _), scored) in laid.scored.iter().zip(outputs.scored) {
+        for ((id, _), scored) in laid.scored.iter().zip(outputs.scored).filter(|((id, _), _)| lives.contains(id)) {
             let (request, _) = self.state.choices[id];
             let running = self.state.requests.get_mut(&request).expect("what is computed runs");
             running.scores.as_mut().expect("rows are scored for who asked").tokens.push(scored);
@@ -122,6 +161,9 @@ impl Worker {
         let mut logits = laid.logits.iter().zip(outputs.logits).peekable();
         for (place, (row, sampled)) in (0..).zip(laid.sampled.iter().zip(outputs.sampled)) {
             let wanted = logits.next_if(|(at, _)| **at == place).map(|(_, logits)| logits);
+            if !lives.contains(&row.id) {
+                continue;
+            }
             self.send_scores(row.id, wanted);
             if row.draws {
                 self.take(row.id, sampled);
@@ -129,6 +171,7 @@ impl Worker {
         }
         let metrics = &mut self.state.metrics;
         metrics.tokens = metrics.tokens.checked_add(&self.step_tokens).unwrap_or(metrics.tokens);
+        !lives.is_empty()
     }
 
     /// Gives an answer its next token.
@@ -150,9 +193,17 @@ impl Worker {
         }
     }
 
-    /// A step that failed ends the requests that were in it, and those whose adapters it was to take; no others.
-    fn step_failed(&mut self, plan: &Plan, error: Error) {
+    /// A step that failed ends the requests that were in it, and those whose adapters it was to take; no others. What was
+    /// launched after it came of nothing. Says whether there were any.
+    fn step_failed(&mut self, plan: &Plan, error: Error) -> bool {
         self.scheduler.failed(plan);
+        if let Some(Flight { plan, ticket, .. }) = self.flight.take() {
+            if let Ok(ticket) = ticket {
+                // Whatever it says: its rows are computed again, if anybody lives who has one.
+                let _ = self.executor.collect(ticket);
+            }
+            self.scheduler.failed(&plan);
+        }
         let error = Arc::new(error);
         let of_chunk = |chunk: &Chunk| self.state.choices.get(&chunk.id).map(|(request, _)| *request);
         let requests: BTreeSet<RequestId> = plan.chunks.iter().filter_map(of_chunk).collect();
@@ -162,6 +213,7 @@ impl Worker {
             self.state.uploaded.remove(&adapter);
             self.adapter_failed(adapter, Arc::clone(&error));
         }
+        !plan.chunks.is_empty()
     }
 
     /// Appends the step's entry and its rows; what it said leaves as the delivery mode has it.
@@ -222,6 +274,14 @@ impl Worker {
             Gate::Free | Gate::Away => None,
         };
         answer.sampler.next(answer.stops.forbidden(), mask)
+    }
+
+    /// How the token after it is chosen, while nobody knows the next one.
+    fn sampling_ahead(&self, id: SequenceId) -> Sampling {
+        let (request, choice) = self.state.choices[&id];
+        let answer = &self.state.requests[&request].answers[&choice];
+        let sampling = answer.sampler.next_but_one(answer.stops.forbidden_after(1));
+        sampling.expect("no step is laid ahead for who awaits its tokens")
     }
 
     fn answer_mut(&mut self, id: SequenceId) -> Option<&mut crate::answer::Answer> {

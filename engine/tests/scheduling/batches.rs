@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use loam_engine::adapter::Generation;
-use loam_engine::batch::{Requested, SampledRow, lay};
+use loam_engine::batch::{Requested, SampledRow, lay, lay_ahead};
 use loam_engine::scheduler::{Chunk, Plan, SequenceId};
-use loam_kernels::layout::{Pair, Scored, Segment, StepLimits, StepPlan};
+use loam_kernels::layout::{Pair, Scored, Segment, StepLimits, StepPlan, Taken};
 use loam_ledger_core::Hash;
 
 /// What requests say, written down.
@@ -37,7 +37,7 @@ fn chunk(number: u64, first_position: u32, tokens: &[u32], slots: &[u32]) -> Chu
     let pages =
         (0..(first_position + tokens.len() as u32).div_ceil(16)).map(|page| 10 * number as u32 + page).collect();
     let (id, tokens, slots) = (SequenceId(number), tokens.to_vec(), slots.to_vec());
-    Chunk { id, first_position, tokens, pages, slots, samples: true, recomputed_rows: 0 }
+    Chunk { id, first_position, tokens, follows: false, pages, slots, samples: true, recomputed_rows: 0 }
 }
 
 const LIMITS: StepLimits = StepLimits { vocabulary: 100, positions: 100, pages: 100, page_tokens: 16, slots: 8 };
@@ -103,4 +103,17 @@ fn logits_are_wanted_of_rows_that_draw_and_of_rows_that_do_not() {
     assert_eq!(laid.inputs.sampled, [0, 2, 3]);
     assert_eq!(laid.logits, [1, 2], "places in the list before");
     assert_eq!(laid.sampled.iter().map(|row| row.draws).collect::<Vec<_>>(), [true, false, true]);
+}
+
+#[test]
+fn rows_laid_ahead_take_what_their_sequences_draw() {
+    let reads = Chunk { samples: false, ..chunk(2, 0, &[6, 7, 8], &[]) };
+    let before = Plan { chunks: vec![chunk(1, 17, &[5], &[]), reads, chunk(3, 3, &[9], &[])], ..Plan::default() };
+    let before = lay(&before, &Sheet::default());
+    let follows = |number, first_position| Chunk { follows: true, ..chunk(number, first_position, &[0], &[]) };
+    // In another order than before.
+    let plan = Plan { chunks: vec![follows(3, 4), follows(1, 18)], ..Plan::default() };
+    let laid = lay_ahead(&plan, &before, &Sheet::default());
+    assert_eq!(laid.inputs.taken, [Taken { row: 0, place: 1 }, Taken { row: 1, place: 0 }]);
+    StepPlan::new(laid.inputs, LIMITS).expect("kernels take it");
 }

@@ -1,5 +1,6 @@
 //! The scheduler, alone: small stories, one for each rule, and whole worlds in which every step is checked.
 
+mod ahead;
 mod batches;
 mod bounds;
 mod checks;

@@ -102,7 +102,10 @@ pub(crate) struct World {
     pub(crate) stories: BTreeMap<SequenceId, Story>,
     pub(crate) refused: usize,
     pub(crate) devices: Devices,
-    memory: Memory,
+    pub(crate) memory: Memory,
+    /// What was laid ahead of the last step, and is written.
+    ahead: Option<Plan>,
+    pub(crate) steps_ahead: u64,
     events: BTreeMap<(u64, u64), Event>,
     event: u64,
     /// Whether anybody may give way for want of pages, and so at any time.
@@ -128,6 +131,8 @@ impl World {
             refused: 0,
             devices: Devices::new(&options, sizes),
             memory: Memory::new(options.pages, options.page_tokens),
+            ahead: None,
+            steps_ahead: 0,
             events: BTreeMap::new(),
             event: 0,
             pages_run_out: true,
@@ -312,25 +317,18 @@ impl World {
         running.flat_map(|known| known.asked.adapters.iter().copied()).collect()
     }
 
-    /// Asks for a plan and runs it. `false`: there was nothing to do.
+    /// Asks for a plan and runs it, or goes on with what was laid ahead. `false`: there was nothing to do.
     fn step(&mut self) -> bool {
-        let plan = self.scheduler.schedule(self.now_ms);
-        self.steps += 1;
-        self.digest = format!("{plan:?}").bytes().fold(self.digest, |digest, byte| mix(digest, u64::from(byte)));
-        self.decided(&plan);
-        let counts = self.scheduler.counts();
-        assert_eq!(counts.waiting + counts.running, self.live.len());
-        self.check_tables();
-        self.act();
-        if plan.is_empty() {
-            self.scheduler.computed(&plan);
-            return false;
-        }
         let slots = self.devices.slots.clone();
-        self.check_plan(&plan);
+        let ahead = self.ahead.take();
+        let is_written = ahead.is_some();
+        let Some(plan) = ahead.or_else(|| self.plan()) else { return false };
         let fails = self.random.percent(self.pace.step_fails_percent);
         if !fails {
-            self.compute(&plan);
+            if !is_written {
+                self.compute(&plan);
+            }
+            self.ahead = self.lay_ahead(&plan);
         }
         self.now_ms += self.random.within(self.pace.step_ms.0, self.pace.step_ms.1);
         if self.random.percent(50) {
@@ -345,6 +343,23 @@ impl World {
         }
         self.check_tables();
         true
+    }
+
+    fn plan(&mut self) -> Option<Plan> {
+        let plan = self.scheduler.schedule(self.now_ms);
+        self.steps += 1;
+        self.digest = format!("{plan:?}").bytes().fold(self.digest, |digest, byte| mix(digest, u64::from(byte)));
+        self.decided(&plan);
+        let counts = self.scheduler.counts();
+        assert_eq!(counts.waiting + counts.running, self.live.len());
+        self.check_tables();
+        self.act();
+        if plan.is_empty() {
+            self.scheduler.computed(&plan);
+            return None;
+        }
+        self.check_plan(&plan);
+        Some(plan)
     }
 
     fn decided(&mut self, plan: &Plan) {
@@ -438,7 +453,7 @@ impl World {
 }
 
 /// The token that follows what a digest stands for.
-fn drawn(digest: u64, id: SequenceId) -> u32 {
+pub(crate) fn drawn(digest: u64, id: SequenceId) -> u32 {
     (mix(digest, id.0) % VOCABULARY) as u32
 }
 

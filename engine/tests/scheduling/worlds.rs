@@ -35,6 +35,7 @@ fn options(random: &mut Random) -> SchedulerOptions {
         loads_max: random.within(1, 4) as usize,
         host_bytes_max: random.within(10, 60) as usize,
         device_bytes_max: random.within(10, 60) as usize,
+        ahead: random.percent(50),
         input_cost: 1,
         output_cost: 2,
     }
@@ -93,6 +94,7 @@ fn requests(world: &mut World, count: u64) {
             deadline_ms: random.percent(10).then(|| at_ms + random.below(2000)),
             arrived_ms: at_ms,
             gated: random.percent(20),
+            awaits_tokens: random.percent(10),
         };
         let samples = if random.percent(20) { random.within(2, 4) } else { 1 };
         for sample in 0..samples {
@@ -130,7 +132,7 @@ fn world(seed: u64) -> World {
 
 #[test]
 fn every_world_keeps_every_promise_and_ends() {
-    let (mut done, mut rows, mut reused, mut recomputed, mut preempted, mut refused) = (0, 0, 0, 0, 0, 0);
+    let (mut done, mut rows, mut reused, mut recomputed, mut preempted, mut refused, mut ahead) = (0, 0, 0, 0, 0, 0, 0);
     for seed in seeds(1000) {
         let mut world = world(seed);
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run()));
@@ -146,14 +148,21 @@ fn every_world_keeps_every_promise_and_ends() {
             preempted += story.preempted;
         }
         refused += world.refused;
+        ahead += world.steps_ahead;
     }
     // Worlds in which nothing happens prove nothing.
     let seen = format!(
-        "{done} done, {rows} rows, {reused} reused, {recomputed} again, {preempted} gave way, {refused} refused"
+        "{done} done, {rows} rows, {reused} reused, {recomputed} again, {preempted} gave way, {refused} refused, {ahead} steps ahead"
     );
     eprintln!("{seen}");
     assert!(
-        done > 2000 && rows > 50_000 && reused > 5000 && recomputed > 2000 && preempted > 500 && refused > 100,
+        done > 2000
+            && rows > 50_000
+            && reused > 5000
+            && recomputed > 2000
+            && preempted > 500
+            && refused > 100
+            && ahead > 1000,
         "{seen}"
     );
 }

@@ -24,9 +24,26 @@ fn mixed(count: u64, seed: u64) -> Vec<Generate> {
 /// With fewer slots than adapters most steps fill one, also those that fail and are followed by another.
 #[test]
 fn failing_steps_fail_their_own() {
+    check(Weather::default(), 3);
+}
+
+/// With slots for all there are steps ahead of most others, and some of those cannot be launched.
+#[test]
+fn steps_ahead_that_fail_fail_their_own() {
+    check(Weather { runs_apart: true.into(), ..Weather::default() }, 6);
+}
+
+/// What fails is known when the step after it is in flight, which then came to nothing.
+#[test]
+fn steps_that_fail_late_fail_their_own() {
+    check(Weather { runs_apart: true.into(), fails_late: true.into(), ..Weather::default() }, 6);
+}
+
+fn check(weather: Weather, slots: u32) {
     let _turn = turn();
-    let (weather, (recorder, kept)) = (Arc::new(Weather::default()), MemoryRecorder::keeping());
-    let engine = open(&weather, Box::new(recorder), 3);
+    let (weather, (recorder, kept)) = (Arc::new(weather), MemoryRecorder::keeping());
+    let is_apart = weather.runs_apart.load(Ordering::Relaxed);
+    let engine = open(&weather, Box::new(recorder), slots);
     for name in ADAPTERS {
         let folder = golden().join("llama-gqa/adapters").join(name);
         engine.load_adapter(name, &Source::Folder(folder), Expected::Nothing).unwrap();
@@ -52,6 +69,7 @@ fn failing_steps_fail_their_own() {
     }
     eprintln!("{failed} requests failed with their steps, {answered} were answered beside them");
     assert!(failed > 0 && answered > 0);
+    assert_eq!(engine.metrics().steps_ahead > 0, is_apart, "steps ahead where they are wanted");
     weather.fails_each.store(0, Ordering::Relaxed);
     engine.stop().unwrap();
     audit(&kept);

@@ -1,12 +1,13 @@
 //! An engine whose executor can be slow or fail on demand: the real runner, seen through a thin wall.
 
+use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use loam_engine::adapter::{BaseTensors, Catalog, CatalogOptions, HostAdapter, Way};
-use loam_engine::executor::{Batch, Executor, ExecutorLimits, Outputs, Uploaded, Uploader};
+use loam_engine::executor::{Batch, Executor, ExecutorLimits, Outputs, Ticket, Uploaded, Uploader};
 use loam_engine::model::{Decoder, ModelConfig, Residence, Sites, Weights};
 use loam_engine::recorder::Recorder;
 use loam_engine::runner::{Runner, RunnerOptions};
@@ -30,6 +31,10 @@ pub(crate) struct Weather {
     pub(crate) steps: AtomicU64,
     /// Each so manieth step fails; none where it is 0.
     pub(crate) fails_each: AtomicU64,
+    /// Whether it fails when its outputs are collected, and not when it is launched.
+    pub(crate) fails_late: AtomicBool,
+    /// Whether steps may be launched before the one before is collected.
+    pub(crate) runs_apart: AtomicBool,
     /// Copies to the device do not end as long as this is so.
     pub(crate) holds_uploads: AtomicBool,
     /// Copies that began.
@@ -39,6 +44,8 @@ pub(crate) struct Weather {
 struct Weathered {
     runner: Box<dyn Executor>,
     weather: Arc<Weather>,
+    /// Steps in flight that will have failed.
+    struck: BTreeSet<u64>,
 }
 
 struct HeldUploader {
@@ -55,13 +62,26 @@ impl Executor for Weathered {
         Arc::new(HeldUploader { uploader: self.runner.uploader(), weather: Arc::clone(&self.weather) })
     }
 
-    fn execute(&mut self, batch: &Batch) -> Result<Outputs, Error> {
+    fn steps_ahead(&self) -> usize {
+        usize::from(self.weather.runs_apart.load(Ordering::Relaxed))
+    }
+
+    fn launch(&mut self, batch: &Batch) -> Result<Ticket, Error> {
         let step = self.weather.steps.fetch_add(1, Ordering::Relaxed) + 1;
         let each = self.weather.fails_each.load(Ordering::Relaxed);
-        if each > 0 && step.is_multiple_of(each) {
+        let fails = each > 0 && step.is_multiple_of(each);
+        if fails && !self.weather.fails_late.load(Ordering::Relaxed) {
             return Err(Error::Stopped { reason: format!("step {step} was struck") });
         }
-        self.runner.execute(batch)
+        let ticket = self.runner.launch(batch)?;
+        self.struck.extend(fails.then_some(ticket.0));
+        Ok(ticket)
+    }
+
+    fn collect(&mut self, ticket: Ticket) -> Result<Outputs, Error> {
+        let is_struck = self.struck.remove(&ticket.0);
+        let outputs = self.runner.collect(ticket)?;
+        if is_struck { Err(Error::Stopped { reason: "a step was struck".to_owned() }) } else { Ok(outputs) }
     }
 
     fn describe(&self) -> String {
@@ -115,7 +135,7 @@ pub(crate) fn open(weather: &Arc<Weather>, recorder: Box<dyn Recorder>, slots: u
         ..SchedulerOptions::default()
     };
     Engine::new(EngineParts {
-        executor: Box::new(Weathered { runner, weather: Arc::clone(weather) }),
+        executor: Box::new(Weathered { runner, weather: Arc::clone(weather), struck: BTreeSet::new() }),
         recorder,
         catalog: catalog.unwrap(),
         text,

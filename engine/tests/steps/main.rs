@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report, also in what tests share")]
 
+mod ahead;
 mod failures;
 mod machine;
 mod recorded;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use loam_kernels::backend::{
     Add, AddRmsNorm, ApplyLinear, Attend, Attention, CopyPages, Dense, Device, Embed, Expand, Gate, GatherRows,
-    GraphKey, HeadDelta, Lora, Product, QkNorm, RmsNorm, RopeStore, Sample, Sampler, Score, Shrink, Source,
+    GraphKey, HeadDelta, Lora, Product, QkNorm, RmsNorm, RopeStore, Sample, Sampler, Score, Shrink, Source, TakeTokens,
 };
 use loam_kernels::cpu::{CpuAdapters, CpuMemory, CpuStep};
 use loam_kernels::layout::{Adapter, DType, SiteShape, StepInputs, StepLimits};
@@ -86,6 +86,11 @@ impl Device for Watched {
         self.records
     }
 
+    /// Nor is it: what is said to run apart is done when it is asked for.
+    fn runs_apart(&self) -> bool {
+        self.records
+    }
+
     fn allocate(&self, dtype: DType, len: usize) -> Result<CpuMemory, Error> {
         self.plain("allocate")?;
         self.cpu.allocate(dtype, len)
@@ -136,6 +141,11 @@ impl Device for Watched {
 }
 
 impl Dense for Watched {
+    fn take_tokens(&self, step: &CpuStep, op: TakeTokens<'_, CpuMemory>) -> Result<(), Error> {
+        self.plain("take_tokens")?;
+        self.cpu.take_tokens(step, op)
+    }
+
     fn embed(&self, step: &CpuStep, op: Embed<'_, CpuMemory>) -> Result<(), Error> {
         self.plain("embed")?;
         self.cpu.embed(step, op)

@@ -1,11 +1,13 @@
 //! Embedding, norms, linears and activations.
 
 use super::Device;
-use crate::error::{ACTIVATIONS, Error, WEIGHTS, expect_shape, expect_type, product};
+use crate::error::{ACTIVATIONS, Error, WEIGHTS, expect_below, expect_shape, expect_type, product};
 use crate::layout::{DType, Linear, Memory, RowSet, Rows, RowsMut, StepPlan};
 
 /// Operations on dense rows.
 pub trait Dense: Device {
+    /// See [`TakeTokens`].
+    fn take_tokens(&self, step: &Self::Step, op: TakeTokens<'_, Self::Memory>) -> Result<(), Error>;
     /// See [`Embed`].
     fn embed(&self, step: &Self::Step, op: Embed<'_, Self::Memory>) -> Result<(), Error>;
     /// See [`RmsNorm`].
@@ -24,6 +26,16 @@ pub trait Dense: Device {
     fn add(&self, step: &Self::Step, op: Add<'_, Self::Memory>) -> Result<(), Error>;
     /// See [`GatherRows`].
     fn gather_rows(&self, step: &Self::Step, op: GatherRows<'_, Self::Memory>) -> Result<(), Error>;
+}
+
+/// Gives rows the tokens that the step before has drawn, which only the device knows yet.
+///
+/// `token[row] = tokens[place]`, for each of [`StepInputs::taken`](crate::layout::StepInputs::taken), from here on in the
+/// step. A token that is not below the vocabulary counts as its last.
+#[derive(Debug)]
+pub struct TakeTokens<'a, M> {
+    /// `[places or more, 1]` in u32.
+    pub tokens: Rows<'a, M>,
 }
 
 /// Takes each row's token from a table.
@@ -237,6 +249,16 @@ fn expect_epsilon(epsilon: f32) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Unsupported { what: "epsilon", found: epsilon.to_string(), allowed: "0 or more" })
+}
+
+impl<M: Memory> TakeTokens<'_, M> {
+    /// Refuses what does not fit.
+    pub fn check(&self, step: &StepPlan) -> Result<(), Error> {
+        expect_type("tokens to take", self.tokens.dtype(), &[DType::U32])?;
+        expect_shape("tokens to take", self.tokens.width(), 1)?;
+        let places = self.tokens.rows();
+        step.taken().iter().try_for_each(|it| expect_below("a place of a token to take", it.place as usize, places))
+    }
 }
 
 impl<M: Memory> Embed<'_, M> {

@@ -34,6 +34,11 @@ pub trait Device: Send + Sync {
         false
     }
 
+    /// Whether operations return before they are done, so that a step can be launched while the one before it runs.
+    fn runs_apart(&self) -> bool {
+        false
+    }
+
     /// Memory of zeros.
     fn allocate(&self, dtype: DType, len: usize) -> Result<Self::Memory, Error>;
 
@@ -45,6 +50,14 @@ pub trait Device: Send + Sync {
 
     /// Reads values from `at` on into `bytes`, when all that was asked for before is done.
     fn read(&self, memory: &Self::Memory, at: usize, bytes: &mut [u8]) -> Result<(), Error>;
+
+    /// Begins to read so many bytes of the values from `at` on, as they are when all that was asked for before is done: what
+    /// is asked for later may overwrite them. A device on which all is done at once reads at once.
+    fn begin_read(&self, memory: &Self::Memory, at: usize, bytes: usize) -> Result<Reading, Error> {
+        let mut read = vec![0; bytes];
+        self.read(memory, at, &mut read)?;
+        Ok(Reading::done(read))
+    }
 
     /// Checks a step's numbers and sends them to the device, in one call.
     fn step(&self, inputs: StepInputs, limits: StepLimits) -> Result<Self::Step, Error>;
@@ -69,6 +82,26 @@ pub trait Device: Send + Sync {
         slot: u32,
         adapter: Option<Arc<Adapter<Self::Memory>>>,
     ) -> Result<Option<Arc<Adapter<Self::Memory>>>, Error>;
+}
+
+/// Values on their way from a device.
+pub struct Reading(Box<dyn FnOnce() -> Result<Vec<u8>, Error> + Send>);
+
+impl Reading {
+    /// Values that are there.
+    pub fn done(bytes: Vec<u8>) -> Self {
+        Self(Box::new(|| Ok(bytes)))
+    }
+
+    /// Values that `wait` waits for, and what may be wrong with all that they come of.
+    pub fn new(wait: impl FnOnce() -> Result<Vec<u8>, Error> + Send + 'static) -> Self {
+        Self(Box::new(wait))
+    }
+
+    /// Waits for them.
+    pub fn wait(self) -> Result<Vec<u8>, Error> {
+        (self.0)()
+    }
 }
 
 /// What makes two steps the same but for their numbers.

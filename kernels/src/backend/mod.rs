@@ -17,8 +17,9 @@ mod sampling;
 pub use attention::{Attend, Attention, CopyPages, RopeStore};
 pub use dense::{
     Activation, Add, AddRmsNorm, ApplyLinear, Dense, Embed, Gate, GatherRows, HeadShape, Product, QkNorm, RmsNorm,
+    TakeTokens,
 };
-pub use device::{Device, GraphKey, Source};
+pub use device::{Device, GraphKey, Reading, Source};
 pub use lora::{Expand, Lora, Shrink};
 pub use sampling::{HeadDelta, Sample, SampleOutputs, Sampler, Score};
 

@@ -2,25 +2,41 @@
 
 use std::ops::Range;
 
-use super::memory::{AnyIn, AnyOut, Out};
+use super::memory::{AnyIn, AnyOut, In, Out};
 use super::pool::share;
 use super::simd::{Kernel, Simd};
 use super::vector::{add, gate, norm, sum_of_squares};
 use super::{Cpu, CpuMemory, CpuStep};
 use crate::backend::{
     Activation, Add, AddRmsNorm, ApplyLinear, Dense, Embed, Gate, GatherRows, HeadShape, Product, QkNorm, RmsNorm,
+    TakeTokens,
 };
 use crate::error::Error;
 use crate::layout::{Memory, PairList, RowSet, Rows, RowsMut};
 
 impl Dense for Cpu {
+    fn take_tokens(&self, step: &CpuStep, op: TakeTokens<'_, CpuMemory>) -> Result<(), Error> {
+        op.check(&step.0)?;
+        op.tokens.memory().expect_unchanged()?;
+        if step.0.taken().is_empty() {
+            return Ok(());
+        }
+        let (from, last) = (In::<u32>::of(&op.tokens), step.0.limits().vocabulary.saturating_sub(1) as u32);
+        let mut tokens = step.0.tokens().to_vec();
+        for it in step.0.taken() {
+            tokens[it.row as usize] = from.row(it.place as usize)[0].min(last);
+        }
+        *step.taken() = Some(tokens);
+        Ok(())
+    }
+
     fn embed(&self, step: &CpuStep, mut op: Embed<'_, CpuMemory>) -> Result<(), Error> {
         op.check(&step.0)?;
         op.table.expect_unchanged()?;
         op.out.memory_mut().expect_output()?;
         let table = Rows::new(op.table, step.0.limits().vocabulary, op.out.width())?;
-        let (from, rows) = (AnyIn::of(&table), step.0.tokens());
-        self.copy_rows(&from, rows, &AnyOut::of(&mut op.out));
+        let (from, rows) = (AnyIn::of(&table), step.tokens());
+        self.copy_rows(&from, &rows, &AnyOut::of(&mut op.out));
         Ok(())
     }
 

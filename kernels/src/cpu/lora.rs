@@ -25,7 +25,7 @@ impl Lora for Cpu {
         op.check(&step.0, op.adapters.site(op.site), op.adapters.places(op.site, pairs))?;
         op.h.memory_mut().expect_output()?;
         if op.adapters.site(op.site).kind == SiteKind::Embedding {
-            self.shrink_tokens(step.0.tokens(), op.adapters, op.site, pairs, &Out::of(&mut op.h));
+            self.shrink_tokens(&step.tokens(), op.adapters, op.site, pairs, &Out::of(&mut op.h));
             return Ok(());
         }
         let Some(x) = &op.x else { return Ok(()) };

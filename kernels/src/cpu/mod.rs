@@ -15,8 +15,9 @@ mod sampling;
 mod simd;
 mod vector;
 
+use std::borrow::Cow;
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use adapters::CpuAdapters;
 pub use memory::CpuMemory;
@@ -64,9 +65,23 @@ impl Cpu {
     }
 }
 
-/// A step on the CPU is the plan itself.
+/// A step on the CPU is the plan itself, but for tokens that it takes from the step before.
 #[derive(Debug)]
-pub struct CpuStep(StepPlan);
+pub struct CpuStep(StepPlan, Mutex<Option<Vec<u32>>>);
+
+impl CpuStep {
+    /// Token of each row, as far as they are known.
+    fn tokens(&self) -> Cow<'_, [u32]> {
+        match &*self.taken() {
+            Some(tokens) => Cow::Owned(tokens.clone()),
+            None => Cow::Borrowed(self.0.tokens()),
+        }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Option<Vec<u32>>> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl AsRef<StepPlan> for CpuStep {
     fn as_ref(&self) -> &StepPlan {
@@ -104,7 +119,7 @@ impl Device for Cpu {
     }
 
     fn step(&self, inputs: StepInputs, limits: StepLimits) -> Result<CpuStep, Error> {
-        Ok(CpuStep(StepPlan::new(inputs, limits)?))
+        Ok(CpuStep(StepPlan::new(inputs, limits)?, Mutex::default()))
     }
 
     /// Nothing is recorded: operations run, on a thread of the pool, so that each finds the others awake.

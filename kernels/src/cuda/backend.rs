@@ -224,6 +224,10 @@ impl Device for Cuda {
         true
     }
 
+    fn runs_apart(&self) -> bool {
+        true
+    }
+
     fn allocate(&self, dtype: DType, len: usize) -> Result<DeviceMemory, Error> {
         graph::refuse_recorded("memory to allocate")?;
         let mut memory = DeviceMemory::new("values", dtype, len)?;

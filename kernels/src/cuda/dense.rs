@@ -4,15 +4,25 @@ use super::backend::{Cuda, CudaStep};
 use super::device::{DeviceMemory, checked};
 use super::ffi::{
     LoamActivation, LoamRows, loam_add, loam_add_rms_norm, loam_gate, loam_gather_rows, loam_qk_norm, loam_rms_norm,
+    loam_take_tokens,
 };
 use super::{gemm, loam_type, written};
 use crate::backend::{
-    Activation, Add, AddRmsNorm, ApplyLinear, Dense, Embed, Gate, GatherRows, Product, QkNorm, RmsNorm,
+    Activation, Add, AddRmsNorm, ApplyLinear, Dense, Embed, Gate, GatherRows, Product, QkNorm, RmsNorm, TakeTokens,
 };
 use crate::error::Error;
 use crate::layout::{Memory, RowSet, Rows, RowsMut};
 
 impl Dense for Cuda {
+    fn take_tokens(&self, step: &CudaStep, op: TakeTokens<'_, DeviceMemory>) -> Result<(), Error> {
+        op.check(step.plan())?;
+        let (tables, from) = (step.tables()?, LoamRows::of(&op.tokens)?);
+        let (tokens, (taken, rows)) = (tables.tokens().cast_mut(), tables.taken());
+        let vocabulary = u32::try_from(step.plan().limits().vocabulary).unwrap_or(u32::MAX);
+        // SAFETY: both tables have a word for each row, and `check` has seen that places are among the tokens.
+        Ok(checked(unsafe { loam_take_tokens(tokens, taken, rows, from, vocabulary, self.order()) })?)
+    }
+
     fn embed(&self, step: &CudaStep, mut op: Embed<'_, DeviceMemory>) -> Result<(), Error> {
         op.check(step.plan())?;
         let table = Rows::new(op.table, step.plan().limits().vocabulary, op.out.width())?;

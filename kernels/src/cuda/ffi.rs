@@ -238,6 +238,14 @@ unsafe extern "C" {
         stream: RawStream,
     ) -> c_int;
     pub(super) fn loam_gather_rows(from: LoamRows, which: *const u32, out: LoamRows, stream: RawStream) -> c_int;
+    pub(super) fn loam_take_tokens(
+        tokens: *mut u32,
+        taken: *const u32,
+        rows: c_int,
+        from: LoamRows,
+        vocabulary: u32,
+        stream: RawStream,
+    ) -> c_int;
     pub(super) fn loam_add(x: LoamRows, delta: LoamRows, of_row: *const u32, stream: RawStream) -> c_int;
     pub(super) fn loam_gate(
         activation: LoamActivation,

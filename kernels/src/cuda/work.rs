@@ -18,14 +18,15 @@ const GAP_MAX: usize = 4096;
 
 /// Lists, in the order in which they lie; those of pairs are there for each set of rows.
 const TOKENS: usize = 0;
-const SAMPLED: usize = 1;
-const SCORED: usize = 2;
-const SCORED_TOKENS: usize = 3;
-const POSITIONS: usize = 4;
-const SEGMENT_OF_ROW: usize = 5;
-const SEGMENTS: usize = 6;
-const SPLIT_OF_ROW: usize = 7;
-const OF_PAIRS: usize = 8;
+const TAKEN: usize = 1;
+const SAMPLED: usize = 2;
+const SCORED: usize = 3;
+const SCORED_TOKENS: usize = 4;
+const POSITIONS: usize = 5;
+const SEGMENT_OF_ROW: usize = 6;
+const SEGMENTS: usize = 7;
+const SPLIT_OF_ROW: usize = 8;
+const OF_PAIRS: usize = 9;
 /// The longest come last: what of them is in use ends a copy.
 const ROW_OF_SPLIT: usize = OF_PAIRS + 3 * PAIR_LISTS;
 const PAGES: usize = ROW_OF_SPLIT + 1;
@@ -46,6 +47,9 @@ const SETS: [RowSet; 3] = [RowSet::Batch, RowSet::Sampled, RowSet::Scored];
 const SEGMENT_WORDS: usize = 5;
 const PAIR_WORDS: usize = 3;
 const RUN_WORDS: usize = 2;
+
+/// Where a row takes no token: `kNone` of take_tokens.cu.
+const NONE: u32 = u32::MAX;
 
 /// What a step's lists hold, in words.
 #[derive(Debug)]
@@ -68,6 +72,8 @@ impl Lists {
     pub(super) fn of(plan: &StepPlan) -> Self {
         let mut lists = Self(std::array::from_fn(|_| Vec::new()));
         lists.0[TOKENS] = plan.tokens().to_vec();
+        lists.0[TAKEN] = vec![NONE; plan.tokens().len()];
+        plan.taken().iter().for_each(|it| lists.0[TAKEN][it.row as usize] = it.place);
         lists.0[SAMPLED] = plan.sampled().to_vec();
         lists.0[SCORED] = plan.scored().iter().map(|scored| scored.row).collect();
         lists.0[SCORED_TOKENS] = plan.scored().iter().map(|scored| scored.token).collect();
@@ -149,6 +155,7 @@ impl Rooms {
         let splits_of_pages = limits.pages.saturating_mul(limits.page_tokens).div_ceil(KV_SPLIT_TOKENS);
         let mut rooms = [0; LISTS];
         rooms[TOKENS] = rows;
+        rooms[TAKEN] = rows;
         rooms[SAMPLED] = plan.rows(RowSet::Sampled);
         rooms[POSITIONS] = rows;
         rooms[SEGMENT_OF_ROW] = rows;
@@ -221,6 +228,11 @@ impl StepTables {
     /// Token of each row.
     pub(super) fn tokens(&self) -> *const u32 {
         self.at(TOKENS)
+    }
+
+    /// Which place of the step before each row takes its token from, and how many rows there are.
+    pub(super) fn taken(&self) -> (*const u32, i32) {
+        (self.at(TAKEN), self.rooms.0[TAKEN] as i32)
     }
 
     /// Row of the batch that each row of a set is; the batch's own are themselves.

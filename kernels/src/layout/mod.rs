@@ -22,4 +22,4 @@ pub use pairs::{ADAPTERS_PER_ROW_MAX, Group, Pair, PairList};
 pub use rope::{Rope, RopeScaling};
 pub use sampling::{Sampling, Seen, TOP_LOG_PROBABILITIES_MAX};
 pub(crate) use step::first_seen;
-pub use step::{DecodeWork, RowSet, Scored, Segment, StepInputs, StepLimits, StepPlan};
+pub use step::{DecodeWork, RowSet, Scored, Segment, StepInputs, StepLimits, StepPlan, Taken};

@@ -11,6 +11,9 @@ use crate::error::{Error, expect_below};
 pub struct StepInputs {
     /// Token of each row.
     pub tokens: Vec<u32>,
+    /// Rows whose token the step before draws, in order: what stands for them in `tokens` is no matter, see
+    /// [`TakeTokens`](crate::backend::TakeTokens).
+    pub taken: Vec<Taken>,
     /// Requests, in order of their rows; together they cover all rows. One without rows is allowed.
     pub segments: Vec<Segment>,
     /// Page tables of all segments, one after the other.
@@ -36,6 +39,15 @@ pub struct Segment {
     pub first_page: u32,
     /// Pages in its table; page `i` holds positions `i * page_tokens ..`.
     pub pages: u32,
+}
+
+/// A row and where its token comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The row.
+    pub row: u32,
+    /// Which of the sampled rows of the step before draws its token.
+    pub place: u32,
 }
 
 /// A row and the token whose log-probability is wanted there.
@@ -142,6 +154,7 @@ impl StepPlan {
         inputs.pages.iter().try_for_each(|page| expect_below("a page", *page as usize, limits.pages))?;
         let (positions, segment_of_row) = lay_rows(&inputs, &limits)?;
         refuse_shared_positions(&inputs, &limits, &positions, &segment_of_row)?;
+        check_taken(&inputs.taken, rows)?;
         inputs.sampled.iter().try_for_each(|row| expect_below("a sampled row", *row as usize, rows))?;
         inputs.scored.iter().try_for_each(|scored| expect_below("a scored row", scored.row as usize, rows))?;
         inputs.scored.iter().map(|scored| scored.token).try_for_each(vocabulary)?;
@@ -154,6 +167,11 @@ impl StepPlan {
     /// Token of each row.
     pub fn tokens(&self) -> &[u32] {
         &self.inputs.tokens
+    }
+
+    /// Rows whose token the step before draws.
+    pub fn taken(&self) -> &[Taken] {
+        &self.inputs.taken
     }
 
     /// Position of each row in its sequence.
@@ -245,6 +263,18 @@ pub(crate) const fn first_seen(position: u32, window: Option<u32>) -> u32 {
     match window {
         Some(window) => (position + 1).saturating_sub(window),
         None => 0,
+    }
+}
+
+/// A row takes one token, or has one.
+fn check_taken(taken: &[Taken], rows: usize) -> Result<(), Error> {
+    taken.iter().try_for_each(|it| expect_below("a row that takes a token", it.row as usize, rows))?;
+    match taken.windows(2).find(|pair| pair[0].row >= pair[1].row) {
+        None => Ok(()),
+        Some(pair) => {
+            let found = format!("row {} after row {}", pair[1].row, pair[0].row);
+            Err(Error::Unsupported { what: "rows that take tokens", found, allowed: "each once, in order" })
+        }
     }
 }
 

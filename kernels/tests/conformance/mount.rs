@@ -29,6 +29,7 @@ macro_rules! mount {
                 memories: device::cases(), device::check;
                 inside_a_run: [()], device::check_run;
                 embed: dense::rows::embed_cases(), dense::rows::check_embed;
+                take_tokens: dense::rows::embed_cases(), dense::rows::check_take;
                 gather_rows: dense::rows::gather_cases(), dense::rows::check_gather;
                 add: dense::rows::gather_cases(), dense::rows::check_add;
                 gate_silu: dense::rows::gate_cases(Activation::Silu), dense::rows::check_gate;

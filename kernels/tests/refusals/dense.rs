@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use loam_kernels::backend::{
     Activation, Add, AddRmsNorm, ApplyLinear, Dense, Embed, Gate, GatherRows, HeadShape, Product, QkNorm, RmsNorm,
+    TakeTokens,
 };
 use loam_kernels::layout::DType::{Bf16, F16, F32, U32};
 use loam_kernels::layout::{Linear, Part, RowSet, Rows, Split, Stored};
 
 use crate::given::{Given, Held, Outcome, ROWS, VOCABULARY, cpu, done, given, holds, mapped_output, refused, shape};
-use crate::given::{error, step, unsupported};
+use crate::given::{error, limit, step, unsupported};
 
 /// Every operation's arguments are named alike: what is read, the weights, the delta, what is written.
 #[derive(Clone, Copy)]
@@ -42,12 +43,22 @@ const ARGS: Args = Args {
 const LINEAR: Args = Args { weight: given(F16, 5, WIDTH), out: given(F32, ROWS, 5), ..ARGS };
 const GATE: Args = Args { x: given(Bf16, ROWS, 2 * WIDTH), delta: given(F32, ROWS, 2 * WIDTH), ..ARGS };
 const EMBED: Args = Args { weight: given(F16, VOCABULARY, WIDTH), ..ARGS };
+const TAKE: Args = Args { x: given(U32, 3, 1), ..EMBED };
 const GATHER: Args = Args { set: RowSet::Sampled, out: given(F32, 2, WIDTH), ..ARGS };
 const PRODUCT: Args = Args { weight: given(F16, 7, WIDTH), out: given(F32, ROWS, 7), ..ARGS };
 const QK: Args = Args { x: given(F32, ROWS, 8), delta: given(F32, ROWS, 8), weight: given(F32, 1, 2), ..ARGS };
 
 fn check(operation: fn(Args) -> Outcome, change: Args, expected: loam_kernels::Error, says: &str) {
     refused(operation(change), expected, says);
+}
+
+/// Into the step's own tokens, of which an embedding tells.
+fn take_tokens(args: Args) -> Outcome {
+    let (cpu, tokens, table) = (cpu(), Held::new(&cpu(), args.x), Held::new(&cpu(), args.weight));
+    let (step, mut out) = (step(&cpu), Held::new(&cpu, args.out));
+    let result = cpu.take_tokens(&step, TakeTokens { tokens: tokens.rows() });
+    let embedded = result.is_ok().then(|| cpu.embed(&step, Embed { table: &table.memory, out: out.rows_mut() }));
+    Outcome::of(&cpu, result.and(embedded.unwrap_or(Ok(()))), &[&out])
 }
 
 fn embed(args: Args) -> Outcome {
@@ -142,6 +153,7 @@ fn gather_rows(args: Args) -> Outcome {
 
 #[test]
 fn all_are_done_as_they_should_be() {
+    done(take_tokens(TAKE));
     done(embed(EMBED));
     done(rms_norm(ARGS));
     done(add_rms_norm(ARGS));
@@ -172,6 +184,12 @@ const ANY_FLOAT: &str = "f32, bf16 or f16";
 const FEW: usize = ROWS - 1;
 
 refuses! {
+    tokens_to_take_in_f32: take_tokens(TAKE, x: given(F32, 3, 1))
+        => holds("tokens to take", F32, "u32"), "tokens to take holds f32";
+    tokens_to_take_side_by_side: take_tokens(TAKE, x: given(U32, 3, 2))
+        => shape("tokens to take", 1, 2), "tokens to take has 2 where 1 belong";
+    tokens_to_take_too_few: take_tokens(TAKE, x: given(U32, 2, 1))
+        => limit("a place of a token to take", 2, 2), "a place of a token to take 2 is not below 2";
     embed_table_of_tokens: embed(EMBED, weight: given(U32, VOCABULARY, WIDTH))
         => holds("the embedding's table", U32, ANY_FLOAT), "the embedding's table holds u32";
     embed_table_too_short: embed(EMBED, weight: given(F16, VOCABULARY - 1, WIDTH))

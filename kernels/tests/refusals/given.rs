@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use loam_kernels::backend::{Device, Source};
 use loam_kernels::cpu::{CpuMemory, CpuOptions, CpuStep};
-use loam_kernels::layout::{DType, Memory, Pair, Rows, RowsMut, Scored, Segment, StepInputs, StepLimits};
+use loam_kernels::layout::{DType, Memory, Pair, Rows, RowsMut, Scored, Segment, StepInputs, StepLimits, Taken};
 use loam_kernels::mapped::Mapped;
 use loam_kernels::{Cpu, Error};
 
@@ -123,6 +123,7 @@ pub(crate) fn inputs() -> StepInputs {
         |first_row, rows, first_position, first_page| Segment { first_row, rows, first_position, first_page, pages: 2 };
     StepInputs {
         tokens: vec![1, 2, 3, 39],
+        taken: vec![Taken { row: 1, place: 2 }],
         segments: vec![segment(0, 3, 0, 0), segment(3, 1, 20, 2)],
         pages: vec![0, 1, 2, 3],
         sampled: vec![2, 3],

@@ -1,10 +1,10 @@
 //! Steps: every number is looked at before anything is sent to a device.
 
 use loam_kernels::backend::Device;
-use loam_kernels::layout::{DecodeWork, KvShape, RowSet, Scored, StepInputs, StepPlan};
+use loam_kernels::layout::{DecodeWork, KvShape, RowSet, Scored, StepInputs, StepPlan, Taken};
 use loam_kernels::{Cpu, Error};
 
-use crate::given::{LIMITS, cpu, error, inputs, limit};
+use crate::given::{LIMITS, cpu, error, inputs, limit, unsupported};
 
 /// Refused by the plan itself, and by the device that would have it.
 #[track_caller]
@@ -28,6 +28,18 @@ fn token_beyond_the_vocabulary() {
 #[test]
 fn page_that_is_none() {
     check(|it| it.pages[2] = 4, limit("a page", 4, 4), "a page 4 is not below 4");
+}
+
+#[test]
+fn row_that_takes_a_token_and_is_none() {
+    let what = "a row that takes a token";
+    check(|it| it.taken[0].row = 4, limit(what, 4, 4), "a row that takes a token 4 is not below 4");
+}
+
+#[test]
+fn row_that_takes_two_tokens() {
+    let error = unsupported("rows that take tokens", "row 1 after row 1", "each once, in order");
+    check(|it| it.taken.push(Taken { row: 1, place: 0 }), error, "row 1 after row 1");
 }
 
 #[test]

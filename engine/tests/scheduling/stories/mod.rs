@@ -1,6 +1,7 @@
 //! Small stories, one for each rule.
 
 mod adapters;
+mod ahead;
 mod limits;
 mod prefixes;
 mod shares;
@@ -35,6 +36,7 @@ fn asks(number: u64, tokens: u32) -> Sequence {
         deadline_ms: None,
         arrived_ms: 0,
         gated: false,
+        awaits_tokens: false,
     }
 }
 

@@ -10,6 +10,7 @@ use loam_engine::recorder::RowRecord;
 use loam_engine::{DType, Engine, MemoryRecorder, OpenOptions};
 use loam_kernels::cuda::{Cuda, CudaMode};
 
+use crate::ahead::{check_counts, check_kinds, check_leaving};
 use crate::ask::{all, options, prompt, request, with_adapters};
 use crate::goldens::{check_bf16, check_f32};
 use crate::invariance::{check_cache, check_crowd, check_preempted};
@@ -93,6 +94,25 @@ fn from_the_cache() {
 #[test]
 fn preempted_and_resumed() {
     check_preempted(deterministic, tier(4, 8));
+}
+
+fn deterministic_recorded(options: &OpenOptions, recorder: MemoryRecorder) -> Engine {
+    open_recorded(CudaMode::Deterministic, options, recorder)
+}
+
+#[test]
+fn requests_of_every_kind_with_steps_ahead() {
+    check_kinds(deterministic_recorded, tier(6, 36));
+}
+
+#[test]
+fn what_is_launched_ahead_is_counted() {
+    check_counts(deterministic_recorded);
+}
+
+#[test]
+fn whoever_leaves_is_given_what_is_recorded() {
+    check_leaving(deterministic_recorded, tier(2, 6) as u64);
 }
 
 /// What is committed to says which arithmetic it was.

@@ -129,10 +129,11 @@ impl Machine {
     }
 }
 
-/// Nodes of a recorded step of this model, as the table in the kernels' README has them: norms of heads it has none of.
+/// Nodes of a recorded step of this model, as the table in the kernels' README has them: norms of heads it has none of. The
+/// first takes the tokens of the step before.
 fn nodes(with_adapters: bool) -> usize {
     let layers = config().shape.layers;
-    if with_adapters { 10 + 18 * layers } else { 4 + 10 * layers }
+    1 + if with_adapters { 10 + 18 * layers } else { 4 + 10 * layers }
 }
 
 /// Both ways, step by step, to the bit.

@@ -46,6 +46,7 @@ fn step(cpu: &Cpu, vocabulary: usize, sampled: usize, scored: Vec<Scored>) -> Cp
     let segment = Segment { first_row: 0, rows: 1, first_position: 0, first_page: 0, pages: 1 };
     let inputs = StepInputs {
         tokens: vec![0],
+        taken: Vec::new(),
         segments: vec![segment],
         pages: vec![0],
         sampled: vec![0; sampled],

@@ -1,7 +1,7 @@
 //! Operations that take or change rows one value at a time: embed, gather, add, gate.
 
-use loam_kernels::backend::{Activation, Add, Dense, Embed, Gate, GatherRows};
-use loam_kernels::layout::{DType, RowSet};
+use loam_kernels::backend::{Activation, Add, Dense, Embed, Gate, GatherRows, TakeTokens};
+use loam_kernels::layout::{DType, RowSet, Taken};
 
 use super::{ACTIVATIONS, SETS, WEIGHTS};
 use crate::check::{Mismatch, Want, compare};
@@ -87,6 +87,30 @@ pub(crate) fn check_embed<B: Dense>(device: &B, case: &RowsCase) -> Result<(), M
     device.embed(&step, Embed { table: &on_device, out: out.writing()? })?;
     let tokens = scene.inputs.tokens.iter().map(|token| table.row(*token as usize));
     compare(device, "out", &out, &moved(case.out, tokens))
+}
+
+/// `token[row] = tokens[place]`, of some rows, as an embedding sees it; a place may be taken twice, or not at all.
+pub(crate) fn check_take<B: Dense>(device: &B, case: &RowsCase) -> Result<(), Mismatch> {
+    let mut random = Random::new(case.seed);
+    let mut scene = case.scene(&mut random);
+    let places = case.rows + 2;
+    // Some are tokens of another vocabulary.
+    let drawn: Vec<u32> = (0..places).map(|_| random.below(VOCABULARY + 3) as u32).collect();
+    let takers: Vec<u32> = (0..case.rows as u32).filter(|_| random.below(3) > 0).collect();
+    scene.inputs.taken = takers.into_iter().map(|row| Taken { row, place: random.below(places) as u32 }).collect();
+    let tokens = Values::of(DType::U32, places, 1, |place, _| f64::from(drawn[place]));
+    let (tokens, table) =
+        (Sheet::new(device, &tokens, case.frame)?, Values::random(&mut random, case.weight, VOCABULARY, case.width));
+    let on_device = upload(device, &table)?;
+    let step = device.step(scene.inputs.clone(), scene.limits)?;
+    let mut out = Sheet::poisoned(device, case.out, case.rows, case.width, case.out_frame)?;
+    device.take_tokens(&step, TakeTokens { tokens: tokens.reading()? })?;
+    device.embed(&step, Embed { table: &on_device, out: out.writing()? })?;
+    let mut expected = scene.inputs.tokens.clone();
+    scene.inputs.taken.iter().for_each(|it| expected[it.row as usize] = drawn[it.place as usize]);
+    let last = VOCABULARY - 1;
+    let rows = expected.iter().map(|token| table.row((*token as usize).min(last)));
+    compare(device, "out", &out, &moved(case.out, rows))
 }
 
 /// `out[i] = x[row(i)]`.

@@ -3,6 +3,7 @@
 use loam_kernels::Error;
 use loam_kernels::backend::{
     Activation, Add, AddRmsNorm, ApplyLinear, Dense, Device, Embed, Gate, GatherRows, Product, QkNorm, RmsNorm,
+    TakeTokens,
 };
 use loam_kernels::cpu::{CpuMemory, CpuStep};
 use loam_kernels::layout::{Linear, Memory, Part, Split, Stored};
@@ -11,6 +12,15 @@ use super::{Fault, Planted, again, scaled, swap_rows, with_last_column_of, with_
 use crate::values::encode;
 
 impl Dense for Planted {
+    fn take_tokens(&self, step: &CpuStep, op: TakeTokens<'_, CpuMemory>) -> Result<(), Error> {
+        let swapped = match self.fault {
+            Fault::TakeTokensFromAnotherPlace => Some(self.changed(&op.tokens, swap_rows)?),
+            _ => None,
+        };
+        let tokens = swapped.as_ref().map_or(Ok(op.tokens), |swapped| swapped.reading())?;
+        self.cpu.take_tokens(step, TakeTokens { tokens })
+    }
+
     fn embed(&self, step: &CpuStep, mut op: Embed<'_, CpuMemory>) -> Result<(), Error> {
         let before = self.view(&op.out.reading())?;
         self.cpu.embed(step, Embed { table: op.table, out: again(&mut op.out)? })?;

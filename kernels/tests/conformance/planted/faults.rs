@@ -19,6 +19,8 @@ macro_rules! planted {
 }
 
 planted! {
+    take_tokens_from_another_place:
+        TakeTokensFromAnotherPlace, dense::rows::embed_cases(), dense::rows::check_take;
     embed_takes_another_token: EmbedTakesAnotherToken, dense::rows::embed_cases(), dense::rows::check_embed;
     embed_leaves_the_last_row: EmbedLeavesTheLastRow, dense::rows::embed_cases(), dense::rows::check_embed;
     gather_takes_another_row: GatherTakesAnotherRow, dense::rows::gather_cases(), dense::rows::check_gather;

@@ -23,6 +23,7 @@ use crate::values::Values;
 pub(crate) enum Fault {
     Nothing,
     // Dense.
+    TakeTokensFromAnotherPlace,
     EmbedTakesAnotherToken,
     EmbedLeavesTheLastRow,
     GatherTakesAnotherRow,

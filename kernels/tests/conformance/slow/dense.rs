@@ -2,7 +2,7 @@
 
 use loam_kernels::Error;
 use loam_kernels::backend::{
-    Activation, Add, AddRmsNorm, ApplyLinear, Dense, Embed, Gate, GatherRows, Product, QkNorm, RmsNorm,
+    Activation, Add, AddRmsNorm, ApplyLinear, Dense, Embed, Gate, GatherRows, Product, QkNorm, RmsNorm, TakeTokens,
 };
 use loam_kernels::layout::{Linear, PairList, RowSet, Rows, Stored};
 
@@ -10,10 +10,19 @@ use super::memory::{dot, put_row, row};
 use super::{Slow, SlowMemory, SlowStep};
 
 impl Dense for Slow {
+    fn take_tokens(&self, step: &SlowStep, op: TakeTokens<'_, SlowMemory>) -> Result<(), Error> {
+        op.check(&step.0)?;
+        for it in step.0.taken() {
+            let token = op.tokens.memory().token(op.tokens.offset() + it.place as usize * op.tokens.stride());
+            step.tokens()[it.row as usize] = token.min(step.0.limits().vocabulary as u32 - 1);
+        }
+        Ok(())
+    }
+
     fn embed(&self, step: &SlowStep, mut op: Embed<'_, SlowMemory>) -> Result<(), Error> {
         op.check(&step.0)?;
         let width = op.out.width();
-        for (to, &token) in step.0.tokens().iter().enumerate() {
+        for (to, &token) in step.tokens().iter().enumerate() {
             let values: Vec<f32> = (0..width).map(|i| op.table.value(token as usize * width + i)).collect();
             put_row(&mut op.out, to, &values);
         }

@@ -22,7 +22,7 @@ impl Lora for Slow {
                     dot(x, &a)
                 }
                 SiteKind::Embedding => {
-                    let token = step.0.tokens()[pair.row as usize] as usize;
+                    let token = step.tokens()[pair.row as usize] as usize;
                     slab.value(place.a_at + token * place.rank + r)
                 }
             };

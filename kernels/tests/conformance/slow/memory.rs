@@ -80,6 +80,10 @@ impl SlowMemory {
         };
     }
 
+    pub(super) fn token(&self, at: usize) -> u32 {
+        self.bits[at]
+    }
+
     pub(super) fn put_token(&mut self, at: usize, token: u32) {
         self.bits[at] = token;
     }

@@ -9,7 +9,7 @@ mod lora;
 mod memory;
 mod sampling;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use loam_kernels::Error;
 use loam_kernels::backend::{Device, GraphKey, Source};
@@ -20,9 +20,15 @@ pub(crate) use memory::SlowMemory;
 #[derive(Debug, Default)]
 pub(crate) struct Slow;
 
-/// A step is its plan.
+/// A step is its plan, and its tokens, some of which it may take from the step before.
 #[derive(Debug)]
-pub(crate) struct SlowStep(StepPlan);
+pub(crate) struct SlowStep(StepPlan, Mutex<Vec<u32>>);
+
+impl SlowStep {
+    fn tokens(&self) -> MutexGuard<'_, Vec<u32>> {
+        self.1.lock().expect("nobody panics over them")
+    }
+}
 
 impl AsRef<StepPlan> for SlowStep {
     fn as_ref(&self) -> &StepPlan {
@@ -92,7 +98,8 @@ impl Device for Slow {
     }
 
     fn step(&self, inputs: StepInputs, limits: StepLimits) -> Result<SlowStep, Error> {
-        Ok(SlowStep(StepPlan::new(inputs, limits)?))
+        let tokens = Mutex::new(inputs.tokens.clone());
+        Ok(SlowStep(StepPlan::new(inputs, limits)?, tokens))
     }
 
     fn run(
