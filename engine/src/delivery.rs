@@ -155,6 +155,8 @@ pub(crate) struct Ahead {
 struct AheadState {
     steps: usize,
     failed: Option<RecordFailed>,
+    /// What the device said last.
+    lost: Option<String>,
 }
 
 impl Ahead {
@@ -173,9 +175,15 @@ impl Ahead {
         self.state().steps
     }
 
-    /// Whether the record failed.
-    pub(crate) fn failed(&self) -> Option<RecordFailed> {
-        self.state().failed.clone()
+    /// Why nothing is taken any more: the record failed, or the device is lost.
+    pub(crate) fn broken(&self) -> Option<String> {
+        let state = self.state();
+        state.failed.as_ref().map(ToString::to_string).or_else(|| state.lost.clone())
+    }
+
+    /// The device answers nothing any more; what was recorded holds.
+    pub(crate) fn lose(&self, report: String) {
+        self.state().lost.get_or_insert(report);
     }
 
     /// The record refused a step.

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::event::{Event, Sink};
 use crate::executor::{Executor, ExecutorLimits};
 use crate::metrics::{Board, Metrics};
-use crate::recorder::{RecordFailed, Recorder, RequestFacts};
+use crate::recorder::{Recorder, RequestFacts};
 use crate::request::{Generate, weight_millionths};
 use crate::sampler::SamplingParameters;
 use crate::scheduler::{AdapterCounts, Scheduler, SchedulerOptions, TenantId};
@@ -51,7 +51,7 @@ pub struct Engine {
     mode: Mode,
     next_request: AtomicU64,
     tenants: Mutex<BTreeMap<String, TenantId>>,
-    thread: Mutex<Option<JoinHandle<Result<(), RecordFailed>>>>,
+    thread: Mutex<Option<JoinHandle<Result<(), Error>>>>,
 }
 
 /// How numbers are kept: recorded with every answer.
@@ -215,8 +215,8 @@ impl Engine {
 
     /// As [`Engine::submit`], with what the record says of the request beside its tenant.
     pub fn submit_recorded(&self, request: Generate, facts: RequestFacts, sink: Sink) -> Result<Handle, Error> {
-        if let Some(failed) = self.ahead.failed() {
-            return Err(Error::Stopped { reason: failed.to_string() });
+        if let Some(reason) = self.ahead.broken() {
+            return Err(Error::Stopped { reason });
         }
         let place = self.inbox.place()?;
         let admitted = self.admit(&request, facts, sink, place)?;
@@ -372,8 +372,8 @@ impl Engine {
 
     /// Whether the loop runs: an error says why it takes nothing any more, and stays.
     pub fn health(&self) -> Result<(), Error> {
-        if let Some(failed) = self.ahead.failed() {
-            return Err(Error::Stopped { reason: failed.to_string() });
+        if let Some(reason) = self.ahead.broken() {
+            return Err(Error::Stopped { reason });
         }
         match self.thread.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             Some(thread) if !thread.is_finished() => Ok(()),
@@ -419,8 +419,7 @@ impl Engine {
         // A patience beyond all clocks is none at all.
         let far = Duration::from_secs(u32::MAX.into());
         self.inbox.tell(Message::Stop(Instant::now() + patience.min(far)));
-        let ended = thread.join().map_err(|_| Error::Stopped { reason: "its loop broke off".to_owned() })?;
-        ended.map_err(|failed| Error::Stopped { reason: failed.to_string() })
+        thread.join().map_err(|_| Error::Stopped { reason: "its loop broke off".to_owned() })?
     }
 }
 

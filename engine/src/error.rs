@@ -76,3 +76,10 @@ pub enum Error {
     #[error(transparent)]
     Kernels(#[from] loam_kernels::Error),
 }
+
+impl Error {
+    /// Whether the device will answer nothing any more in this process.
+    pub fn is_device_lost(&self) -> bool {
+        matches!(self, Self::Kernels(loam_kernels::Error::DeviceLost { .. }))
+    }
+}

@@ -87,6 +87,8 @@ pub enum Failure {
     Cancelled,
     #[error("the request's time ran out before it began")]
     Deadline,
+    #[error("DEVICE_LOST: {0}")]
+    Device(Arc<Error>),
     #[error("LEDGER_FAILED: {0}")]
     Ledger(crate::recorder::RecordFailed),
     #[error("the ledger takes no new requests for now: {reason}")]
@@ -100,7 +102,10 @@ pub enum Failure {
 impl Failure {
     /// Whether the same request can succeed elsewhere, or here after a restart.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Step(_) | Self::Ledger(_) | Self::Refused { .. } | Self::Lost | Self::Stopping)
+        matches!(
+            self,
+            Self::Step(_) | Self::Device(_) | Self::Ledger(_) | Self::Refused { .. } | Self::Lost | Self::Stopping
+        )
     }
 }
 

@@ -31,6 +31,7 @@ use loam_ledger_core::row::Tokens;
 use crate::adapter::pool::Tier;
 use crate::adapter::{AdapterId, Catalog, HostAdapter, Job, Loader};
 use crate::delivery::{Ahead, DeliveryMode, Messages};
+use crate::error::Error;
 use crate::event::Failure;
 use crate::executor::{Executor, Uploaded};
 use crate::metrics::{Board, Metrics};
@@ -71,6 +72,8 @@ pub(crate) struct Worker {
     open: BTreeSet<SequenceId>,
     /// The step that was launched and is collected next, or the one after it.
     flight: Option<Flight>,
+    /// Why the device answers nothing any more.
+    lost: Option<Arc<Error>>,
     state: State,
 }
 
@@ -175,12 +178,13 @@ impl Worker {
             step_tokens,
             open: BTreeSet::new(),
             flight: None,
+            lost: None,
             state,
         })
     }
 
-    /// Runs until it is told to stop and everything has ended, or until the record fails.
-    pub(crate) fn run(mut self) -> Result<(), RecordFailed> {
+    /// Runs until it is told to stop and everything has ended, or until the record fails or the device is lost.
+    pub(crate) fn run(mut self) -> Result<(), Error> {
         let outcome = self.turns();
         if let Err(failed) = &outcome {
             self.ahead.fail(failed.clone());
@@ -189,7 +193,11 @@ impl Worker {
         outcome.and_then(|()| {
             self.ahead.wait_for_all()?;
             self.recorder.stop()
-        })
+        })?;
+        match self.lost {
+            None => Ok(()),
+            Some(lost) => Err(Error::Stopped { reason: lost.to_string() }),
+        }
     }
 
     fn turns(&mut self) -> Result<(), RecordFailed> {
@@ -207,6 +215,11 @@ impl Worker {
             }
             let pace = self.step()?;
             self.post(pace);
+            if let Some(lost) = &self.lost {
+                // All that ran has ended, and is recorded; nothing more is taken.
+                self.ahead.lose(lost.to_string());
+                return Ok(());
+            }
             if pace == Pace::Idle {
                 if self.state.stop_at.is_some() && self.state.requests.is_empty() && self.state.unread.is_empty() {
                     return Ok(());

@@ -206,8 +206,13 @@ impl Worker {
 
     /// Time is up: what still runs ends.
     pub(super) fn cancel_all(&mut self) {
+        self.fail_all(&Failure::Stopping);
+    }
+
+    /// Ends everything, with its rows.
+    pub(super) fn fail_all(&mut self, failure: &Failure) {
         let all: BTreeSet<RequestId> = self.state.requests.keys().chain(self.state.unread.keys()).copied().collect();
-        all.into_iter().for_each(|request| self.fail(request, &Failure::Stopping));
+        all.into_iter().for_each(|request| self.fail(request, failure));
     }
 
     /// Cancels what nobody listens to any more.

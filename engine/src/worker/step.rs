@@ -194,7 +194,7 @@ impl Worker {
     }
 
     /// A step that failed ends the requests that were in it, and those whose adapters it was to take; no others. What was
-    /// launched after it came of nothing. Says whether there were any.
+    /// launched after it came of nothing. Where the device is lost, all end. Says whether there were any.
     fn step_failed(&mut self, plan: &Plan, error: Error) -> bool {
         self.scheduler.failed(plan);
         if let Some(Flight { plan, ticket, .. }) = self.flight.take() {
@@ -207,6 +207,10 @@ impl Worker {
         let error = Arc::new(error);
         let of_chunk = |chunk: &Chunk| self.state.choices.get(&chunk.id).map(|(request, _)| *request);
         let requests: BTreeSet<RequestId> = plan.chunks.iter().filter_map(of_chunk).collect();
+        if error.is_device_lost() {
+            self.fail_all(&Failure::Device(Arc::clone(&error)));
+            self.lost = Some(Arc::clone(&error));
+        }
         requests.into_iter().for_each(|request| self.fail(request, &Failure::Step(Arc::clone(&error))));
         for adapter in plan.installs.iter().filter_map(|install| install.adapter) {
             // Else every later step would fail over it.

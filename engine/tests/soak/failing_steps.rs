@@ -39,6 +39,29 @@ fn steps_that_fail_late_fail_their_own() {
     check(Weather { runs_apart: true.into(), fails_late: true.into(), ..Weather::default() }, 6);
 }
 
+/// All who run or wait are told, their rows are recorded, and nobody is taken any more: the process must begin anew.
+#[test]
+fn a_lost_device_ends_everything_by_name() {
+    for is_late in [false, true] {
+        let _turn = turn();
+        let weather = Weather { fails_each: 5.into(), loses_device: true.into(), ..Weather::default() };
+        let weather = Weather { runs_apart: is_late.into(), fails_late: is_late.into(), ..weather };
+        let (recorder, kept) = MemoryRecorder::keeping();
+        let engine = open(&Arc::new(weather), Box::new(recorder), 3);
+        let requests = (0..8).map(|seed| request(&prompt(seed, 20), &[], 32)).collect();
+        for said in all(&engine, requests) {
+            let why = said.failure.expect("no answer comes of a lost device");
+            assert!(why.starts_with("DEVICE_LOST") && why.contains("was struck"), "{why}");
+        }
+        for refused in [engine.health().unwrap_err(), engine.generate(request(&[1], &[], 1)).err().unwrap()] {
+            assert!(refused.to_string().contains("must be started again"), "{refused}");
+        }
+        let stopped = engine.stop().unwrap_err();
+        assert!(stopped.to_string().contains("must be started again"), "{stopped}");
+        audit(&kept);
+    }
+}
+
 fn check(weather: Weather, slots: u32) {
     let _turn = turn();
     let (weather, (recorder, kept)) = (Arc::new(weather), MemoryRecorder::keeping());

@@ -31,6 +31,8 @@ pub(crate) struct Weather {
     pub(crate) steps: AtomicU64,
     /// Each so manieth step fails; none where it is 0.
     pub(crate) fails_each: AtomicU64,
+    /// Whether what fails is the device, for good.
+    pub(crate) loses_device: AtomicBool,
     /// Whether it fails when its outputs are collected, and not when it is launched.
     pub(crate) fails_late: AtomicBool,
     /// Whether steps may be launched before the one before is collected.
@@ -53,6 +55,15 @@ struct HeldUploader {
     weather: Arc<Weather>,
 }
 
+impl Weather {
+    fn error(&self, report: String) -> Error {
+        match self.loses_device.load(Ordering::Relaxed) {
+            true => loam_kernels::Error::DeviceLost { report }.into(),
+            false => Error::Stopped { reason: report },
+        }
+    }
+}
+
 impl Executor for Weathered {
     fn limits(&self) -> ExecutorLimits {
         self.runner.limits()
@@ -71,7 +82,7 @@ impl Executor for Weathered {
         let each = self.weather.fails_each.load(Ordering::Relaxed);
         let fails = each > 0 && step.is_multiple_of(each);
         if fails && !self.weather.fails_late.load(Ordering::Relaxed) {
-            return Err(Error::Stopped { reason: format!("step {step} was struck") });
+            return Err(self.weather.error(format!("step {step} was struck")));
         }
         let ticket = self.runner.launch(batch)?;
         self.struck.extend(fails.then_some(ticket.0));
@@ -81,7 +92,7 @@ impl Executor for Weathered {
     fn collect(&mut self, ticket: Ticket) -> Result<Outputs, Error> {
         let is_struck = self.struck.remove(&ticket.0);
         let outputs = self.runner.collect(ticket)?;
-        if is_struck { Err(Error::Stopped { reason: "a step was struck".to_owned() }) } else { Ok(outputs) }
+        if is_struck { Err(self.weather.error("a step was struck".to_owned())) } else { Ok(outputs) }
     }
 
     fn describe(&self) -> String {

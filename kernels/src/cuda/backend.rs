@@ -8,7 +8,7 @@ use super::device::{self, DeviceMemory, Library, Stream};
 use super::ffi::RawStream;
 use super::graph::{self, Graphs};
 use super::work::{Lists, StepTables};
-use crate::backend::{Device, GraphKey, Source};
+use crate::backend::{Device, GraphKey, Reading, Source};
 use crate::error::Error;
 use crate::layout::{Adapter, DType, SiteShape, StepInputs, StepLimits, StepPlan};
 
@@ -252,6 +252,11 @@ impl Device for Cuda {
     fn read(&self, memory: &DeviceMemory, at: usize, bytes: &mut [u8]) -> Result<(), Error> {
         graph::refuse_recorded("values to read")?;
         memory.read_bytes(&self.stream(), at, bytes)
+    }
+
+    fn begin_read(&self, memory: &DeviceMemory, at: usize, bytes: usize) -> Result<Reading, Error> {
+        graph::refuse_recorded("values to read")?;
+        memory.begin_read(at, bytes)
     }
 
     fn step(&self, inputs: StepInputs, limits: StepLimits) -> Result<CudaStep, Error> {

@@ -141,6 +141,7 @@ impl From<&Failure> for Problem {
             Failure::Deadline => Self::new(Kind::Deadline, failure.to_string()),
             Failure::Step(_) => Self::new(Kind::Internal, failure.to_string()),
             Failure::Ledger(_) => Self::new(Kind::Unavailable, LEDGER_FAILED),
+            Failure::Device(_) => Self::new(Kind::Unavailable, DEVICE_LOST),
             Failure::Cancelled | Failure::Refused { .. } | Failure::Lost | Failure::Stopping => {
                 Self::new(Kind::Unavailable, failure.to_string())
             }

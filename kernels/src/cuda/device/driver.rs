@@ -21,9 +21,11 @@ use cudarc::driver::sys;
 use cudarc::driver::sys::CUdevice_attribute_enum as Attribute;
 use cudarc::driver::sys::CUmemPool_attribute_enum as PoolAttribute;
 
+use super::arriving::{PLACE_BYTES, Places};
 pub(in crate::cuda) use super::library::Library;
 use super::staging::Staging;
 use super::{LaunchError, Stream};
+use crate::backend::Reading;
 use crate::cuda::ffi::{RawStream, cudaGetErrorName, cudaGetErrorString};
 use crate::error::Error;
 
@@ -47,6 +49,7 @@ struct Gpu {
     allocating: Raw,
     to_first: Mutex<Staging>,
     beside: Mutex<Staging>,
+    arriving: Places,
 }
 
 /// The driver's handle of something, which any thread may name.
@@ -187,6 +190,7 @@ pub(in crate::cuda) fn open(ordinal: usize) -> Result<(), Error> {
         allocating: Raw(allocating.cast()),
         to_first: staging(first)?,
         beside: staging(create()?)?,
+        arriving: Places::default(),
     };
     GPU.set(gpu).expect("nobody else opens one meanwhile");
     Ok(())
@@ -333,6 +337,23 @@ pub(super) unsafe fn read(stream: RawStream, to: &mut [u8], from: *const c_void)
         memcpy_dtoh_async(to, pointer(from), stream.cast())?;
         Ok(stream::synchronize(stream.cast())?)
     }
+}
+
+/// What is more than a place holds is waited for here: logits, which are seldom asked for.
+pub(super) unsafe fn begin_read(from: *const c_void, bytes: usize) -> Result<Reading, LaunchError> {
+    let gpu = gpu()?;
+    if bytes == 0 || bytes > PLACE_BYTES {
+        let mut read = vec![0; bytes];
+        // SAFETY: as who calls says.
+        unsafe { self::read(gpu.first.0, &mut read, from) }?;
+        return Ok(Reading::done(read));
+    }
+    // SAFETY: as who calls says.
+    let arriving = unsafe { gpu.arriving.begin(gpu.first.0.cast(), pointer(from), bytes) }?;
+    Ok(Reading::new(move || {
+        self::gpu()?;
+        Ok(arriving.wait().map_err(LaunchError::from)?)
+    }))
 }
 
 pub(super) unsafe fn copy(

@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr;
 
 use super::{LaunchError, Stream, checked};
+use crate::backend::Reading;
 use crate::cuda::ffi::{LoamLayer, LoamRows, LoamType, RawStream, emulated as ffi};
 use crate::error::Error;
 
@@ -119,6 +120,14 @@ pub(super) unsafe fn write_beside(to: *mut c_void, from: &[u8]) -> Result<(), La
 pub(super) unsafe fn read(stream: RawStream, to: &mut [u8], from: *const c_void) -> Result<(), LaunchError> {
     // SAFETY: `to` is that many bytes; the device looks whether they are there.
     checked(unsafe { ffi::loam_device_read(stream, to.as_mut_ptr().cast(), from, to.len()) })
+}
+
+/// All was done when it was asked for.
+pub(super) unsafe fn begin_read(from: *const c_void, bytes: usize) -> Result<Reading, LaunchError> {
+    let mut read = vec![0; bytes];
+    // SAFETY: as who calls says.
+    unsafe { self::read(first_stream(), &mut read, from) }?;
+    Ok(Reading::done(read))
 }
 
 pub(super) unsafe fn copy(

@@ -4,6 +4,8 @@
 //! need is here: bounds are looked at before anybody is asked, so that no copy of ours leaves its memory on either.
 
 #[cfg(feature = "cuda")]
+mod arriving;
+#[cfg(feature = "cuda")]
 mod driver;
 #[cfg(feature = "emulate")]
 mod host;
@@ -23,6 +25,7 @@ use std::sync::{Arc, Weak};
 use thiserror::Error as ThisError;
 
 use super::ffi::RawStream;
+use crate::backend::Reading;
 use crate::error::Error;
 use crate::layout::{DType, Element, Memory};
 
@@ -171,6 +174,13 @@ impl DeviceMemory {
         let from = self.range("what is read", at, to.len())?;
         // SAFETY: the range was checked.
         Ok(unsafe { raw::read(stream.raw, to, from) }?)
+    }
+
+    /// Begins to read so many bytes from value `at` on, as they are when what was asked for before is done.
+    pub(in crate::cuda) fn begin_read(&self, at: usize, bytes: usize) -> Result<Reading, Error> {
+        let from = self.range("what is read", at, bytes)?;
+        // SAFETY: the range was checked.
+        Ok(unsafe { raw::begin_read(from, bytes) }?)
     }
 
     /// Where so many bytes from value `at` on begin, if all are values and here.
