@@ -76,6 +76,8 @@ pub struct OpenOptions {
     pub adapter_roots: Vec<PathBuf>,
     /// Whether a step may be launched before the tokens of the one before it are known, where a device runs apart.
     pub ahead: bool,
+    /// Whether steps of all sizes are run before the first request, on a device that records them: it takes some seconds.
+    pub warm_up: bool,
     /// When tokens leave.
     pub delivery: DeliveryMode,
     /// A file that remembers the digests of unchanged files; none where each start reads them whole.
@@ -105,6 +107,7 @@ impl OpenOptions {
             adapter_device_bytes: 4 << 30,
             adapter_roots: Vec::new(),
             ahead: true,
+            warm_up: false,
             delivery: DeliveryMode::default(),
             digest_cache: None,
         }
@@ -207,7 +210,10 @@ impl Engine {
             rows_max: options.step_tokens_max,
             rank_max: options.rank_max.map_or(RANK_MAX, |rank| rank.min(RANK_MAX)),
         };
-        let executor = Runner::new(decoder, runner)?;
+        let mut executor = Runner::new(decoder, runner)?;
+        if options.warm_up {
+            executor.warm_up()?;
+        }
         let scheduling = scheduling(options, pages)?;
         Self::new(EngineParts {
             executor: Box::new(executor),

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use loam_kernels::backend::{CopyPages, Device, GraphKey};
 use loam_kernels::layout::{
-    ADAPTERS_PER_ROW_MAX, Adapter, KvShape, PagedKv, RowSet, Sampling, SiteShape, StepInputs, StepLimits, StepPlan,
+    ADAPTERS_PER_ROW_MAX, Adapter, KvShape, PagedKv, RowSet, Sampling, Segment, SiteShape, StepInputs, StepLimits,
+    StepPlan,
 };
 use loam_kernels::{Backend, Error as KernelsError};
 
@@ -115,6 +116,40 @@ impl<B: Backend + 'static> Runner<B> {
     /// Its number among the models of this process: its steps' keys have it.
     pub const fn model(&self) -> u64 {
         self.model
+    }
+
+    /// On a device that records steps: runs the largest one, and one of each size that is recorded, so that no memory is
+    /// first asked for, nothing recorded and nothing chosen by the clock while somebody waits. Nobody has the pages yet that
+    /// this writes to.
+    pub fn warm_up(&mut self) -> Result<(), Error> {
+        if self.padding.is_none() {
+            return Ok(());
+        }
+        let StepLimits { pages, page_tokens, positions, .. } = self.limits.step;
+        let pages: Vec<u32> = (0..pages as u32).collect();
+        let longest = self.limits.rows_max.min(positions).min(pages.len() * page_tokens);
+        self.run_for_nobody(prompt_of_nobody(longest, &pages[..longest.div_ceil(page_tokens)]), None)?;
+        for rows in GraphKey::ROWS {
+            let held = pages.len() * page_tokens.min(positions);
+            if rows as usize > self.limits.rows_max.min(held) {
+                break;
+            }
+            for with_adapters in [false, true] {
+                let mut inputs = StepInputs::default();
+                inputs.pad(rows as usize, &pages, page_tokens.min(positions))?;
+                self.run_for_nobody(inputs, Some(GraphKey { model: self.model, rows, with_adapters }))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn run_for_nobody(&mut self, inputs: StepInputs, key: Option<GraphKey>) -> Result<(), Error> {
+        let sampling = vec![Sampling::default(); inputs.sampled.len()];
+        let step = self.backend.step(inputs, self.step_limits())?;
+        self.run(&step, (key, &sampling), None)?;
+        // The step's tables end with it: it has to be over.
+        self.backend.begin_read(&self.scratch.tokens, 0, size_of::<u32>())?.wait()?;
+        Ok(())
     }
 
     /// Runs one step as [`Executor::execute`] does, and lets `tap` see the inputs of all sites.
@@ -306,6 +341,19 @@ impl<B: Backend + 'static> Executor for Runner<B> {
 
     fn describe(&self) -> String {
         self.backend.describe()
+    }
+}
+
+/// A prompt of so many tokens, which has these pages.
+fn prompt_of_nobody(rows: usize, pages: &[u32]) -> StepInputs {
+    let segment =
+        Segment { first_row: 0, rows: rows as u32, first_position: 0, first_page: 0, pages: pages.len() as u32 };
+    StepInputs {
+        tokens: vec![0; rows],
+        segments: vec![segment],
+        pages: pages.to_vec(),
+        sampled: vec![rows as u32 - 1],
+        ..StepInputs::default()
     }
 }
 

@@ -268,6 +268,7 @@ impl Settings {
             adapter_host_bytes: self.adapters.host_bytes,
             adapter_device_bytes: self.adapters.device_bytes,
             adapter_roots: roots,
+            warm_up: true,
             delivery: self.engine.delivery,
             digest_cache: digest_cache.clone(),
             ..OpenOptions::new(&self.model)

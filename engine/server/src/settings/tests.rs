@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use clap::{Args as _, Command};
-use loam_engine::{DType, DeliveryMode, LoadFormat, OpenOptions};
+use loam_engine::{Arithmetic, DType, DeliveryMode, DeviceChoice, LoadFormat, OpenOptions};
 
 use super::table::SETTINGS;
 use super::{Gathered, Given, Settings, show};
@@ -97,6 +97,8 @@ fn defaults_are_the_engines_own() {
     let settings = flags(&["m"]).settings().unwrap();
     let mut own = OpenOptions::new("m".as_ref());
     own.digest_cache = Some("/home-of/me/.cache/loam/digests.json".into());
+    // A server takes a GPU where there is one, at its fastest, and is warm before it is asked.
+    (own.device, own.arithmetic, own.warm_up) = (DeviceChoice::Auto, Arithmetic::Fast, true);
     assert_eq!(format!("{:?}", settings.to_open_options()), format!("{own:?}"));
 }
 

@@ -50,6 +50,9 @@ const UNAVAILABLE_RETRY_MS: u64 = 5_000;
 /// What a client is told where the record failed. Why is the log's to say: it may name the server's own files.
 const LEDGER_FAILED: &str = "LEDGER_FAILED: nothing can be recorded here any more; ask another server";
 
+/// What a client is told where the device is lost.
+const DEVICE_LOST: &str = "DEVICE_LOST: nothing can be computed here any more; ask another server";
+
 impl Problem {
     /// A problem that is no field's.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {

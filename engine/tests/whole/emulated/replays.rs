@@ -21,6 +21,7 @@ const PAGE_TOKENS: usize = 16;
 const PAGES_EACH: usize = 3;
 const SEQUENCES: usize = 11;
 const SLOTS: usize = 4;
+const ROWS_MAX: usize = 32;
 const PROMPT_TOKENS: usize = 17;
 
 /// Looks at nothing: with a tap no step is recorded or padded.
@@ -55,14 +56,29 @@ struct Machine {
 /// Who has a row, and their slots and weights.
 type Row<'a> = (usize, &'a [(u32, f32)]);
 
+/// How a model's steps run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// As they are, none recorded.
+    Tapped,
+    /// Recorded when the first of a size comes.
+    Cold,
+    /// Recorded before anybody asks.
+    Warm,
+}
+
 impl Machine {
-    fn new(gpu: &Arc<Cuda>, is_tapped: bool) -> Self {
+    fn new(gpu: &Arc<Cuda>, start: Start) -> Self {
         let folder = golden().join(MODEL).join("base");
         let weights = Weights::open(&folder, Residence::Mapped, &mut |_| {}).unwrap();
         let decoder = Decoder::load(Arc::clone(gpu), &config(), &weights, DType::Bf16, 256).unwrap();
         let pages = SEQUENCES * PAGES_EACH;
-        let options = RunnerOptions { pages, page_tokens: PAGE_TOKENS, slots: SLOTS, rows_max: 32, rank_max: 64 };
-        let runner = Runner::new(decoder, options).unwrap();
+        let options = RunnerOptions { pages, page_tokens: PAGE_TOKENS, slots: SLOTS, rows_max: ROWS_MAX, rank_max: 64 };
+        let mut runner = Runner::new(decoder, options).unwrap();
+        if start == Start::Warm {
+            runner.warm_up().unwrap();
+        }
+        let is_tapped = start == Start::Tapped;
         let uploader = runner.uploader();
         let adapters = ADAPTERS.iter().map(|name| uploader.upload(&adapter(name)).unwrap()).collect();
         let sequences = vec![Vec::new(); SEQUENCES];
@@ -145,8 +161,12 @@ struct Both {
 
 impl Both {
     fn new(mode: CudaMode) -> Self {
+        Self::start(mode, Start::Cold)
+    }
+
+    fn start(mode: CudaMode, start: Start) -> Self {
         let gpu = Arc::new(Cuda::open(0, mode).unwrap());
-        Self { recorded: Machine::new(&gpu, false), plain: Machine::new(&gpu, true), gpu }
+        Self { recorded: Machine::new(&gpu, start), plain: Machine::new(&gpu, Start::Tapped), gpu }
     }
 
     #[track_caller]
@@ -206,4 +226,15 @@ fn fast_steps_are_replayed_alike() {
         let rows: Vec<Row<'_>> = (0..4).map(|at| (at, MIXES[(at + turn) % MIXES.len()])).collect();
         both.step(&rows, &[]);
     }
+}
+
+/// All sizes are recorded before anybody asks, and what nobody's rows wrote is never seen.
+#[test]
+fn a_start_that_is_warm_leaves_nothing_to_record() {
+    let mut both = Both::start(CudaMode::Deterministic, Start::Warm);
+    let sizes = GraphKey::ROWS.into_iter().filter(|rows| *rows as usize <= ROWS_MAX);
+    let is_there = |rows, with_adapters| both.recorded.nodes(&both.gpu, rows, with_adapters) == nodes(with_adapters);
+    assert!(sizes.clone().count() > 2 && sizes.clone().all(|rows| is_there(rows, false) && is_there(rows, true)));
+    both.step(&[(0, &[(0, 1.0)]), (1, &[])], &[(0, Some(0))]);
+    both.step(&[(0, &[(0, 1.0)]), (1, &[]), (2, &[])], &[]);
 }
