@@ -1,9 +1,8 @@
 //! Attention: in decode the pages come from memory, in prefill arithmetic takes the time.
 
-use loam_kernels::backend::{Attend, Attention as _, Device as _};
-use loam_kernels::cpu::{CpuMemory, CpuStep};
+use loam_kernels::Error;
+use loam_kernels::backend::{Attend, Attention};
 use loam_kernels::layout::{DType, KvShape, PagedKv, Rows, RowsMut, Segment, StepInputs, StepLimits};
-use loam_kernels::{Cpu, Error};
 
 use super::contest::contest;
 use super::models::values;
@@ -19,12 +18,12 @@ const PAGE_TOKENS: usize = 16;
 const PAGES_BYTES: usize = 512 << 20;
 
 /// Requests of one length, with pages of their own.
-struct Case {
-    requests: usize,
+pub(crate) struct Case {
+    pub(crate) requests: usize,
     /// Tokens of each, those of this step included.
-    tokens: usize,
+    pub(crate) tokens: usize,
     /// Rows of each in this step.
-    rows: usize,
+    pub(crate) rows: usize,
 }
 
 impl Bench<'_> {
@@ -41,10 +40,10 @@ impl Bench<'_> {
     }
 
     fn decode_attention(&mut self, case: &Case) -> anyhow::Result<()> {
-        let layer_bytes = case.requests * case.tokens * 2 * KV_HEADS * HEAD_DIM * DType::Bf16.bytes();
+        let layer_bytes = case.layer_bytes();
         let layers = PAGES_BYTES.div_ceil(layer_bytes);
         let kv = case.pages(self.cpu, layers)?;
-        let mut ours = case.contestant(self.cpu, &kv)?;
+        let mut ours = case.contestant(self.cpu, &kv, 1)?;
         let mut reading = self.roofs.large_pages.contestant();
         let times = contest(self.rounds(), &mut [&mut reading, &mut ours])?;
         let name = format!("decode attention, {} of {} tokens", counted(case.requests, "request"), case.tokens);
@@ -56,7 +55,7 @@ impl Bench<'_> {
 
     fn prefill_attention(&mut self, case: &Case) -> anyhow::Result<()> {
         let kv = case.pages(self.cpu, 1)?;
-        let mut ours = case.contestant(self.cpu, &kv)?;
+        let mut ours = case.contestant(self.cpu, &kv, 1)?;
         let mut in_cache = self.roofs.in_cache_f32.contestant(self.cpu)?;
         let times = contest(self.rounds().min(3), &mut [&mut in_cache, &mut ours])?;
         // A row sees itself and all before it; each position costs a product with its key and one with its value.
@@ -74,35 +73,44 @@ impl Case {
         self.tokens.div_ceil(PAGE_TOKENS)
     }
 
-    fn pages(&self, cpu: &Cpu, layers: usize) -> anyhow::Result<PagedKv<CpuMemory>> {
+    /// Bytes of keys and values that a layer's attention reads.
+    pub(crate) const fn layer_bytes(&self) -> usize {
+        self.requests * self.tokens * 2 * KV_HEADS * HEAD_DIM * DType::Bf16.bytes()
+    }
+
+    pub(crate) fn pages<D: Attention>(&self, device: &D, layers: usize) -> anyhow::Result<PagedKv<D::Memory>> {
         let shape = KvShape { layers, kv_heads: KV_HEADS, head_dim: HEAD_DIM, page_tokens: PAGE_TOKENS };
-        let memory = values(cpu, DType::Bf16, self.requests * self.pages_each() * shape.page_len())?;
+        let memory = values(device, DType::Bf16, self.requests * self.pages_each() * shape.page_len())?;
         Ok(PagedKv::new(memory, shape)?)
     }
 
-    /// Attends in every layer; its time is for one.
-    fn contestant<'a>(
+    /// Attends so often in every layer; its time is for one. A device that answers before it is done is waited for at
+    /// the end.
+    pub(crate) fn contestant<'a, D: Attention>(
         &self,
-        cpu: &'a Cpu,
-        kv: &'a PagedKv<CpuMemory>,
-    ) -> anyhow::Result<impl FnMut(usize) -> anyhow::Result<usize> + use<'a>> {
+        device: &'a D,
+        kv: &'a PagedKv<D::Memory>,
+        turns: usize,
+    ) -> anyhow::Result<impl FnMut(usize) -> anyhow::Result<usize> + use<'a, D>> {
         let (rows, width) = (self.requests * self.rows, Q_HEADS * HEAD_DIM);
-        let (q, mut out) = (values(cpu, DType::Bf16, rows * width)?, cpu.allocate(DType::Bf16, rows * width)?);
-        let (step, layers) = (self.step(cpu)?, kv.shape().layers);
+        let (q, mut out) = (values(device, DType::Bf16, rows * width)?, device.allocate(DType::Bf16, rows * width)?);
+        let (step, layers) = (self.step(device)?, kv.shape().layers);
         let scale = 0.088_388_35;
         Ok(move |_| {
-            cpu.run(None, &mut || {
-                (0..layers).try_for_each(|layer| {
+            device.run(None, &mut || {
+                (0..turns * layers).try_for_each(|turn| {
                     let (q, out) = (Rows::new(&q, rows, width)?, RowsMut::new(&mut out, rows, width)?);
-                    cpu.attention(&step, Attend { q, kv, layer, scale, window: None, out, log_sum_exp: None })
+                    let layer = turn % layers;
+                    device.attention(&step, Attend { q, kv, layer, scale, window: None, out, log_sum_exp: None })
                 })
             })?;
-            Ok(layers)
+            device.read(&out, 0, &mut [0; DType::Bf16.bytes()])?;
+            Ok(turns * layers)
         })
     }
 
     /// The last rows of each request.
-    fn step(&self, cpu: &Cpu) -> Result<CpuStep, Error> {
+    fn step<D: Attention>(&self, device: &D) -> Result<D::Step, Error> {
         let number = |count: usize| u32::try_from(count).expect("a bench counts few tokens");
         let pages = self.requests * self.pages_each();
         let segment = |request| Segment {
@@ -120,7 +128,7 @@ impl Case {
             ..StepInputs::default()
         };
         let limits = StepLimits { vocabulary: 1, positions: self.tokens, pages, page_tokens: PAGE_TOKENS, slots: 0 };
-        cpu.step(inputs, limits)
+        device.step(inputs, limits)
     }
 }
 

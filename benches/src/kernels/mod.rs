@@ -1,10 +1,10 @@
 //! The kernels' figures: each beside the roof that this machine sets in the same run, linears also beside rivals.
 
-mod attention;
-mod contest;
+pub(crate) mod attention;
+pub(crate) mod contest;
 mod decode;
 mod lora;
-mod models;
+pub(crate) mod models;
 mod prefill;
 mod roof;
 mod rows;
@@ -65,11 +65,11 @@ impl Bench<'_> {
 
 /// A count as a factor of a rate.
 #[expect(clippy::cast_precision_loss, reason = "counts here are far below 2^52")]
-const fn float(count: usize) -> f64 {
+pub(crate) const fn float(count: usize) -> f64 {
     count as f64
 }
 
 /// `1 row`, `8 rows`.
-fn counted(count: usize, what: &str) -> String {
+pub(crate) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 use loam_kernels::Cpu;
-use loam_kernels::backend::Device as _;
+use loam_kernels::backend::Device;
 use loam_kernels::cpu::CpuMemory;
 use loam_kernels::layout::{DType, Linear, Part, SiteKind, SiteShape, Split, Stored};
 
@@ -90,7 +90,7 @@ impl Stack {
 const PATTERN_LEN: usize = 1_048_573;
 
 /// Memory of small values either side of zero: no sum overflows, none meets a denormal number.
-pub(super) fn values(cpu: &Cpu, dtype: DType, len: usize) -> anyhow::Result<CpuMemory> {
+pub(crate) fn values<D: Device>(device: &D, dtype: DType, len: usize) -> anyhow::Result<D::Memory> {
     let pattern = floats(PATTERN_LEN.min(len));
     let mut bytes = Vec::with_capacity(pattern.len() * dtype.bytes());
     for value in pattern {
@@ -101,10 +101,10 @@ pub(super) fn values(cpu: &Cpu, dtype: DType, len: usize) -> anyhow::Result<CpuM
             DType::U32 => anyhow::bail!("only numbers with a fraction are filled in"),
         }
     }
-    let mut memory = cpu.allocate(dtype, len)?;
+    let mut memory = device.allocate(dtype, len)?;
     for at in (0..len).step_by(PATTERN_LEN) {
         let count = PATTERN_LEN.min(len - at);
-        cpu.write(&mut memory, at, &bytes[..count * dtype.bytes()])?;
+        device.write(&mut memory, at, &bytes[..count * dtype.bytes()])?;
     }
     Ok(memory)
 }
