@@ -185,7 +185,7 @@ gpu-probe: cuda-toolchain ## .bin/gpu_probe: what a GPU can do at best, in under
 
 # The programs are those of this checkout, with kernels for GPUs: RocksDB is not compiled again, all that is ours is.
 gpu-bundle: deps cuda-toolchain ## .gpu/loam-gpu-COMMIT.tar.gz: all that a machine with a GPU needs, at most 40 MiB (PEERS=no: less)
-	@$(SAY) "gpu-bundle: probe, tests, golden models, loam-bench and gpu-check into .gpu/"
+	@$(SAY) "gpu-bundle: probe, tests, golden models, loam-gpu-bench and gpu-check into .gpu/"
 	@PEERS="$(PEERS)" $(ENV) .tools/gpu-bundle.sh make
 
 # Carried elsewhere it needs no make: the script in the bundle is the same.

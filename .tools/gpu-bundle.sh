@@ -3,10 +3,11 @@
 #
 #   gpu-bundle.sh make        build it into .gpu/loam-gpu, and .gpu/loam-gpu-COMMIT.tar.gz
 #   gpu-bundle.sh peers       fetch the peers' files alone, into .gpu/peers
-#   gpu-bundle.sh size DIR    refuse a folder that is larger than a bundle may be
+#   gpu-bundle.sh size DIR    refuse a folder whose programs are larger than a bundle's may be
 #
-# It holds gpu-check (the script that runs everything), the probe, the tests that compute on a GPU as programs, the golden
-# models that they need, loam-bench with the table, and the peers' kernels with what times them. PEERS=no leaves these out.
+# It holds gpu-check (the script that runs everything), the probe, the tests that compute on a GPU as programs, the
+# golden models that they need, loam-gpu-bench with the table, and the peers' kernels with what times them; PEERS=no
+# leaves these out.
 set -euo pipefail
 
 readonly mib_max=40
@@ -32,11 +33,11 @@ built() {
 programs() {
     local told name
     told=$(mktemp)
-    cargo build "${selection[@]}" --bin loam-bench --message-format=json-render-diagnostics >"$told"
+    cargo build "${selection[@]}" --bin loam-gpu-bench --message-format=json-render-diagnostics >"$told"
     cargo test "${selection[@]}" --no-run --test conformance --test invariance --test whole \
         --message-format=json-render-diagnostics >>"$told"
     mkdir -p "$bundle/bin"
-    for name in loam-bench conformance invariance whole; do
+    for name in loam-gpu-bench conformance invariance whole; do
         install -m755 --strip "$(built "$name" "$told")" "$bundle/bin/$name"
     done
     rm -f "$told"
@@ -52,18 +53,28 @@ peers() {
     fi
 }
 
+# Programs, stripped, and the archive that is carried each have at most so much; golden models come on top of the first.
 size() {
     local bytes
-    bytes=$(find "$1" -type f -printf '%s\n' | awk '{ sum += $1 } END { printf "%d", sum }')
+    bytes=$(find "$1/bin" -type f -printf '%s\n' | awk '{ sum += $1 } END { printf "%d", sum }')
     if ((bytes > mib_max << 20)); then
-        find "$1" -type f -printf '%s %P\n' | sort -rn | head -n 8 >&2
-        die "$((bytes >> 20)) MiB, and a bundle has at most $mib_max: these files are the largest."
+        find "$1/bin" -type f -printf '%s bin/%P\n' | sort -rn >&2
+        die "programs of $((bytes >> 20)) MiB, and a bundle has at most $mib_max: these are they."
     fi
-    echo "gpu-bundle: $1: $(((bytes + 1048575) >> 20)) MiB of at most $mib_max"
+    echo "gpu-bundle: programs of $(((bytes + 1048575) >> 20)) MiB, of at most $mib_max"
+}
+
+archive() {
+    local archive=$gpu/loam-gpu-$1.tar.gz bytes
+    tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$(git -C "$top" log -1 --format=%ct)" \
+        -C "$gpu" -c loam-gpu | gzip -9n >"$archive"
+    bytes=$(wc -c <"$archive")
+    ((bytes <= mib_max << 20)) || die "$archive has $((bytes >> 20)) MiB, and a bundle at most $mib_max."
+    echo "gpu-bundle: $archive, $(((bytes + 1048575) >> 20)) MiB"
 }
 
 make_bundle() {
-    local commit archive
+    local commit
     commit=$(git -C "$top" rev-parse --short HEAD)
     [[ -z $(git -C "$top" status --porcelain) ]] || commit+=-changed
     rm -rf "$bundle"
@@ -74,6 +85,7 @@ make_bundle() {
     install -m644 "$top/LICENSE" "$bundle/"
     mkdir -p "$bundle/engine/testdata"
     cp -R "$top/engine/testdata/golden" "$bundle/engine/testdata/"
+    rm -rf "$bundle"/engine/testdata/golden/*/special
     install -m644 "$top"/benches/peers/gpu/*.py "$bundle/peers/"
     if [[ ${PEERS:-yes} == no ]]; then
         echo "gpu-bundle: without the peers' files (PEERS=no): gpu-check peers will say so"
@@ -84,10 +96,7 @@ make_bundle() {
     fi
     (cd "$bundle" && find . -type f ! -name SHA256SUMS -print0 | sort -z | xargs -0 sha256sum >SHA256SUMS)
     size "$bundle"
-    archive=$gpu/loam-gpu-$commit.tar.gz
-    tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$(git -C "$top" log -1 --format=%ct)" \
-        -C "$gpu" -c loam-gpu | gzip -9n >"$archive"
-    echo "gpu-bundle: $archive, $(($(wc -c <"$archive") >> 10)) KiB"
+    archive "$commit"
 }
 
 case ${1:-} in

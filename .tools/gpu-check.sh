@@ -4,11 +4,12 @@
 #
 #   gpu-check [OPTION...] [STAGE...]     all stages where none is named, each in under eight minutes
 #
-#   probe         what the GPU can do at best; the roofs of the table, so it comes first
+#   probe         what the GPU can do at best
 #   conformance   every operation against f64, and rows whose bits depend on nobody else
 #   sanitizer     some of it under compute-sanitizer: memcheck, then racecheck
 #   goldens       whole engines against Transformers and PEFT, in f32 and bf16
-#   table         decode with adapters, for the shape of Llama-3-8B
+#   table         decode with adapters, for the shape of Llama-3-8B, beside what the probe found; where it was not run,
+#                 its sections of read rates and GEMMs are
 #   peers         our adapters' kernels beside those of vLLM and SGLang; needs python3 with PyTorch and Triton
 #
 #   --out DIR           where results go (./gpu-results): a .md to read, a .json to compare, a .log of all that was said
@@ -310,20 +311,33 @@ stage_goldens() {
     conclude goldens tests
 }
 
+# What the table is held against, of this GPU and commit. Where the probe was not run, its two sections that say it are.
+find_roofs() {
+    local section
+    [[ -s $out/probe.jsonl && $(cat "$out/probe.of" 2>/dev/null) == "$identity" ]] && return
+    : >"$out/probe.jsonl"
+    printf '%s\n' "$identity" >"$out/probe.of"
+    for section in 2 4; do
+        run_case 100 "gpu_probe, section $section" "$here/bin/gpu_probe" --out "$out/section.jsonl" --only "$section" \
+            ${CUBLASLT_PATH:+--cublaslt "$CUBLASLT_PATH"}
+        [[ -z $ended ]] || failed+=("table: its roofs, section $section of the probe: $ended")
+        # Of one that was ended the last line may be cut short.
+        sed -n '/}$/p' "$out/section.jsonl" >>"$out/probe.jsonl" 2>/dev/null || true
+        rm -f "$out/section.jsonl"
+    done
+    absorb "$out/probe.jsonl"
+}
+
 stage_table() {
-    local case roofs=() table=$out/table.jsonl bench=$here/bin/loam-bench
+    local case table=$out/table.jsonl bench=$here/bin/loam-gpu-bench
     begin_stage
     rm -f "$table"
-    if [[ -s $out/probe.jsonl && $(cat "$out/probe.of" 2>/dev/null) == "$identity" ]]; then
-        roofs=(--probe "$out/probe.jsonl")
-    else
-        say "  no probe of this GPU in $out: figures have no roofs, and the share of the read rate is not measured"
-        failed+=("table: without the probe there are no roofs: run gpu-check probe table")
-    fi
+    find_roofs
     for case in $("$bench" table --list); do
         count=$((count + 1))
         ended="not begun: the stage's time was up"
-        ! may_begin || run_case 110 "table $case" "$bench" table --case "$case" "${roofs[@]}" --out "$table"
+        ! may_begin ||
+            run_case 110 "table $case" "$bench" table --case "$case" --probe "$out/probe.jsonl" --out "$table"
         [[ -z $ended ]] || "$bench" table --case "$case" --unmeasured "$ended" --out "$table" >>"$log" 2>&1 || true
         keep "$case"
         absorb "$table"
@@ -341,7 +355,7 @@ stage_peers() {
         ended="python3 has no PyTorch with CUDA and Triton: install them, or put another python3 first on the PATH"
     else
         run_case "$stage_limit" peers python3 "$here/peers/lora_kernels.py" --peers-dir "$here/peers/files" \
-            --ours "$here/bin/loam-bench" --out "$rows" --rows 1,8,32,128,2048 --limit-s $((stage_limit - 30)) --warm 8
+            --ours "$here/bin/loam-gpu-bench" --out "$rows" --limit-s $((stage_limit - 30)) --warm 8
         [[ -z $ended ]] || ended+="; run it again with the same --out: it goes on from there"
     fi
     [[ -z $ended ]] || failed+=("peers: $ended")

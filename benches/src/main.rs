@@ -2,10 +2,14 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a program speaks to whoever runs it")]
 
+mod contest;
+mod counts;
 mod devices;
 mod engine;
+mod filled;
 mod kernels;
 mod ledger;
+mod paged;
 mod results;
 mod rewards;
 mod samples;

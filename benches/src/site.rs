@@ -23,8 +23,8 @@ use loam_kernels::layout::{
 };
 use serde_json::{Value, json};
 
+use crate::counts::float;
 use crate::devices::{Devices, Kind, Mode, Processor};
-use crate::kernels::float;
 use crate::results::Figure;
 
 /// What `loam-bench site` takes.

@@ -94,7 +94,8 @@ fn what_was_not_measured_is_null_and_says_why() {
     let folder = tempfile::tempdir().expect("a folder");
     let (output, lines) = table(&["--unmeasured", "no GPU has run it"], folder.path());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(names(&lines), FIGURES);
+    let all = [&FIGURES[..], &["lora_kernel_over_vllm", "lora_kernel_over_sglang"]].concat();
+    assert_eq!(names(&lines), all);
     assert!(lines.iter().all(|line| line["value"].is_null() && line["note"] == "not measured: no GPU has run it"));
 }
 
@@ -120,6 +121,14 @@ fn a_bench_without_kernels_for_a_gpu_says_so() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("built without kernels for a GPU"), "{said}");
     assert!(lines.is_empty());
+}
+
+#[test]
+fn the_small_program_has_the_same_cases() {
+    let list = |program: &str| Command::new(program).args(["table", "--list"]).output().expect("it starts").stdout;
+    let (whole, small) = (list(env!("CARGO_BIN_EXE_loam-bench")), list(env!("CARGO_BIN_EXE_loam-gpu-bench")));
+    assert_eq!(String::from_utf8_lossy(&whole).lines().count(), 8);
+    assert_eq!(whole, small);
 }
 
 #[test]

@@ -1,10 +1,9 @@
 //! The kernels' figures: each beside the roof that this machine sets in the same run, linears also beside rivals.
 
-pub(crate) mod attention;
-pub(crate) mod contest;
+mod attention;
 mod decode;
 mod lora;
-pub(crate) mod models;
+mod models;
 mod prefill;
 mod roof;
 mod rows;
@@ -61,15 +60,4 @@ impl Bench<'_> {
     fn some<'a, T>(&self, all: &'a [T]) -> &'a [T] {
         if self.quick { &all[..1] } else { all }
     }
-}
-
-/// A count as a factor of a rate.
-#[expect(clippy::cast_precision_loss, reason = "counts here are far below 2^52")]
-pub(crate) const fn float(count: usize) -> f64 {
-    count as f64
-}
-
-/// `1 row`, `8 rows`.
-pub(crate) fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

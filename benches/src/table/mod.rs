@@ -80,6 +80,9 @@ enum Shape {
     Tiny,
 }
 
+/// What the table holds beside the cases: `benches/peers/gpu` measures it.
+const BESIDE_PEERS: [&str; 2] = ["lora_kernel_over_vllm", "lora_kernel_over_sglang"];
+
 /// A run: on what, how large, against what, and what was found so far.
 struct Bench<'a, D> {
     devices: &'a D,
@@ -106,6 +109,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Vec<Figure>> {
         all.iter().filter_map(Case::to_possible_value).for_each(|case| println!("{}", case.get_name()));
     } else if let Some(why) = &arguments.unmeasured {
         all.iter().try_for_each(|case| findings.lack(*case, why))?;
+        if arguments.cases.is_empty() {
+            BESIDE_PEERS.iter().try_for_each(|name| findings.lack_figure(name, "x", why))?;
+        }
     } else {
         let roofs = arguments.probe.as_deref().map(Roofs::read).transpose()?.unwrap_or_default();
         let scale = if arguments.shape == Shape::Tiny { &scale::TINY } else { &scale::LLAMA_8B };
@@ -184,11 +190,13 @@ impl Findings {
 
     /// Says of a case's figures that are not there why they were not measured.
     fn lack(&mut self, case: Case, why: &str) -> anyhow::Result<()> {
-        for (name, unit) in case.figures() {
-            if !self.before.contains(&name) && !self.figures.iter().any(|known| known.figure == name) {
-                self.keep(Figure::unmeasured(&name, unit, format!("not measured: {why}")))?;
-            }
+        case.figures().iter().try_for_each(|(name, unit)| self.lack_figure(name, unit, why))
+    }
+
+    fn lack_figure(&mut self, name: &str, unit: &'static str, why: &str) -> anyhow::Result<()> {
+        if self.before.iter().any(|known| known == name) || self.figures.iter().any(|known| known.figure == name) {
+            return Ok(());
         }
-        Ok(())
+        self.keep(Figure::unmeasured(name, unit, format!("not measured: {why}")))
     }
 }

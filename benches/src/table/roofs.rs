@@ -55,7 +55,7 @@ impl Roofs {
     pub(super) fn gemms(&self, layers: usize, rows: usize, sampled: usize) -> Option<f64> {
         let of = |shape: &str, rows: usize| self.figures.get(&format!("gemm_{shape}_m{rows}_us")).map(|us| us * 1e-6);
         let layer = OF_LAYER.iter().map(|shape| of(shape, rows)).sum::<Option<f64>>()?;
-        Some(layer * crate::kernels::float(layers) + of("head", sampled)?)
+        Some(layer * crate::counts::float(layers) + of("head", sampled)?)
     }
 }
 

@@ -13,8 +13,8 @@ use loam_kernels::Backend;
 use loam_kernels::layout::{DType, Pair, Sampling, Segment};
 
 use super::scale::{Mix, Scale};
-use crate::kernels::contest::{Contestant, Times, contest};
-use crate::kernels::float;
+use crate::contest::{Contestant, Times, contest};
+use crate::counts::float;
 
 const PAGE_TOKENS: usize = 32;
 

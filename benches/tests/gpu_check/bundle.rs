@@ -78,7 +78,7 @@ impl Bundle {
         for program in ["conformance", "invariance", "whole"] {
             bundle.script(&format!("loam-gpu/bin/{program}"), TESTS);
         }
-        bundle.script("loam-gpu/bin/loam-bench", BENCH);
+        bundle.script("loam-gpu/bin/loam-gpu-bench", BENCH);
         bundle.script("loam-gpu/bin/gpu_probe", PROBE);
         bundle.write("loam-gpu/COMMIT", "0123abc\n");
         bundle

@@ -59,11 +59,11 @@ fn a_table_is_null_where_a_case_hangs_or_fails_and_keeps_what_was_measured() {
 }
 
 #[test]
-fn a_table_without_a_probe_says_what_is_missing() {
+fn a_table_without_a_probe_runs_the_sections_that_it_is_held_against() {
     let bundle = Bundle::new();
     let ran = bundle.run(&["--case-limit", "1", "table"]);
-    assert_eq!(ran.code, Some(1));
-    assert!(ran.said.contains("without the probe there are no roofs: run gpu-check probe table"), "{}", ran.said);
+    assert_eq!(ran.figure("read_direct_1gib_gb_s")["value"].as_f64(), Some(4100.5));
+    // The stand-in for loam-gpu-bench refuses a probe without that rate.
     assert_eq!(ran.figure("one.first")["value"].as_f64(), Some(1.5));
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use crate::counts::float;
+
 /// Something to time. It is told the round, and says how much it did: bytes, linears, steps.
 pub(crate) type Contestant<'a> = &'a mut dyn FnMut(usize) -> anyhow::Result<usize>;
 
@@ -17,7 +19,7 @@ pub(crate) fn contest(rounds: usize, contestants: &mut [Contestant<'_>]) -> anyh
         for (contestant, seconds) in contestants.iter_mut().zip(&mut seconds) {
             let began = Instant::now();
             let done = contestant(round)?;
-            let time = began.elapsed().as_secs_f64() / super::float(done);
+            let time = began.elapsed().as_secs_f64() / float(done);
             if round > 0 {
                 seconds.push(time);
             }
