@@ -187,6 +187,7 @@ conclude() {
     ((${#left[@]} == 0)) || note="${note:+$note; }not run: $(joined "${left[@]}")"
     ((count > 0)) || note="no case was found"
     figure "${stage}_passed" "$passed" "$unit" "$count" "$note"
+    ((${#note} <= 600)) || note="${note:0:600} ... (all of it stands in the results)"
     ((passed == count && count > 0)) || failed+=("$stage: $note")
 }
 
