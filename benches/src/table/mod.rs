@@ -1,9 +1,10 @@
 //! The table of decode with adapters, and what belongs to it: steps of a model on a device, with random weights and
 //! adapters, each figure beside the roof that the probe of the same device found.
 //!
-//! A step is one call of the executor, as the engine makes it: what changed is sent, all operations run, the chosen
-//! tokens are read back, and the host waits for them. Requests have their context in pages of their own. What is compared
-//! takes turns, round after round; a time is the median of the rounds. A time ratio is of the same round.
+//! A step is what the engine makes it: what changed is sent, all operations run, and the chosen tokens are read back, on a
+//! GPU when the next step is on its way. The scheduler is not in it. Requests have their context in pages of their own.
+//! What is compared takes turns, round after round; a time is the rounds' median, and a ratio the median of ratios within a
+//! round.
 
 mod cases;
 mod roofs;

@@ -1,6 +1,7 @@
-//! A model on a device, and steps of it: what the engine asks of a device, one call a step, each waited for.
+//! A model on a device, and steps of it, as the engine asks for them.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +11,7 @@ use loam_engine::executor::{Batch, Executor as _, Uploaded};
 use loam_engine::model::{Decoder, ModelConfig, ModelShape, Sites, Weights};
 use loam_engine::runner::{Runner, RunnerOptions};
 use loam_kernels::Backend;
-use loam_kernels::layout::{DType, Pair, Sampling, Segment};
+use loam_kernels::layout::{DType, Pair, Sampling, Segment, Taken};
 
 use super::scale::{Mix, Scale};
 use crate::contest::{Contestant, Times, contest};
@@ -177,19 +178,38 @@ impl<B: Backend + 'static> Model<B> {
     }
 }
 
-/// Does a batch so many times.
+/// Does a batch so many times. Where a device computes while its host goes on, a step is launched before the tokens of the
+/// one before it are read, as the engine does it, and takes them where they are drawn.
 fn steps_of<'a, B: Backend + 'static>(
     runner: &'a RefCell<&'a mut Runner<B>>,
     batch: &'a Batch,
     steps: usize,
 ) -> impl FnMut(usize) -> anyhow::Result<usize> + use<'a, B> {
     let steps = if batch.inputs.tokens.is_empty() { 1 } else { steps };
+    let next = taking(batch);
     move |_| {
-        for _ in 0..steps {
-            runner.borrow_mut().execute(batch)?;
+        let runner = &mut **runner.borrow_mut();
+        let ahead = runner.steps_ahead();
+        let mut launched = VecDeque::new();
+        for step in 0..steps {
+            let is_first = step == 0 || ahead == 0;
+            launched.push_back(runner.launch(if is_first { batch } else { &next })?);
+            if launched.len() > ahead {
+                launched.pop_front().map(|ticket| runner.collect(ticket)).transpose()?;
+            }
         }
+        launched.into_iter().try_for_each(|ticket| runner.collect(ticket).map(drop))?;
         Ok(steps)
     }
+}
+
+/// The same batch, in which each row of decode takes the token that the step before drew in its place.
+fn taking(batch: &Batch) -> Batch {
+    let mut inputs = batch.inputs.clone();
+    if inputs.sampled.len() == inputs.tokens.len() {
+        inputs.taken = inputs.sampled.iter().map(|row| Taken { row: *row, place: *row }).collect();
+    }
+    Batch { inputs, sampling: batch.sampling.clone(), ..Batch::default() }
 }
 
 fn pair(row: usize, slot: usize) -> Pair {
