@@ -130,17 +130,23 @@ fn deterministic_recorded(options: &OpenOptions, recorder: MemoryRecorder) -> En
 
 #[test]
 fn requests_of_every_kind_with_steps_ahead() {
-    check_kinds(deterministic_recorded, tier(6, 36));
+    if has_gpu() {
+        check_kinds(deterministic_recorded, tier(6, 36));
+    }
 }
 
 #[test]
 fn what_is_launched_ahead_is_counted() {
-    check_counts(deterministic_recorded);
+    if has_gpu() {
+        check_counts(deterministic_recorded);
+    }
 }
 
 #[test]
 fn whoever_leaves_is_given_what_is_recorded() {
-    check_leaving(deterministic_recorded, tier(2, 6) as u64);
+    if has_gpu() {
+        check_leaving(deterministic_recorded, tier(2, 6) as u64);
+    }
 }
 
 /// What is committed to says which arithmetic it was.
