@@ -10,7 +10,7 @@ MAKEFLAGS   += --no-print-directory
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help deps env demo demo-takes build build-cuda check test test-long test-emulated-goldens bench fuzz cuda-toolchain \
-        gpu-probe dist clean
+        gpu-probe gpu-bundle gpu-check dist clean
 
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/loam/target
 
@@ -137,6 +137,8 @@ test-emulated-goldens: export LOAM_TEST_TIER  := long
 test-emulated-goldens: export NEXTEST_PROFILE := patient
 test-emulated-goldens: deps ## all golden models through whole engines on an emulated GPU; a part of test-long
 	@$(TEST_EMULATED)
+	@$(SAY) "test: what loam-bench measures of a GPU, tiny, on an emulated one"
+	@$(CARGO) test $(WHOLE) --features loam-benches/emulate --test table --test site emulated::
 
 # The tests themselves read LOAM_TEST_TIER; the nextest profile is about patience and selects nothing.
 test-long: export LOAM_TEST_TIER  := long
@@ -181,6 +183,23 @@ gpu-probe: cuda-toolchain ## .bin/gpu_probe: what a GPU can do at best, in under
 	@$(SAY) "gpu-probe: kernels/cuda/gpu_probe.cu into .bin/"
 	@.tools/cuda.sh probe .bin/gpu_probe
 
+# The programs are those of this checkout, with kernels for GPUs: RocksDB is not compiled again, all that is ours is.
+gpu-bundle: deps cuda-toolchain ## .gpu/loam-gpu-COMMIT.tar.gz: all that a machine with a GPU needs, at most 40 MiB (PEERS=no: less)
+	@$(SAY) "gpu-bundle: probe, tests, golden models, loam-gpu-bench and gpu-check into .gpu/"
+	@PEERS="$(PEERS)" $(ENV) .tools/gpu-bundle.sh make
+
+# Carried elsewhere it needs no make: the script in the bundle is the same.
+gpu-check: gpu-bundle ## runs the bundle on this machine's GPU; without one says what to carry where (STAGES="probe table")
+	@if nvidia-smi --list-gpus 2>/dev/null | grep -q .; then \
+	    .gpu/loam-gpu/gpu-check --out .gpu/results $(STAGES); \
+	else \
+	    echo "gpu-check: no GPU here, so nothing was measured. On a machine with an NVIDIA GPU (Linux, x86-64, driver 580"; \
+	    echo "    or later; nothing to install), put $$(ls -t .gpu/loam-gpu-*.tar.gz | head -n1) anywhere and:"; \
+	    echo "        tar xzf loam-gpu-*.tar.gz && loam-gpu/gpu-check --out results"; \
+	    echo "    then bring results/*.md and *.json into benches/results/."; \
+	    exit 1; \
+	fi
+
 # The same commit and compiler give the same bytes: sorted names, no owner, the commit's time. The demo stays with the
 # repository, whose model it shows.
 dist: NAME = loam-$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)-$(shell uname -s -m | tr 'A-Z ' 'a-z-')
@@ -196,6 +215,6 @@ dist: build ## stripped programs, README, LICENSE and FORMAT as an archive with 
 	@cd .dist && sha256sum "$(NAME).tar.gz" | tee SHA256SUMS
 
 clean: ## remove what was made from our own sources; RocksDB stays built
-	@rm -rf .bin .dist
+	@rm -rf .bin .dist .gpu/loam-gpu*
 	@cargo clean --release --workspace
 	@echo "RocksDB stays built; to remove it too: rm -r $(CARGO_TARGET_DIR)"

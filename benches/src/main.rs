@@ -2,13 +2,20 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a program speaks to whoever runs it")]
 
+mod contest;
+mod counts;
+mod devices;
 mod engine;
+mod filled;
 mod kernels;
 mod ledger;
+mod paged;
 mod results;
 mod rewards;
 mod samples;
 mod serve;
+mod site;
+mod table;
 
 use std::path::PathBuf;
 
@@ -38,6 +45,10 @@ enum Command {
     Ledger(ledger::Arguments),
     /// Rewards: an epoch of many answers drafted, closed, exported, and settled again by loam-audit.
     Rewards(rewards::Arguments),
+    /// Adapters at one site of a layer, timed beside peers: cases come from standard input, a JSON object a line.
+    Site(site::Arguments),
+    /// The table of decode with adapters: steps of a model on a device, each figure beside the roof that a probe found.
+    Table(table::Arguments),
     /// The server: what its ledger costs, how soon receipts come, what a crowd costs others.
     Serve(serve::Arguments),
 }
@@ -50,6 +61,8 @@ fn main() -> anyhow::Result<()> {
         Command::Ledger(arguments) => ledger::run(arguments)?,
         Command::Rewards(arguments) => rewards::run(arguments)?,
         Command::Serve(arguments) => serve::run(arguments)?,
+        Command::Site(arguments) => site::run(arguments)?,
+        Command::Table(arguments) => table::run(arguments)?,
     };
     if let Some(folder) = &arguments.results {
         let path = results::write(folder, &figures, arguments.beside.as_deref())?;

@@ -1,6 +1,7 @@
 //! Results: one line a figure, printed as they come, and kept as files named by time, machine and commit.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,6 +33,26 @@ impl Figure {
         figure
     }
 
+    /// A figure that was not measured, and why.
+    pub(crate) fn unmeasured(figure: &str, unit: &'static str, why: impl Into<String>) -> Self {
+        let figure = Self { figure: figure.to_owned(), value: None, unit, roof: None, note: why.into() };
+        println!("{}", figure.line());
+        figure
+    }
+
+    /// As it stands in a file of results.
+    fn json(&self) -> String {
+        let Self { figure, value, unit, roof, note } = self;
+        json!({"figure": figure, "value": value, "unit": unit, "roof": roof, "note": note}).to_string()
+    }
+
+    /// Adds it to a file, so that whatever ends a run leaves what was measured before.
+    pub(crate) fn append(&self, path: &Path) -> anyhow::Result<()> {
+        let told = || format!("writing {}: is its folder there, and is there room?", path.display());
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(path).with_context(told)?;
+        file.write_all((self.json() + "\n").as_bytes()).with_context(told)
+    }
+
     fn line(&self) -> String {
         let value = self.value.map_or("not measured".to_owned(), number);
         let roof = self.roof.map_or(String::new(), |roof| format!(" (roof {})", number(roof)));
@@ -57,13 +78,8 @@ pub(crate) fn write(folder: &Path, figures: &[Figure], beside: Option<&str>) -> 
     let (machine, words) = machine();
     let path = folder.join(format!("{time}-{machine}-{commit}"));
     fs::create_dir_all(folder)?;
-    let lines: Vec<String> = figures
-        .iter()
-        .map(|f| {
-            json!({"figure": f.figure, "value": f.value, "unit": f.unit, "roof": f.roof, "note": f.note}).to_string()
-        })
-        .collect();
-    fs::write(path.with_extension("json"), lines.join("\n") + "\n").context("writing the results")?;
+    let lines: String = figures.iter().map(|figure| figure.json() + "\n").collect();
+    fs::write(path.with_extension("json"), lines).context("writing the results")?;
     let mut text = format!("# {time}, {words}\n\nCommit {commit}{dirty}. Shared machine: quote ratios, not times.\n\n");
     text += &beside.map_or(String::new(), |beside| format!("Beside it ran: {beside}\n\n"));
     text += "| figure | value | unit | roof | note |\n|---|---:|---|---:|---|\n";

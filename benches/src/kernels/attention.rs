@@ -1,31 +1,12 @@
 //! Attention: in decode the pages come from memory, in prefill arithmetic takes the time.
 
-use loam_kernels::backend::{Attend, Attention as _, Device as _};
-use loam_kernels::cpu::{CpuMemory, CpuStep};
-use loam_kernels::layout::{DType, KvShape, PagedKv, Rows, RowsMut, Segment, StepInputs, StepLimits};
-use loam_kernels::{Cpu, Error};
-
-use super::contest::contest;
-use super::models::values;
-use super::{Bench, counted, float};
-
-/// Heads of Llama-3-8B.
-const Q_HEADS: usize = 32;
-const KV_HEADS: usize = 8;
-const HEAD_DIM: usize = 128;
-const PAGE_TOKENS: usize = 16;
+use super::Bench;
+use crate::contest::contest;
+use crate::counts::{counted, float};
+use crate::paged::{Case, HEAD_DIM, KV_HEADS, PAGE_TOKENS, Q_HEADS};
 
 /// Pages hold at least so much, in as many layers as it takes, so that none is met in cache again.
 const PAGES_BYTES: usize = 512 << 20;
-
-/// Requests of one length, with pages of their own.
-struct Case {
-    requests: usize,
-    /// Tokens of each, those of this step included.
-    tokens: usize,
-    /// Rows of each in this step.
-    rows: usize,
-}
 
 impl Bench<'_> {
     pub(super) fn attention(&mut self) -> anyhow::Result<()> {
@@ -41,10 +22,10 @@ impl Bench<'_> {
     }
 
     fn decode_attention(&mut self, case: &Case) -> anyhow::Result<()> {
-        let layer_bytes = case.requests * case.tokens * 2 * KV_HEADS * HEAD_DIM * DType::Bf16.bytes();
+        let layer_bytes = case.layer_bytes();
         let layers = PAGES_BYTES.div_ceil(layer_bytes);
         let kv = case.pages(self.cpu, layers)?;
-        let mut ours = case.contestant(self.cpu, &kv)?;
+        let mut ours = case.contestant(self.cpu, &kv, 1)?;
         let mut reading = self.roofs.large_pages.contestant();
         let times = contest(self.rounds(), &mut [&mut reading, &mut ours])?;
         let name = format!("decode attention, {} of {} tokens", counted(case.requests, "request"), case.tokens);
@@ -56,7 +37,7 @@ impl Bench<'_> {
 
     fn prefill_attention(&mut self, case: &Case) -> anyhow::Result<()> {
         let kv = case.pages(self.cpu, 1)?;
-        let mut ours = case.contestant(self.cpu, &kv)?;
+        let mut ours = case.contestant(self.cpu, &kv, 1)?;
         let mut in_cache = self.roofs.in_cache_f32.contestant(self.cpu)?;
         let times = contest(self.rounds().min(3), &mut [&mut in_cache, &mut ours])?;
         // A row sees itself and all before it; each position costs a product with its key and one with its value.
@@ -68,61 +49,3 @@ impl Bench<'_> {
         Ok(())
     }
 }
-
-impl Case {
-    fn pages_each(&self) -> usize {
-        self.tokens.div_ceil(PAGE_TOKENS)
-    }
-
-    fn pages(&self, cpu: &Cpu, layers: usize) -> anyhow::Result<PagedKv<CpuMemory>> {
-        let shape = KvShape { layers, kv_heads: KV_HEADS, head_dim: HEAD_DIM, page_tokens: PAGE_TOKENS };
-        let memory = values(cpu, DType::Bf16, self.requests * self.pages_each() * shape.page_len())?;
-        Ok(PagedKv::new(memory, shape)?)
-    }
-
-    /// Attends in every layer; its time is for one.
-    fn contestant<'a>(
-        &self,
-        cpu: &'a Cpu,
-        kv: &'a PagedKv<CpuMemory>,
-    ) -> anyhow::Result<impl FnMut(usize) -> anyhow::Result<usize> + use<'a>> {
-        let (rows, width) = (self.requests * self.rows, Q_HEADS * HEAD_DIM);
-        let (q, mut out) = (values(cpu, DType::Bf16, rows * width)?, cpu.allocate(DType::Bf16, rows * width)?);
-        let (step, layers) = (self.step(cpu)?, kv.shape().layers);
-        let scale = 0.088_388_35;
-        Ok(move |_| {
-            cpu.run(None, &mut || {
-                (0..layers).try_for_each(|layer| {
-                    let (q, out) = (Rows::new(&q, rows, width)?, RowsMut::new(&mut out, rows, width)?);
-                    cpu.attention(&step, Attend { q, kv, layer, scale, window: None, out, log_sum_exp: None })
-                })
-            })?;
-            Ok(layers)
-        })
-    }
-
-    /// The last rows of each request.
-    fn step(&self, cpu: &Cpu) -> Result<CpuStep, Error> {
-        let number = |count: usize| u32::try_from(count).expect("a bench counts few tokens");
-        let pages = self.requests * self.pages_each();
-        let segment = |request| Segment {
-            first_row: number(request * self.rows),
-            rows: number(self.rows),
-            first_position: number(self.tokens - self.rows),
-            first_page: number(request * self.pages_each()),
-            pages: number(self.pages_each()),
-        };
-        let inputs = StepInputs {
-            tokens: vec![0; self.requests * self.rows],
-            segments: (0..self.requests).map(segment).collect(),
-            // Neighbours in a sequence are no neighbours in memory.
-            pages: (0..pages).map(|page| number(page * SCATTER % pages)).collect(),
-            ..StepInputs::default()
-        };
-        let limits = StepLimits { vocabulary: 1, positions: self.tokens, pages, page_tokens: PAGE_TOKENS, slots: 0 };
-        cpu.step(inputs, limits)
-    }
-}
-
-/// A prime, so that its multiples reach every page of a power of two.
-const SCATTER: usize = 1_000_003;

@@ -6,9 +6,11 @@ use loam_kernels::cpu::CpuMemory;
 use loam_kernels::layout::{DType, Linear, Rows, RowsMut};
 use loam_rivals::Problem;
 
-use super::contest::{Contestant, Times, contest};
-use super::models::{LLAMA_1B, LLAMA_8B, Model, Stack, floats, values};
-use super::{Bench, counted, float};
+use super::Bench;
+use super::models::{LLAMA_1B, LLAMA_8B, Model, Stack};
+use crate::contest::{Contestant, Times, contest};
+use crate::counts::{counted, float};
+use crate::filled::{floats, values};
 
 /// Weights of one shape lie in memory so many times, and are walked in turn, that none is met in cache again.
 const ROTATION_BYTES: usize = 512 << 20;

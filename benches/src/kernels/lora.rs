@@ -10,9 +10,11 @@ use loam_kernels::layout::{
 };
 use loam_kernels::{Cpu, Error};
 
-use super::contest::{Contestant, contest};
-use super::models::{LLAMA_1B, LLAMA_8B, Model, Stack, values};
-use super::{Bench, counted, float};
+use super::Bench;
+use super::models::{LLAMA_1B, LLAMA_8B, Model, Stack};
+use crate::contest::{Contestant, contest};
+use crate::counts::{counted, float};
+use crate::filled::values;
 
 const RANK: u32 = 16;
 

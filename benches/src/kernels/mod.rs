@@ -1,7 +1,6 @@
 //! The kernels' figures: each beside the roof that this machine sets in the same run, linears also beside rivals.
 
 mod attention;
-mod contest;
 mod decode;
 mod lora;
 mod models;
@@ -61,15 +60,4 @@ impl Bench<'_> {
     fn some<'a, T>(&self, all: &'a [T]) -> &'a [T] {
         if self.quick { &all[..1] } else { all }
     }
-}
-
-/// A count as a factor of a rate.
-#[expect(clippy::cast_precision_loss, reason = "counts here are far below 2^52")]
-const fn float(count: usize) -> f64 {
-    count as f64
-}
-
-/// `1 row`, `8 rows`.
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

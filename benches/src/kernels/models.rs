@@ -1,12 +1,12 @@
-//! Shapes of the models that are measured, and values to fill them with.
+//! Shapes of the models that are measured.
 
 use std::sync::Arc;
 
-use half::{bf16, f16};
 use loam_kernels::Cpu;
-use loam_kernels::backend::Device as _;
 use loam_kernels::cpu::CpuMemory;
 use loam_kernels::layout::{DType, Linear, Part, SiteKind, SiteShape, Split, Stored};
+
+use crate::filled::values;
 
 /// A model, as far as its linears go.
 pub(super) struct Model {
@@ -84,43 +84,4 @@ impl Stack {
     pub(super) fn site(&self) -> SiteShape {
         SiteShape { kind: SiteKind::Linear, in_features: self.in_features, modules: self.parts.to_vec() }
     }
-}
-
-/// Values of a pattern that repeats; its length is a prime, so that rows differ.
-const PATTERN_LEN: usize = 1_048_573;
-
-/// Memory of small values either side of zero: no sum overflows, none meets a denormal number.
-pub(super) fn values(cpu: &Cpu, dtype: DType, len: usize) -> anyhow::Result<CpuMemory> {
-    let pattern = floats(PATTERN_LEN.min(len));
-    let mut bytes = Vec::with_capacity(pattern.len() * dtype.bytes());
-    for value in pattern {
-        match dtype {
-            DType::F32 => bytes.extend(value.to_le_bytes()),
-            DType::Bf16 => bytes.extend(bf16::from_f32(value).to_le_bytes()),
-            DType::F16 => bytes.extend(f16::from_f32(value).to_le_bytes()),
-            DType::U32 => anyhow::bail!("only numbers with a fraction are filled in"),
-        }
-    }
-    let mut memory = cpu.allocate(dtype, len)?;
-    for at in (0..len).step_by(PATTERN_LEN) {
-        let count = PATTERN_LEN.min(len - at);
-        cpu.write(&mut memory, at, &bytes[..count * dtype.bytes()])?;
-    }
-    Ok(memory)
-}
-
-/// The same for rivals.
-pub(super) fn floats(len: usize) -> Vec<f32> {
-    let mut state = 1_u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let signed = i16::from_ne_bytes([state.to_le_bytes()[2], state.to_le_bytes()[3]]);
-        f32::from(signed) / 327_680.0
-    };
-    let pattern: Vec<f32> = (0..PATTERN_LEN.min(len)).map(|_| next()).collect();
-    let mut values = Vec::with_capacity(len);
-    while values.len() < len {
-        values.extend_from_slice(&pattern[..pattern.len().min(len - values.len())]);
-    }
-    values
 }

@@ -6,9 +6,10 @@ use loam_kernels::backend::{ApplyLinear, Dense as _, Device as _};
 use loam_kernels::layout::{DType, Linear, Rows, RowsMut, Split};
 use loam_rivals::Problem;
 
-use super::contest::{Contestant, contest};
-use super::models::{floats, values};
-use super::{Bench, float};
+use super::Bench;
+use crate::contest::{Contestant, contest};
+use crate::counts::float;
+use crate::filled::{floats, values};
 
 /// Types of activations and of weights.
 const TYPES: [(DType, DType); 3] = [(DType::Bf16, DType::Bf16), (DType::F32, DType::Bf16), (DType::F32, DType::F32)];

@@ -11,9 +11,10 @@ use loam_rivals::Problem;
 use memmap2::{Advice, MmapMut};
 use rayon::prelude::*;
 
-use super::contest::{Contestant, Times, contest};
-use super::models::{floats, values};
-use super::{Figure, counted};
+use super::Figure;
+use crate::contest::{Contestant, Times, contest};
+use crate::counts::counted;
+use crate::filled::{floats, values};
 
 /// What the machine could do at best. Each can be put into a contest, so that it meets what the others meet.
 pub(super) struct Roofs {

@@ -3,9 +3,10 @@
 use loam_kernels::backend::{Activation, Dense as _, Device as _, Gate, RmsNorm};
 use loam_kernels::layout::{DType, Rows, RowsMut, Segment, StepInputs, StepLimits};
 
-use super::contest::contest;
-use super::models::values;
-use super::{Bench, counted, float};
+use super::Bench;
+use crate::contest::contest;
+use crate::counts::{counted, float};
+use crate::filled::values;
 
 const HIDDEN: usize = 4096;
 const INTERMEDIATE: usize = 14336;

@@ -5,9 +5,11 @@ use loam_kernels::cpu::CpuStep;
 use loam_kernels::layout::{DType, Rows, RowsMut, Sampling, Scored, Segment, StepInputs, StepLimits};
 use loam_kernels::{Cpu, Error};
 
-use super::contest::contest;
-use super::models::{LLAMA_1B, values};
-use super::{Bench, counted, float};
+use super::Bench;
+use super::models::LLAMA_1B;
+use crate::contest::contest;
+use crate::counts::{counted, float};
+use crate::filled::{floats, values};
 
 /// Tokens of Llama 3.
 const VOCABULARY: usize = 128_256;
@@ -98,7 +100,7 @@ impl Bench<'_> {
 /// Logits as models make them: most of them alike, a few far above.
 fn peaked(cpu: &Cpu, rows: usize) -> anyhow::Result<loam_kernels::cpu::CpuMemory> {
     let mut bytes = Vec::with_capacity(rows * VOCABULARY * DType::F32.bytes());
-    for value in super::models::floats(rows * VOCABULARY) {
+    for value in floats(rows * VOCABULARY) {
         let spread = value * 40.0;
         let logit = spread + if spread > 3.96 { (spread - 3.96) * 200.0 } else { 0.0 };
         bytes.extend(logit.to_le_bytes());

@@ -5,8 +5,12 @@ mod ahead;
 mod ask;
 mod audit;
 #[cfg(feature = "emulate")]
+#[path = "device/mod.rs"]
 mod emulated;
 mod goldens;
+#[cfg(feature = "cuda")]
+#[path = "device/mod.rs"]
+mod gpu;
 mod invariance;
 mod lifecycle;
 mod merged;

@@ -11,6 +11,8 @@ mod dense;
 mod device;
 #[cfg(feature = "emulate")]
 mod emulated;
+#[cfg(feature = "cuda")]
+mod gpu;
 mod lora;
 mod mount;
 mod planted;

@@ -1,4 +1,4 @@
-//! What is compared: CPUs, and the emulated GPU.
+//! What is compared: CPUs, the emulated GPU, and a real one.
 
 /// The CPU.
 pub(crate) mod cpu {
@@ -41,5 +41,25 @@ pub(crate) mod emulated {
     /// There is one level, and nothing in which devices could differ.
     pub(crate) fn each_level(mut test: impl FnMut(&str, &[Machine])) {
         test("emulated", &[Machine::open(0, CudaMode::Deterministic).expect("the emulated GPU")]);
+    }
+}
+
+/// A GPU, in the same mode. Where there is none nothing is compared, with a word; where `LOAM_TEST_GPU=required` says that
+/// the machine was chosen for having one, that fails.
+#[cfg(feature = "cuda")]
+pub(crate) mod gpu {
+    pub(crate) use loam_kernels::cuda::Cuda as Machine;
+    use loam_kernels::cuda::{CudaMode, gpus};
+
+    pub(crate) const ALONE_EVERY: usize = 3;
+    pub(crate) const CROWDS: &[usize] = &[2, 3, 4, 7, 8, 9, 15, 16, 17, 23, 31, 32, 33, 40, 63, 64];
+
+    pub(crate) fn each_level(mut test: impl FnMut(&str, &[Machine])) {
+        let is_required = std::env::var("LOAM_TEST_GPU").is_ok_and(|word| word == "required");
+        match gpus() {
+            Err(error) if !is_required => eprintln!("skipped: {error}"),
+            Err(error) => panic!("LOAM_TEST_GPU=required, and {error}"),
+            Ok(_) => test("gpu", &[Machine::open(0, CudaMode::Deterministic).unwrap()]),
+        }
     }
 }

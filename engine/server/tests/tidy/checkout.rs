@@ -45,7 +45,7 @@ fn found_below(folder: &Path, prefix: &str) -> Vec<String> {
         let name = entry.file_name().to_string_lossy().into_owned();
         if !entry.path().is_dir() {
             files.push(format!("{prefix}{name}"));
-        } else if ![".bin", ".dist", "target"].contains(&name.as_str()) {
+        } else if ![".bin", ".dist", ".gpu", "target"].contains(&name.as_str()) {
             files.extend(found_below(&entry.path(), &format!("{prefix}{name}/")));
         }
     }

@@ -2,22 +2,24 @@
 
 use std::time::Instant;
 
+use crate::counts::float;
+
 /// Something to time. It is told the round, and says how much it did: bytes, linears, steps.
-pub(super) type Contestant<'a> = &'a mut dyn FnMut(usize) -> anyhow::Result<usize>;
+pub(crate) type Contestant<'a> = &'a mut dyn FnMut(usize) -> anyhow::Result<usize>;
 
 /// Seconds for one of what each contestant does, by contestant and round.
-pub(super) struct Times {
+pub(crate) struct Times {
     seconds: Vec<Vec<f64>>,
 }
 
 /// Times all in turn, so many rounds, after one round that is not counted.
-pub(super) fn contest(rounds: usize, contestants: &mut [Contestant<'_>]) -> anyhow::Result<Times> {
+pub(crate) fn contest(rounds: usize, contestants: &mut [Contestant<'_>]) -> anyhow::Result<Times> {
     let mut seconds = vec![Vec::with_capacity(rounds); contestants.len()];
     for round in 0..=rounds {
         for (contestant, seconds) in contestants.iter_mut().zip(&mut seconds) {
             let began = Instant::now();
             let done = contestant(round)?;
-            let time = began.elapsed().as_secs_f64() / super::float(done);
+            let time = began.elapsed().as_secs_f64() / float(done);
             if round > 0 {
                 seconds.push(time);
             }
@@ -28,22 +30,22 @@ pub(super) fn contest(rounds: usize, contestants: &mut [Contestant<'_>]) -> anyh
 
 impl Times {
     /// Seconds for one.
-    pub(super) fn median(&self, contestant: usize) -> f64 {
+    pub(crate) fn median(&self, contestant: usize) -> f64 {
         median(self.seconds[contestant].clone())
     }
 
     /// Seconds for one in the round that went best.
-    pub(super) fn best(&self, contestant: usize) -> f64 {
+    pub(crate) fn best(&self, contestant: usize) -> f64 {
         self.seconds[contestant].iter().copied().fold(f64::INFINITY, f64::min)
     }
 
     /// The first's time over the second's, in the same round.
-    pub(super) fn ratio(&self, first: usize, second: usize) -> f64 {
+    pub(crate) fn ratio(&self, first: usize, second: usize) -> f64 {
         self.of_rounds(first, second, |first, second| first / second)
     }
 
     /// The first's time less the second's, in the same round.
-    pub(super) fn difference(&self, first: usize, second: usize) -> f64 {
+    pub(crate) fn difference(&self, first: usize, second: usize) -> f64 {
         self.of_rounds(first, second, |first, second| first - second)
     }
 

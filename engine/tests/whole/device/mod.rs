@@ -1,6 +1,8 @@
-//! The same on an emulated GPU: its kernels, its memory and its table of adapters under whole engines.
+//! The same on a GPU, emulated or not: its kernels, its memory and its table of adapters under whole engines.
 //!
-//! In the fast tier all golden cases of one model and a few of each other, in the long one all of all.
+//! Emulated, in the fast tier all golden cases of one model and a few of each other, in the long one all of all; a GPU is
+//! always asked for all. Where there is none its tests are skipped, with a word; where `LOAM_TEST_GPU=required` says that
+//! the machine was chosen for having one, they fail.
 
 mod replays;
 
@@ -8,7 +10,7 @@ use std::sync::Arc;
 
 use loam_engine::recorder::RowRecord;
 use loam_engine::{DType, Engine, MemoryRecorder, OpenOptions};
-use loam_kernels::cuda::{Cuda, CudaMode};
+use loam_kernels::cuda::{Cuda, CudaMode, gpus};
 
 use crate::ahead::{check_counts, check_kinds, check_leaving};
 use crate::ask::{all, options, prompt, request, with_adapters};
@@ -33,28 +35,42 @@ fn fast(options: &OpenOptions) -> Engine {
     open(CudaMode::Fast, options)
 }
 
+/// Whether there is a GPU to test on.
+fn has_gpu() -> bool {
+    let is_required = std::env::var("LOAM_TEST_GPU").is_ok_and(|word| word == "required");
+    match gpus() {
+        Ok(_) => true,
+        Err(error) if is_required => panic!("LOAM_TEST_GPU=required, and {error}"),
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            false
+        }
+    }
+}
+
 /// A number for the fast tier, and one for the long.
 fn tier(fast: usize, long: usize) -> usize {
-    if std::env::var("LOAM_TEST_TIER").is_ok_and(|tier| tier == "long") { long } else { fast }
+    let is_long = || std::env::var("LOAM_TEST_TIER").is_ok_and(|tier| tier == "long");
+    if cfg!(feature = "cuda") || is_long() { long } else { fast }
 }
 
 macro_rules! models {
     ($($test:ident: $name:literal, every $every:literal;)*) => {
         mod f32 {
             use super::*;
-            $(#[test] fn $test() { check_f32($name, deterministic, tier($every, 1)); })*
+            $(#[test] fn $test() { if has_gpu() { check_f32($name, deterministic, tier($every, 1)) } })*
         }
         mod bf16 {
             use super::*;
-            $(#[test] fn $test() { check_bf16($name, deterministic, tier($every, 1)); })*
+            $(#[test] fn $test() { if has_gpu() { check_bf16($name, deterministic, tier($every, 1)) } })*
         }
         mod fast_f32 {
             use super::*;
-            $(#[test] fn $test() { check_f32($name, fast, tier(10, 1)); })*
+            $(#[test] fn $test() { if has_gpu() { check_f32($name, fast, tier(10, 1)) } })*
         }
         mod fast_bf16 {
             use super::*;
-            $(#[test] fn $test() { check_bf16($name, fast, tier($every, 1)); })*
+            $(#[test] fn $test() { if has_gpu() { check_bf16($name, fast, tier($every, 1)) } })*
         }
     };
 }
@@ -68,32 +84,44 @@ models! {
 
 #[test]
 fn in_a_crowd_and_in_chunks_f32() {
-    check_crowd(deterministic, "llama-gqa", DType::F32, tier(8, 64));
+    if has_gpu() {
+        check_crowd(deterministic, "llama-gqa", DType::F32, tier(8, 64));
+    }
 }
 
 #[test]
 fn in_a_crowd_and_in_chunks_bf16() {
-    check_crowd(deterministic, "llama-gqa", DType::Bf16, tier(8, 64));
+    if has_gpu() {
+        check_crowd(deterministic, "llama-gqa", DType::Bf16, tier(8, 64));
+    }
 }
 
 #[test]
 fn in_a_crowd_and_in_chunks_with_a_window() {
-    check_crowd(deterministic, "mistral-window", DType::F32, tier(4, 64));
+    if has_gpu() {
+        check_crowd(deterministic, "mistral-window", DType::F32, tier(4, 64));
+    }
 }
 
 #[test]
 fn in_a_crowd_and_in_chunks_with_qk_norm() {
-    check_crowd(deterministic, "qwen3-qknorm", DType::Bf16, tier(4, 64));
+    if has_gpu() {
+        check_crowd(deterministic, "qwen3-qknorm", DType::Bf16, tier(4, 64));
+    }
 }
 
 #[test]
 fn from_the_cache() {
-    check_cache(deterministic);
+    if has_gpu() {
+        check_cache(deterministic);
+    }
 }
 
 #[test]
 fn preempted_and_resumed() {
-    check_preempted(deterministic, tier(4, 8));
+    if has_gpu() {
+        check_preempted(deterministic, tier(4, 8));
+    }
 }
 
 fn deterministic_recorded(options: &OpenOptions, recorder: MemoryRecorder) -> Engine {
@@ -102,22 +130,31 @@ fn deterministic_recorded(options: &OpenOptions, recorder: MemoryRecorder) -> En
 
 #[test]
 fn requests_of_every_kind_with_steps_ahead() {
-    check_kinds(deterministic_recorded, tier(6, 36));
+    if has_gpu() {
+        check_kinds(deterministic_recorded, tier(6, 36));
+    }
 }
 
 #[test]
 fn what_is_launched_ahead_is_counted() {
-    check_counts(deterministic_recorded);
+    if has_gpu() {
+        check_counts(deterministic_recorded);
+    }
 }
 
 #[test]
 fn whoever_leaves_is_given_what_is_recorded() {
-    check_leaving(deterministic_recorded, tier(2, 6) as u64);
+    if has_gpu() {
+        check_leaving(deterministic_recorded, tier(2, 6) as u64);
+    }
 }
 
 /// What is committed to says which arithmetic it was.
 #[test]
 fn records_say_how_it_was_computed() {
+    if !has_gpu() {
+        return;
+    }
     for (mode, word) in [(CudaMode::Deterministic, "deterministic"), (CudaMode::Fast, "fast")] {
         let (recorder, kept) = MemoryRecorder::keeping();
         let engine = open_recorded(mode, &options("llama-gqa"), recorder);

@@ -13,6 +13,7 @@ use loam_kernels::cuda::device::DeviceMemory;
 use loam_kernels::cuda::{Cuda, CudaMode};
 use loam_kernels::layout::{Pair, RowSet, Rows, Sampling, Segment};
 
+use super::has_gpu;
 use crate::ask::{ADAPTERS, golden, prompt};
 
 const MODEL: &str = "llama-gqa";
@@ -182,6 +183,9 @@ const MIXES: [&[(u32, f32)]; 6] =
 
 #[test]
 fn one_recording_serves_every_mix_of_adapters() {
+    if !has_gpu() {
+        return;
+    }
     let mut both = Both::new(CudaMode::Deterministic);
     let all: Vec<_> = (0..SLOTS).map(|slot| (slot as u32, Some(slot))).collect();
     both.step(&[(0, &[(0, 1.0)])], &all);
@@ -201,6 +205,9 @@ fn one_recording_serves_every_mix_of_adapters() {
 
 #[test]
 fn replays_see_who_is_resident_now() {
+    if !has_gpu() {
+        return;
+    }
     let mut both = Both::new(CudaMode::Deterministic);
     let rows: [Row<'_>; 3] = [(0, &[(0, 1.0)]), (1, &[(0, 0.5), (1, 1.0)]), (2, &[])];
     both.step(&rows, &[(0, Some(0)), (1, Some(1))]);
@@ -219,6 +226,9 @@ fn replays_see_who_is_resident_now() {
 
 #[test]
 fn fast_steps_are_replayed_alike() {
+    if !has_gpu() {
+        return;
+    }
     let mut both = Both::new(CudaMode::Fast);
     both.step(&[(0, &[(0, 1.0)])], &[(0, Some(0)), (1, Some(1)), (2, Some(2)), (3, Some(3))]);
     for turn in 0..3 {
