@@ -13,19 +13,22 @@ pub(crate) struct Coming {
     /// How many of the most probable tokens each sampled row wants, and how many there are for each.
     asked: Vec<usize>,
     top_max: usize,
-    sampled: Option<Answers>,
+    sampled: Answers,
     top_tokens: Option<Reading>,
     top_log_probabilities: Option<Reading>,
     scored_tokens: Vec<u32>,
-    scored: Option<Answers>,
-    logits: Vec<Reading>,
+    scored: Answers,
+    logits: Vec<Option<Reading>>,
+    /// Of a step that says nothing, a word that nobody wants: it comes when the step is done.
+    done: Option<Reading>,
 }
 
-/// What is said of tokens, a word each.
+/// What is said of tokens, a word each; nothing where there are none.
+#[derive(Default)]
 struct Answers {
     tokens: Option<Reading>,
-    log_probabilities: Reading,
-    ranks: Reading,
+    log_probabilities: Option<Reading>,
+    ranks: Option<Reading>,
 }
 
 impl Coming {
@@ -36,37 +39,39 @@ impl Coming {
         batch: &Batch,
         vocabulary: usize,
     ) -> Result<Self, KernelsError> {
-        let words =
-            |memory: &D::Memory, at: usize, count: usize| device.begin_read(memory, at, count * size_of::<u32>());
+        // Nothing is not asked for: whoever reads it may wait for all that was asked before.
+        let words = |memory: &D::Memory, at: usize, count: usize| match count {
+            0 => Ok(None),
+            _ => device.begin_read(memory, at, count * size_of::<u32>()).map(Some),
+        };
         let (rows, scored) = (batch.inputs.sampled.len(), batch.inputs.scored.len());
+        let logits = batch.logits.iter().map(|place| words(&s.logits, *place as usize * vocabulary, vocabulary));
         Ok(Self {
             asked: batch.sampling.iter().map(|row| (row.top_log_probabilities as usize).min(vocabulary)).collect(),
             top_max: s.top_max,
-            sampled: Some(Answers {
-                tokens: Some(words(&s.tokens, 0, rows)?),
+            sampled: Answers {
+                tokens: words(&s.tokens, 0, rows)?,
                 log_probabilities: words(&s.log_probabilities, 0, rows)?,
                 ranks: words(&s.ranks, 0, rows)?,
-            }),
-            top_tokens: Some(words(&s.top_tokens, 0, rows * s.top_max)?),
-            top_log_probabilities: Some(words(&s.top_log_probabilities, 0, rows * s.top_max)?),
+            },
+            top_tokens: words(&s.top_tokens, 0, rows * s.top_max)?,
+            top_log_probabilities: words(&s.top_log_probabilities, 0, rows * s.top_max)?,
             scored_tokens: batch.inputs.scored.iter().map(|scored| scored.token).collect(),
-            scored: Some(Answers {
+            scored: Answers {
                 tokens: None,
                 log_probabilities: words(&s.scored_log_probabilities, 0, scored)?,
                 ranks: words(&s.scored_ranks, 0, scored)?,
-            }),
-            logits: batch
-                .logits
-                .iter()
-                .map(|place| words(&s.logits, *place as usize * vocabulary, vocabulary))
-                .collect::<Result<_, _>>()?,
+            },
+            logits: logits.collect::<Result<_, _>>()?,
+            done: words(&s.tokens, 0, usize::from(rows + scored == 0))?,
         })
     }
 
     /// Waits for all of it.
     pub(crate) fn wait(self) -> Result<Outputs, Error> {
         let Self { asked, top_max, scored_tokens, .. } = self;
-        let sampled = self.sampled.map_or(Ok(Vec::new()), |it| it.wait(Vec::new()))?;
+        words(self.done)?;
+        let sampled = self.sampled.wait(Vec::new())?;
         let (top_tokens, top_log_probabilities) = (words(self.top_tokens)?, floats(self.top_log_probabilities)?);
         let sampled = sampled.into_iter().zip(asked).enumerate().map(|(row, (chosen, asked))| {
             let top = row * top_max..row * top_max + asked;
@@ -75,8 +80,8 @@ impl Coming {
         });
         Ok(Outputs {
             sampled: sampled.collect(),
-            scored: self.scored.map_or(Ok(Vec::new()), |it| it.wait(scored_tokens))?,
-            logits: self.logits.into_iter().map(|it| floats(Some(it))).collect::<Result<_, _>>()?,
+            scored: self.scored.wait(scored_tokens)?,
+            logits: self.logits.into_iter().map(floats).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -85,13 +90,13 @@ impl Answers {
     /// `given` are the tokens where none were drawn.
     fn wait(self, given: Vec<u32>) -> Result<Vec<Chosen>, Error> {
         let tokens = self.tokens.map_or(Ok(given), |it| words(Some(it)))?;
-        let said = floats(Some(self.log_probabilities))?.into_iter().zip(words(Some(self.ranks))?);
+        let said = floats(self.log_probabilities)?.into_iter().zip(words(self.ranks)?);
         let chosen = |(token, (log_probability, rank))| Chosen { token, log_probability, rank };
         Ok(tokens.into_iter().zip(said).map(chosen).collect())
     }
 }
 
-/// Of a step without rows there are none.
+/// Of nothing there are none.
 fn words(reading: Option<Reading>) -> Result<Vec<u32>, Error> {
     let Some(reading) = reading else { return Ok(Vec::new()) };
     let bytes = reading.wait()?;

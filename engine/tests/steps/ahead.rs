@@ -119,3 +119,21 @@ fn steps_are_collected_in_order_and_once() {
     runner.collect(Ticket(1)).unwrap();
     assert_eq!(runner.collect(Ticket(1)).expect_err("it was collected").to_string(), words(1));
 }
+
+/// A device may wait for a whole step before it reads nothing.
+#[test]
+fn what_nobody_asked_for_is_not_read() {
+    let (watched, mut runner) = recording(RANK_MAX);
+    let mut reads = |step: &Batch| {
+        watched.take();
+        runner.execute(step).unwrap();
+        watched.take().iter().filter(|call| call.name == "read").count()
+    };
+    let mut step = batch(&[Part::new(0, &[1, 2, 3])]);
+    assert_eq!(reads(&step), 5 + 1, "tokens, probabilities, ranks, the most probable ones twice; the row's logits");
+    step.logits.clear();
+    step.inputs.sampled.clear();
+    step.sampling.clear();
+    assert_eq!(reads(&step), 1, "keys and values are kept, and that is all: a word tells when");
+    assert_eq!(reads(&Batch::default()), 0);
+}
