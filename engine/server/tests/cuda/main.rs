@@ -1,6 +1,7 @@
 //! A program that was built for GPUs, where there is none: it starts, says so, and serves on the processor.
 //!
 //! Drivers that refuse are stand-ins: libraries with the two functions that a driver is asked first.
+#![expect(clippy::unwrap_used, reason = "in a test, what is not as expected is a failure")]
 
 #[path = "../serve/running.rs"]
 #[expect(dead_code, reason = "the tests of serving use all of it")]

@@ -6,6 +6,8 @@
 #[cfg(feature = "cuda")]
 mod arriving;
 #[cfg(feature = "cuda")]
+mod captured;
+#[cfg(feature = "cuda")]
 mod driver;
 #[cfg(feature = "emulate")]
 mod host;
