@@ -39,6 +39,8 @@ hung=
 # What is true of all figures: device, driver, clocks, commit.
 facts=
 declare -A absorbed=()
+# Files that this run's programs write figures into.
+coming=()
 
 say() { printf '%s\n' "$*" | tee -a "${log:-/dev/null}"; }
 
@@ -273,6 +275,7 @@ tests_of() {
 stage_probe() {
     begin_stage
     rm -f "$out/probe.jsonl"
+    coming+=("$out/probe.jsonl")
     run_case 290 gpu_probe "$here/bin/gpu_probe" --out "$out/probe.jsonl" \
         ${CUBLASLT_PATH:+--cublaslt "$CUBLASLT_PATH"}
     printf '%s\n' "$identity" >"$out/probe.of"
@@ -317,6 +320,7 @@ find_roofs() {
     local section
     [[ -s $out/probe.jsonl && $(cat "$out/probe.of" 2>/dev/null) == "$identity" ]] && return
     : >"$out/probe.jsonl"
+    coming+=("$out/probe.jsonl")
     printf '%s\n' "$identity" >"$out/probe.of"
     for section in 2 4; do
         run_case 100 "gpu_probe, section $section" "$here/bin/gpu_probe" --out "$out/section.jsonl" --only "$section" \
@@ -333,6 +337,7 @@ stage_table() {
     local case table=$out/table.jsonl bench=$here/bin/loam-gpu-bench
     begin_stage
     rm -f "$table"
+    coming+=("$table")
     find_roofs
     for case in $("$bench" table --list); do
         count=$((count + 1))
@@ -390,7 +395,7 @@ begin() {
 end_early() {
     local file
     [[ -z $child ]] || kill "$child" 2>/dev/null || true
-    for file in probe table; do absorb "$out/$file.jsonl"; done
+    for file in "${coming[@]}"; do absorb "$file"; done
     say "gpu-check: ended from outside; what was measured is in $results.json"
     exit 1
 }

@@ -94,6 +94,11 @@ impl Bundle {
         fs::write(&path, text).expect("a file in a folder of our own");
     }
 
+    /// A file as far as it is there.
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
     pub(crate) fn script(&self, name: &str, text: &str) {
         self.write(name, &format!("#!/usr/bin/env bash\n{text}\n"));
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).expect("a file of our own");
@@ -120,7 +125,7 @@ impl Bundle {
     pub(crate) fn ran(&self, output: Output) -> Ran {
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         let (name, figures) = self.figures();
-        let text = fs::read_to_string(self.path("out").join(format!("{name}.md"))).unwrap_or_default();
+        let text = self.read(&format!("out/{name}.md"));
         Ran { code: output.status.code(), said, figures, text, name }
     }
 
@@ -129,7 +134,7 @@ impl Bundle {
         let entries = fs::read_dir(self.path("out")).into_iter().flatten();
         let names = entries.map(|entry| entry.expect("a folder of our own").file_name().to_string_lossy().into_owned());
         let name = names.filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).max().unwrap_or_default();
-        let text = fs::read_to_string(self.path("out").join(format!("{name}.json"))).unwrap_or_default();
+        let text = self.read(&format!("out/{name}.json"));
         (name, text.lines().map(|line| serde_json::from_str(line).expect("lines are JSON")).collect())
     }
 }
