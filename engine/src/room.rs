@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn what_is_said_holds_and_what_is_left_is_taken() {
         let weights = weight_bytes(&Sites::new(&SHAPE), 2);
-        assert_eq!(weights >> 20, 15_315, "8.03 thousand million values of two bytes, but for norms");
+        assert_eq!(weights >> 20, 15_316, "8.03 thousand million values of two bytes, but for norms");
         let mut options = OpenOptions::new(Path::new("m"));
         assert_eq!(kv_bytes(&options, &SHAPE, weights, None), KV_BYTES);
         let left = kv_bytes(&options, &SHAPE, weights, Some(79 << 30));

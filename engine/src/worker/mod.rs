@@ -215,9 +215,8 @@ impl Worker {
             }
             let pace = self.step()?;
             self.post(pace);
-            if let Some(lost) = &self.lost {
-                // All that ran has ended, and is recorded; nothing more is taken.
-                self.ahead.lose(lost.to_string());
+            if self.lost.is_some() {
+                // All that ran has ended, and is recorded.
                 return Ok(());
             }
             if pace == Pace::Idle {

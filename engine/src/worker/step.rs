@@ -208,8 +208,10 @@ impl Worker {
         let of_chunk = |chunk: &Chunk| self.state.choices.get(&chunk.id).map(|(request, _)| *request);
         let requests: BTreeSet<RequestId> = plan.chunks.iter().filter_map(of_chunk).collect();
         if error.is_device_lost() {
-            self.fail_all(&Failure::Device(Arc::clone(&error)));
+            // Before anybody hears of it: whoever asks again is refused.
+            self.ahead.lose(error.to_string());
             self.lost = Some(Arc::clone(&error));
+            self.fail_all(&Failure::Device(Arc::clone(&error)));
         }
         requests.into_iter().for_each(|request| self.fail(request, &Failure::Step(Arc::clone(&error))));
         for adapter in plan.installs.iter().filter_map(|install| install.adapter) {
