@@ -102,7 +102,14 @@ impl Library {
         if stream != first_stream() {
             return ours();
         }
-        let plan = self.contest(x, layers, out, shape.alignment, ours)?;
+        let plan = match self.contest(x, layers, out, shape.alignment, ours) {
+            // Where there is no room to try anything, nothing is tried.
+            Err(Error::OutOfMemory { .. }) => {
+                ours()?;
+                None
+            }
+            contest => contest?,
+        };
         plans.insert(shape, plan);
         Ok(())
     }
