@@ -201,6 +201,11 @@ impl Queue {
         self.tenants.get(&tenant).map_or(0, |it| it.running)
     }
 
+    /// Whether there is a tenant who waits and of whom nothing runs.
+    pub fn anybody_has_nothing(&self) -> bool {
+        self.tenants.values().any(|it| it.running == 0)
+    }
+
     /// What a tenant was given and is owed.
     pub fn level(&self, tenant: TenantId) -> u64 {
         self.accounts.level(&tenant)

@@ -1,10 +1,12 @@
 //! The step after the one that runs, laid before anybody knows what that one draws.
 //!
 //! Only who goes on is in it, with one row each, whose token is the one that the step before draws. Nothing is decided:
-//! where somebody waits, reads a prompt, or would have to give way, where an adapter has come or a time has, nothing is
-//! laid, and [`Scheduler::schedule`] decides when the step before is known. So all that is promised of who begins, who
-//! gives way and when holds as if there were no such steps; and slots change, and pages are copied, only where no step is
-//! in flight.
+//! where somebody could begin, reads a prompt, or would have to give way, where an adapter has come or a time has, nothing
+//! is laid, and [`Scheduler::schedule`] decides when the step before is known. Who waits for room that nobody has given back
+//! since it last decided could not begin, so a full house goes on; whose tenant has nothing running could have others give
+//! way. So all that is promised of who begins, who gives way and when holds as if there were no such steps, but that room
+//! which somebody leaves unforeseen, with a stop word, is taken one step later. Slots change, and pages are copied, only
+//! where no step is in flight.
 //!
 //! Who turns out to have ended has a row in vain. It writes to a page that was its own when the step was laid. What it held
 //! is given back at once all the same: whoever is given the page writes it in a later step, and devices keep order.
@@ -18,8 +20,10 @@ use super::{Chunk, Plan, Scheduler, SequenceId};
 enum Next {
     /// It has a row.
     GoesOn,
-    /// It has none, and none is missed: it ends, or waits at its gate.
+    /// It has none, for it waits at its gate.
     Pauses,
+    /// It has none any more.
+    Ends,
     /// It has one, but for a step that knows what was drawn.
     Waits,
 }
@@ -54,11 +58,16 @@ impl Scheduler {
 
     /// Whether somebody could begin, or something is to be done beside what `before` does, that only a plan of its own says.
     fn has_to_decide(&self, before: &Plan, now_ms: u64) -> bool {
-        let anybody_waits = self.live.len() > self.running.len();
+        let reads = before.chunks.iter().any(|chunk| chunk.tokens.len() > 1);
+        let could_begin = self.anybody_waits() && (self.may_begin || reads || self.queue.anybody_has_nothing());
         let is_due = self.next_wake_ms().is_some_and(|at_ms| at_ms <= now_ms);
         let installs = self.pool.installs().iter().any(|install| !before.installs.contains(install));
         let slots_change = self.claim.is_some() || !self.draining.is_empty() || installs;
-        anybody_waits || is_due || slots_change || !self.ended.is_empty()
+        could_begin || is_due || slots_change || !self.ended.is_empty()
+    }
+
+    fn anybody_waits(&self) -> bool {
+        self.live.len() > self.running.len()
     }
 
     /// Who has a row in the step after `before`, in order of admission; none where a row would be missing that a plan of
@@ -71,8 +80,9 @@ impl Scheduler {
             match drawing.get(id).map(|chunk| live.next_after(chunk)) {
                 Some(Next::GoesOn) => going.push(*id),
                 Some(Next::Pauses) => {}
+                Some(Next::Ends) if !self.anybody_waits() => {}
                 None if live.due_now() == 0 => {}
-                Some(Next::Waits) | None => return None,
+                Some(Next::Ends | Next::Waits) | None => return None,
             }
         }
         Some(going)
@@ -83,7 +93,8 @@ impl Live {
     fn next_after(&self, chunk: &Chunk) -> Next {
         let last = u64::from(self.asked.output_tokens_max) <= self.output.len() as u64 + 1;
         match chunk.samples {
-            true if last || self.asked.gated => Next::Pauses,
+            true if last => Next::Ends,
+            true if self.asked.gated => Next::Pauses,
             true if !self.asked.awaits_tokens => Next::GoesOn,
             _ => Next::Waits,
         }

@@ -74,6 +74,8 @@ pub struct Scheduler {
     admissions: u64,
     /// Plans that are being run: one, or two where one was laid ahead.
     in_flight: u32,
+    /// Whether something happened since the last plan that could let somebody begin who waits.
+    may_begin: bool,
     wake_ms: Option<u64>,
     counts: Counts,
 }
@@ -140,6 +142,7 @@ impl Scheduler {
             arrivals: 0,
             admissions: 0,
             in_flight: 0,
+            may_begin: false,
             wake_ms: None,
             counts: Counts::default(),
             options,
@@ -150,6 +153,7 @@ impl Scheduler {
     pub fn submit(&mut self, sequence: Sequence, now_ms: u64) -> Result<(), Refused> {
         self.check(&sequence)?;
         let id = sequence.id;
+        self.may_begin = true;
         self.arrivals += 1;
         let live = Live::new(sequence, self.arrivals, self.options.page_tokens, now_ms);
         self.queue.enter(live.asked.tenant, &live.line);
@@ -192,20 +196,25 @@ impl Scheduler {
 
     /// A [`PoolAction::Load`] is done.
     pub fn adapter_loaded(&mut self, adapter: AdapterId, bytes: usize) {
+        self.may_begin = true;
         self.pool.loaded(adapter, bytes);
         if self.pool.might_never_fit(adapter) {
-            self.end_impossible(|live| live.line.contains(&adapter));
+            // One that was pinned before anybody knew its size takes its room from all others now.
+            let is_pinned = self.pool.residency(adapter).pinned;
+            self.end_impossible(|live| is_pinned || live.line.contains(&adapter));
         }
     }
 
     /// A [`PoolAction::Upload`] is done; the next plan installs it.
     pub fn adapter_uploaded(&mut self, adapter: AdapterId) {
+        self.may_begin = true;
         self.pool.uploaded(adapter);
     }
 
     /// A [`PoolAction::Load`] or [`PoolAction::Upload`] failed: those that asked for it end, and are named here.
     /// Whoever asks later has it tried again.
     pub fn adapter_failed(&mut self, adapter: AdapterId) -> Vec<SequenceId> {
+        self.may_begin = true;
         self.pool.failed(adapter);
         let asked = self.live.iter().filter(|(_, live)| live.line.contains(&adapter));
         let asked: Vec<SequenceId> = asked.map(|(id, _)| *id).collect();
@@ -218,6 +227,7 @@ impl Scheduler {
     /// Keeps an adapter resident whether used or not, or no longer does. `false`: that would leave no slot to the
     /// others.
     pub fn pin(&mut self, adapter: AdapterId, pinned: bool) -> bool {
+        self.may_begin = true;
         let done = self.pool.pin(adapter, pinned);
         self.end_impossible(|_| true);
         done
@@ -225,6 +235,7 @@ impl Scheduler {
 
     /// An adapter was unloaded: it leaves all tiers when no sequence names it.
     pub fn forget(&mut self, adapter: AdapterId) {
+        self.may_begin = true;
         self.pool.forget(adapter);
     }
 
@@ -340,6 +351,7 @@ impl Scheduler {
     /// All who wait for `on` stand in their lines again.
     fn unpark(&mut self, on: SequenceId) {
         for id in self.parked.remove(&on).unwrap_or_default() {
+            self.may_begin = true;
             let live = self.live.get_mut(&id).expect("who is parked lives");
             live.state = State::Waiting;
             self.queue.push(live.asked.tenant, &live.line, live.place());
@@ -348,6 +360,7 @@ impl Scheduler {
 
     fn remove(&mut self, id: SequenceId) -> bool {
         let Some(live) = self.live.get(&id) else { return false };
+        self.may_begin = true;
         match live.state {
             State::Waiting => self.queue.remove(live.asked.tenant, &live.line, &live.place()),
             State::Running { .. } => self.stop(id),

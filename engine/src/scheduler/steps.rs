@@ -28,6 +28,7 @@ impl Scheduler {
         plan.ended.append(&mut self.ended);
         plan.installs = self.pool.installs();
         self.in_flight = u32::from(!plan.is_empty());
+        self.may_begin = false;
         plan
     }
 
@@ -44,6 +45,7 @@ impl Scheduler {
     /// The step did not run: nothing of it holds, and the next plan has its rows again. Those that began have begun.
     pub fn failed(&mut self, plan: &Plan) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.may_begin = true;
         for chunk in plan.chunks.iter().filter(|chunk| chunk.samples) {
             self.open_gate(chunk.id);
         }

@@ -64,6 +64,8 @@ pub(crate) struct Known {
     pub(crate) computed: u32,
     pub(crate) held: u32,
     pub(crate) gate_open: bool,
+    /// Whether its adapters once had no room beside what was pinned, be it for a moment between two plans.
+    had_no_room: bool,
 }
 
 impl Known {
@@ -185,6 +187,9 @@ impl World {
             }
             let event = entry.remove();
             self.occur(event);
+            for known in self.live.values_mut() {
+                known.had_no_room |= !self.devices.could_fit(&known.asked.adapters);
+            }
             self.act();
         }
     }
@@ -284,6 +289,7 @@ impl World {
             computed: 0,
             held: 0,
             gate_open: false,
+            had_no_room: false,
             asked: sequence,
         };
         self.live.insert(id, known);
@@ -364,10 +370,10 @@ impl World {
 
     fn decided(&mut self, plan: &Plan) {
         for ended in &plan.ended {
-            let asked = &self.live[&ended.id].asked;
+            let Known { asked, had_no_room, .. } = &self.live[&ended.id];
             match ended.why {
                 Why::DeadlinePassed => assert!(asked.deadline_ms.is_some_and(|at_ms| at_ms <= self.now_ms)),
-                Why::AdaptersTooLarge => assert!(!self.devices.could_fit(&asked.adapters), "{asked:?} could fit"),
+                Why::AdaptersTooLarge => assert!(had_no_room, "{asked:?} could always fit"),
             }
             self.end(ended.id, false);
         }

@@ -11,7 +11,7 @@ use loam_ledger_core::hash;
 use crate::random::Random;
 use crate::world::{Event, Pace, World};
 
-/// So many in the fast tier, fifty times as many in the long one.
+/// So many in the fast tier, twenty times as many in the long one.
 fn seeds(fast: u64) -> std::ops::Range<u64> {
     let long = env::var("LOAM_TEST_TIER").is_ok_and(|tier| tier == "long");
     0..if long { 20 * fast } else { fast }

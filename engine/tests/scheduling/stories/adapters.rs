@@ -213,3 +213,16 @@ fn who_waits_at_a_gate_gives_its_slot_up_in_time_though_nothing_happens() {
     }
     assert!(now_ms <= 3000 + 1000, "at {now_ms} ms, by the clock alone");
 }
+
+#[test]
+fn one_that_was_pinned_before_its_size_was_known_ends_whoever_has_no_room_beside_it() {
+    let mut scheduler = Scheduler::new(SchedulerOptions { device_bytes_max: 15, ..options() });
+    assert!(scheduler.pin(AdapterId(4), true));
+    submit(&mut scheduler, with(1, 4, &[3]));
+    submit(&mut scheduler, with(2, 4, &[4]));
+    assert_eq!(scheduler.actions(), [PoolAction::Load(AdapterId(3)), PoolAction::Load(AdapterId(4))]);
+    scheduler.adapter_loaded(AdapterId(3), 10);
+    scheduler.adapter_loaded(AdapterId(4), 10);
+    let ended: Vec<_> = scheduler.schedule(0).ended.iter().map(|ended| (ended.id, ended.why)).collect();
+    assert_eq!(ended, [(id(1), Why::AdaptersTooLarge)]);
+}

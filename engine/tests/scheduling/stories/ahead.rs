@@ -73,8 +73,37 @@ fn a_prompt_that_is_read_is_read_on_first() {
 }
 
 #[test]
-fn whoever_waits_is_looked_at_first() {
-    nothing(SchedulerOptions { running_max: 1, ..options() }, vec![asks(1, 4), asks(2, 4)]);
+fn whoever_could_begin_is_looked_at_first() {
+    let full = SchedulerOptions { running_max: 1, ..options() };
+    // A prompt that is read may be what somebody waits for.
+    nothing(full.clone(), vec![asks(1, 4), asks(2, 4)]);
+    // Whose tenant has nothing could have others give way.
+    nothing(full.clone(), vec![asks(1, 1), Sequence { tenant: TenantId(1), ..asks(2, 1) }]);
+    // One seat is free in the step after.
+    nothing(full.clone(), vec![Sequence { output_tokens_max: 1, ..asks(1, 1) }, asks(2, 1)]);
+    let mut scheduler = Scheduler::new(full);
+    submit(&mut scheduler, asks(1, 1));
+    let plan = scheduler.schedule(0);
+    submit(&mut scheduler, asks(2, 1));
+    assert_eq!(scheduler.schedule_ahead(&plan, 0), None, "nobody has looked at it yet");
+}
+
+#[test]
+fn a_full_house_goes_on() {
+    let mut scheduler = Scheduler::new(SchedulerOptions { running_max: 1, ..options() });
+    submit(&mut scheduler, asks(1, 1));
+    submit(&mut scheduler, asks(2, 1));
+    let (plan, ahead) = two(&mut scheduler, 0);
+    let ahead = ahead.expect("the other waits for the seat");
+    assert_eq!((rows(&plan), rows(&ahead)), (vec![(1, 0, 1)], vec![(1, 1, 1)]));
+    known(&mut scheduler, &plan);
+    let next = scheduler.schedule_ahead(&ahead, 1).expect("and still does");
+    scheduler.computed(&ahead);
+    // The first one's token was its last: the seat is free while a step is in flight.
+    scheduler.finish(id(1));
+    assert_eq!(scheduler.schedule_ahead(&next, 2), None);
+    scheduler.computed(&next);
+    assert_eq!(rows(&scheduler.schedule(3)), [(2, 0, 1)], "one step later");
 }
 
 #[test]
