@@ -9,7 +9,7 @@ use loam_kernels::layout::{DType, Linear, Part, Split, Stored};
 use super::config::{Family, ModelConfig};
 use super::decoder::{Decoder, Layer};
 use super::sites::Sites;
-use super::weights::Weights;
+use super::weights::{Wanted, Weights};
 use crate::error::Error;
 
 /// Takes tensors by name, and remembers which were taken.
@@ -21,12 +21,20 @@ struct Taker<'a, B: Backend> {
 
 impl<B: Backend> Taker<'_, B> {
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Arc<B::Memory>, Error> {
-        let memory = self.weights.load(self.backend, name, shape)?;
-        self.taken.insert(name.to_owned());
+        self.take_all(&[Wanted { name: name.to_owned(), shape: shape.to_vec() }])
+    }
+
+    /// Some tensors in one memory.
+    fn take_all(&mut self, tensors: &[Wanted]) -> Result<Arc<B::Memory>, Error> {
+        let memory = match tensors {
+            [tensor] => self.weights.load(self.backend, tensor)?,
+            _ => self.weights.load_joined(self.backend, tensors)?,
+        };
+        self.taken.extend(tensors.iter().map(|tensor| tensor.name.clone()));
         Ok(Arc::new(memory))
     }
 
-    /// Layers that read the same input, stacked.
+    /// Layers that read the same input, stacked: as one, where a device has them in memory of its own and they are of one type.
     fn linear(
         &mut self,
         prefix: &str,
@@ -34,13 +42,27 @@ impl<B: Backend> Taker<'_, B> {
         in_features: usize,
         (split, bias): (Split, bool),
     ) -> Result<Linear<B::Memory>, Error> {
-        let mut parts = Vec::new();
-        for (module, out) in modules {
-            let weight = Stored::Dense(self.take(&format!("{prefix}{module}.weight"), &[*out, in_features])?);
-            let bias = bias.then(|| self.take(&format!("{prefix}{module}.bias"), &[*out])).transpose()?;
-            parts.push(Part { weight, bias });
-        }
-        Ok(Linear::new(in_features, split, parts)?)
+        let wanted = |(module, out): &(&str, usize), what: &str, width: &[usize]| Wanted {
+            name: format!("{prefix}{module}.{what}"),
+            shape: [&[*out], width].concat(),
+        };
+        let weights: Vec<Wanted> = modules.iter().map(|it| wanted(it, "weight", &[in_features])).collect();
+        let biases: Vec<Wanted> = modules.iter().filter(|_| bias).map(|it| wanted(it, "bias", &[])).collect();
+        let is_one =
+            !self.backend.loads_in_place() && self.is_of_one_type(&weights)? && self.is_of_one_type(&biases)?;
+        let together = if is_one { modules.len() } else { 1 };
+        let mut biases = biases.chunks(together);
+        let parts = weights.chunks(together).map(|weights| {
+            let weight = Stored::Dense(self.take_all(weights)?);
+            let bias = biases.next().map(|biases| self.take_all(biases)).transpose()?;
+            Ok(Part { weight, bias })
+        });
+        Ok(Linear::new(in_features, split, parts.collect::<Result<_, Error>>()?)?)
+    }
+
+    fn is_of_one_type(&self, tensors: &[Wanted]) -> Result<bool, Error> {
+        let types = tensors.iter().map(|it| self.weights.dtype(it)).collect::<Result<Vec<_>, _>>()?;
+        Ok(types.windows(2).all(|pair| pair[0] == pair[1]))
     }
 }
 

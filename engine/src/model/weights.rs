@@ -53,6 +53,18 @@ pub(super) struct Held {
     pub(super) stamp: Stamp,
 }
 
+/// A tensor that a model has.
+pub(super) struct Wanted {
+    pub(super) name: String,
+    pub(super) shape: Vec<usize>,
+}
+
+impl Wanted {
+    fn values(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
 /// Where a tensor lies.
 pub(super) struct Place {
     file: usize,
@@ -98,7 +110,6 @@ impl Weights {
         Self { folder: folder.to_owned(), kind: Kind::Dummy { seed, dtype } }
     }
 
-    /// A tensor's values on a device, if it has the shape that belongs there.
     /// How many bytes they are; no file says it of random ones.
     pub(crate) fn bytes(&self) -> Option<usize> {
         match &self.kind {
@@ -107,34 +118,54 @@ impl Weights {
         }
     }
 
-    pub(super) fn load<D: Device>(&self, device: &D, name: &str, shape: &[usize]) -> Result<D::Memory, Error> {
-        let values = shape.iter().product();
-        match &self.kind {
-            Kind::Dummy { seed, dtype } => {
-                let mut memory = device.allocate(*dtype, values)?;
-                dummy::values(*seed, name, shape, *dtype, |at, bytes| device.write(&mut memory, at, bytes))?;
-                Ok(memory)
+    /// A tensor's values on a device, if it has the shape that belongs there.
+    pub(super) fn load<D: Device>(&self, device: &D, wanted: &Wanted) -> Result<D::Memory, Error> {
+        if let Kind::Files { files, tensors } = &self.kind {
+            let place = self.place(tensors, wanted)?;
+            // A header of odd length puts values where they cannot be read in place.
+            if place.offset.is_multiple_of(place.dtype.bytes() as u64) {
+                let source = Source { file: Arc::clone(&files[place.file].file), offset: place.offset };
+                return Ok(device.load(&source, place.dtype, wanted.values())?);
             }
-            Kind::Files { files, tensors } => {
-                let place = self.place(tensors, name, shape)?;
-                let file = &files[place.file].file;
-                if place.offset.is_multiple_of(place.dtype.bytes() as u64) {
-                    let source = Source { file: Arc::clone(file), offset: place.offset };
-                    return Ok(device.load(&source, place.dtype, values)?);
+        }
+        self.load_joined(device, std::slice::from_ref(wanted))
+    }
+
+    /// Tensors of one type behind one another, in one memory.
+    pub(super) fn load_joined<D: Device>(&self, device: &D, wanted: &[Wanted]) -> Result<D::Memory, Error> {
+        let dtype = wanted.first().map_or(Ok(DType::F32), |first| self.dtype(first))?;
+        let mut memory = device.allocate(dtype, wanted.iter().map(Wanted::values).sum())?;
+        let mut from = 0;
+        for tensor in wanted {
+            match &self.kind {
+                Kind::Dummy { seed, dtype } => {
+                    let write = |at, bytes: &[u8]| device.write(&mut memory, from + at, bytes);
+                    dummy::values(*seed, &tensor.name, &tensor.shape, *dtype, write)?;
                 }
-                // A header of odd length puts values where they cannot be read in place.
-                let mut memory = device.allocate(place.dtype, values)?;
-                device.write(&mut memory, 0, file.range(place.offset..place.offset + place.bytes)?)?;
-                Ok(memory)
+                Kind::Files { files, tensors } => {
+                    let place = self.place(tensors, tensor)?;
+                    let stored = files[place.file].file.range(place.offset..place.offset + place.bytes)?;
+                    device.write(&mut memory, from, stored)?;
+                }
             }
+            from += tensor.values();
+        }
+        Ok(memory)
+    }
+
+    /// The type that a tensor is stored in.
+    pub(super) fn dtype(&self, wanted: &Wanted) -> Result<DType, Error> {
+        match &self.kind {
+            Kind::Dummy { dtype, .. } => Ok(*dtype),
+            Kind::Files { tensors, .. } => Ok(self.place(tensors, wanted)?.dtype),
         }
     }
 
-    fn place<'a>(&self, tensors: &'a BTreeMap<String, Place>, name: &str, shape: &[usize]) -> Result<&'a Place, Error> {
-        let (path, name) = (self.folder.clone(), name.to_owned());
+    fn place<'a>(&self, tensors: &'a BTreeMap<String, Place>, wanted: &Wanted) -> Result<&'a Place, Error> {
+        let (path, name) = (self.folder.clone(), wanted.name.clone());
         let Some(place) = tensors.get(&name) else { return Err(Error::TensorMissing { path, name }) };
-        if place.shape != shape {
-            let (expected, found) = (shape.to_vec(), place.shape.clone());
+        if place.shape != wanted.shape {
+            let (expected, found) = (wanted.shape.clone(), place.shape.clone());
             return Err(Error::TensorShape { path, name, expected, found });
         }
         Ok(place)

@@ -91,6 +91,10 @@ impl Device for Watched {
         self.records
     }
 
+    fn loads_in_place(&self) -> bool {
+        self.cpu.loads_in_place() && !self.records
+    }
+
     fn allocate(&self, dtype: DType, len: usize) -> Result<CpuMemory, Error> {
         self.plain("allocate")?;
         self.cpu.allocate(dtype, len)

@@ -39,6 +39,12 @@ pub trait Device: Send + Sync {
         false
     }
 
+    /// Whether [`Device::load`] reads values where they lie. Elsewhere layers with the same input are worth laying behind one
+    /// another, as one.
+    fn loads_in_place(&self) -> bool {
+        false
+    }
+
     /// Memory of zeros.
     fn allocate(&self, dtype: DType, len: usize) -> Result<Self::Memory, Error>;
 

@@ -102,6 +102,10 @@ impl Device for Cpu {
         true
     }
 
+    fn loads_in_place(&self) -> bool {
+        true
+    }
+
     fn allocate(&self, dtype: DType, len: usize) -> Result<CpuMemory, Error> {
         CpuMemory::zeroed(dtype, len)
     }
