@@ -84,6 +84,7 @@ check: deps ## format, lints, documentation, licences and repository rules; ever
 	@$(CARGO) clippy $(WHOLE) --all-targets -- -D warnings
 	@$(SAY) "check: lints of the kernels, emulated, and of tests of engines over them"
 	@$(CARGO) clippy $(KERNELS) --features emulate --all-targets -- -D warnings
+	@$(CARGO) clippy $(KERNELS) --features rehearse --all-targets -- -D warnings
 	@$(CARGO) clippy $(EMULATED) -- -D warnings
 	@if [[ -x $(NVCC) ]]; then \
 	    $(SAY) "check: the kernels for a GPU: lints, registers, spills, instructions (kernels/tests/resources.txt)"; \
@@ -116,8 +117,21 @@ test: build ## the fast tier of tests
 	    $(CARGO) test $(KERNELS) --features emulate --test emulation && \
 	    $(CARGO) test $(KERNELS) --features emulate --test conformance --test invariance emulated::; \
 	fi
+	@$(TEST_REHEARSED)
 	@$(TEST_EMULATED)
 	@$(TEST_CUDA)
+
+# What talks to a GPU's driver, over a stand-in for it: where memory, streams, recorded steps and the library of products
+# matter. Whole engines below do the same.
+TEST_REHEARSED = $(SAY) "test: what talks to a GPU's driver, over a stand-in"; \
+	if cargo nextest --version >/dev/null 2>&1; then \
+	    $(CARGO) nextest run $(KERNELS) --features rehearse --test rehearsal --test emulation --test conformance \
+	        -E 'binary(rehearsal) | test(/^(replays|sequence)::/) | test(/^emulated::.*::($(REHEARSED))$$/)'; \
+	else \
+	    $(CARGO) test $(KERNELS) --features rehearse --test rehearsal && \
+	    $(CARGO) test $(KERNELS) --features rehearse --test conformance emulated::; \
+	fi
+REHEARSED = memories|inside_a_run|take_tokens|linear|log_probability_of|lora_uniform|attention_mixed|sample_everything
 
 # Of a program that was built for GPUs, where there is none. `check` looks at the kernels themselves.
 TEST_CUDA = if [[ -x $(NVCC) ]]; then \

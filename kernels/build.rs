@@ -1,5 +1,6 @@
 //! Builds the CUDA kernels, where a feature asks for them: with nvcc for a GPU (`cuda`), or with the C++ compiler for the
-//! emulation of one (`emulate`, `emulate-unchecked`; tests only). Without a feature it does nothing and needs nothing.
+//! emulation of one (`emulate`, `emulate-unchecked`, `rehearse`; tests only). Without a feature it does nothing and needs
+//! nothing.
 
 use std::env;
 use std::ffi::OsStr;
@@ -16,7 +17,7 @@ fn main() {
             stop("`cuda` and `emulate` build the same functions, once for a GPU and once for none: choose one")
         }
         (true, false) => build_for_device(),
-        (false, true) => build_for_emulation(!on("EMULATE_UNCHECKED")),
+        (false, true) => build_for_emulation(!on("EMULATE_UNCHECKED"), on("REHEARSE")),
     }
     watch();
 }
@@ -24,7 +25,7 @@ fn main() {
 /// All that objects are made of, and not what only people read. A source that is new is declared in `kernels.h`, which is
 /// of these.
 fn watch() {
-    for folder in ["cuda", "cuda/host", "cuda/host/planted"] {
+    for folder in ["cuda", "cuda/driver", "cuda/host", "cuda/host/planted"] {
         for extension in ["cu", "cuh", "h", "cpp"] {
             for source in sources(Path::new(folder), extension) {
                 println!("cargo::rerun-if-changed={}", source.display());
@@ -75,21 +76,29 @@ fn toolkit() -> PathBuf {
 }
 
 /// The kernels as they are, and the device that runs them. In the checked build the compiler tells of every access of a
-/// kernel; of the emulation's own it does not.
-fn build_for_emulation(checked: bool) {
+/// kernel; of the emulation's own it does not. A rehearsal's launches go to the driver's stand-in.
+fn build_for_emulation(checked: bool, rehearsed: bool) {
     println!("cargo::rerun-if-env-changed=CXX");
     let compiler = env::var_os("CXX").unwrap_or_else(|| "c++".into());
     let mut kernels = kernels();
     kernels.push(planted());
     kernels.push(PathBuf::from("cuda/host/rates.cu"));
     let checks = if checked { "-fsanitize=thread,alignment" } else { "-DNDEBUG" };
-    let device = sources(Path::new("cuda/host"), "cpp");
+    let mut device = sources(Path::new("cuda/host"), "cpp");
+    if rehearsed {
+        device.retain(|path| path.file_name() != Some(OsStr::new("stream.cpp")));
+        device.push(PathBuf::from("cuda/driver/submit.cpp"));
+    }
     let commands = kernels.iter().map(|source| (source, true)).chain(device.iter().map(|source| (source, false)));
     let objects = compile(commands.map(|(source, is_kernel)| {
         let mut command = Command::new(&compiler);
         // No contraction: what one compiler rounds once and another twice would not be one reference.
         command.args("-std=c++20 -O3 -g1 -fPIC -Wall -Wextra -Werror -ffp-contract=off -DLOAM_EMULATE".split(' '));
-        command.arg(format!("-DEMULATION_CHECKED={}", u8::from(checked))).args(["-Icuda/host", "-Icuda"]);
+        command.arg(format!("-DEMULATION_CHECKED={}", u8::from(checked))).args([
+            "-Icuda/host",
+            "-Icuda",
+            "-Icuda/driver",
+        ]);
         if is_kernel {
             command.arg(checks);
         }
@@ -97,7 +106,26 @@ fn build_for_emulation(checked: bool) {
         (command, source)
     }));
     archive(&objects);
+    if rehearsed {
+        stand_in("cuda", Path::new("cuda/driver/driver.cpp"), &compiler);
+        stand_in("cublasLt", Path::new("cuda/driver/blas.cpp"), &compiler);
+    }
     println!("cargo::rustc-link-lib=dylib=stdc++");
+}
+
+/// A library that is found where NVIDIA's of that name would be: cargo has tests look into this folder first.
+fn stand_in(name: &str, source: &Path, compiler: &OsStr) {
+    let library = out_folder().join(format!("lib{name}.so"));
+    let mut command = Command::new(compiler);
+    command.args("-std=c++20 -O3 -g1 -fPIC -shared -Wall -Wextra -Werror".split(' ')).arg(source);
+    command.arg("-o").arg(&library).arg("-L").arg(out_folder());
+    if name != "cuda" {
+        command.arg("-lcuda");
+    }
+    if !command.status().is_ok_and(|status| status.success()) {
+        stop(&format!("it does not compile: {command:?}"));
+    }
+    println!("cargo::rustc-link-lib=dylib={name}");
 }
 
 /// All planted faults as one source, each in a namespace of its own: as many sources take two minutes to compile.

@@ -3,6 +3,7 @@
 #include <mutex>
 #include <numeric>
 
+#include "device.h"
 #include "state.h"
 
 namespace emulation {
@@ -122,3 +123,14 @@ unsigned char* shared_window() { return block.shared; }
 unsigned lane_number() { return me->lane; }
 
 }  // namespace emulation
+
+using namespace emulation;
+
+extern "C" {
+const char* loam_emulation_report() { return report.c_str(); }
+int loam_emulation_checked() { return EMULATION_CHECKED; }
+void loam_emulation_seed(uint64_t value) { seed = value ? value : 1; }
+void loam_emulation_counts(uint64_t out[4]) {
+  out[0] = counts.barriers, out[1] = counts.collectives, out[2] = counts.multiplies, out[3] = counts.accesses;
+}
+}

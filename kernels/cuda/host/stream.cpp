@@ -152,11 +152,4 @@ const char* loam_graph_node(const Graph* g, size_t n) {
 }
 size_t loam_graph_waits(const Graph* g, size_t n) { return g->nodes[n].after.size(); }
 void loam_graph_destroy(Graph* g) { delete g; }
-
-const char* loam_emulation_report() { return report.c_str(); }
-int loam_emulation_checked() { return EMULATION_CHECKED; }
-void loam_emulation_seed(uint64_t value) { seed = value ? value : 1; }
-void loam_emulation_counts(uint64_t out[4]) {
-  out[0] = counts.barriers, out[1] = counts.collectives, out[2] = counts.multiplies, out[3] = counts.accesses;
-}
 }

@@ -326,7 +326,7 @@ unsafe extern "C" {
 }
 
 // Of the CUDA runtime, which launchers stand on.
-#[cfg(feature = "cuda")]
+#[cfg(feature = "driver")]
 unsafe extern "C" {
     pub(super) fn cudaGetErrorName(code: c_int) -> *const std::ffi::c_char;
     pub(super) fn cudaGetErrorString(code: c_int) -> *const std::ffi::c_char;
@@ -334,13 +334,17 @@ unsafe extern "C" {
 
 #[cfg(feature = "emulate")]
 pub(super) mod emulated {
-    use std::ffi::{c_char, c_int, c_void};
+    use std::ffi::c_int;
+    #[cfg(not(feature = "driver"))]
+    use std::ffi::{c_char, c_void};
 
     use super::RawStream;
 
+    #[cfg(not(feature = "driver"))]
     unsafe extern "C" {
         pub(crate) fn loam_device_allocate(bytes: usize, what: *const c_char, out: *mut *mut c_void) -> c_int;
         pub(crate) fn loam_device_free(p: *mut c_void) -> c_int;
+        pub(crate) fn loam_emulation_report() -> *const c_char;
         pub(crate) fn loam_device_write(s: RawStream, to: *mut c_void, from: *const c_void, bytes: usize) -> c_int;
         pub(crate) fn loam_device_read(s: RawStream, to: *mut c_void, from: *const c_void, bytes: usize) -> c_int;
         pub(crate) fn loam_device_copy(s: RawStream, to: *mut c_void, from: *const c_void, bytes: usize) -> c_int;
@@ -359,8 +363,10 @@ pub(super) mod emulated {
         pub(crate) fn loam_graph_node(g: *const c_void, n: usize) -> *const c_char;
         pub(crate) fn loam_graph_waits(g: *const c_void, n: usize) -> usize;
         pub(crate) fn loam_graph_destroy(g: *mut c_void);
+    }
+
+    unsafe extern "C" {
         pub(crate) fn loam_rate(what: c_int, threads: c_int, turns: c_int, values: *mut f32) -> c_int;
-        pub(crate) fn loam_emulation_report() -> *const c_char;
         pub(crate) fn loam_emulation_seed(value: u64);
         pub(crate) fn loam_emulation_counts(out: *mut u64);
     }

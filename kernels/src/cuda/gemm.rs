@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::ptr;
 
 use super::backend::{Cuda, Scratch};
-use super::device::{DeviceMemory, checked, multiprocessors, shared_bytes_max};
+use super::device::{DeviceMemory, Library, checked, multiprocessors, shared_bytes_max};
 use super::ffi::{LAYERS, LoamLayer, LoamLayers, LoamRows, LoamType, loam_linear, loam_product};
 use super::rows::loam_type;
 use super::written;
@@ -22,8 +22,8 @@ const GRID_MAX: usize = 65_535;
 /// See [`ApplyLinear`].
 pub(super) fn linear(gpu: &Cuda, mut op: ApplyLinear<'_, DeviceMemory>) -> Result<(), Error> {
     op.check()?;
-    let out = written(&mut op.out)?;
-    apply(gpu, LoamRows::of(&op.x)?, &layers_of(op.weights, 0..op.weights.out_features())?, out)
+    let layers = layers_of(op.weights, 0..op.weights.out_features())?;
+    apply_by(gpu.library(), gpu, LoamRows::of(&op.x)?, &layers, written(&mut op.out)?)
 }
 
 /// A layer, and the type of its weights.
@@ -45,8 +45,14 @@ pub(super) fn layers_of(weights: &Linear<DeviceMemory>, outputs: Range<usize>) -
     Ok(layers)
 }
 
-/// `out = x weights + bias`, layers side by side. All fits, as who calls has seen.
+/// `out = x weights + bias` by `gemm.cu`, layers side by side: an output has the same bits whichever others are made with it.
+/// All fits, as who calls has seen.
 pub(super) fn apply(gpu: &Cuda, x: LoamRows, layers: &[Typed], out: LoamRows) -> Result<(), Error> {
+    apply_by(None, gpu, x, layers, out)
+}
+
+/// The same, by the library where there is one and it is faster.
+fn apply_by(library: Option<&Library>, gpu: &Cuda, x: LoamRows, layers: &[Typed], out: LoamRows) -> Result<(), Error> {
     if x.rows == 0 {
         return Ok(());
     }
@@ -74,7 +80,7 @@ pub(super) fn apply(gpu: &Cuda, x: LoamRows, layers: &[Typed], out: LoamRows) ->
             // SAFETY: who calls has seen that all fits; planes and tickets are as many as kernels.h asks for.
             Ok(checked(unsafe { loam_linear(x, together, out, tile_rows, planes, tickets, gpu.order()) })?)
         };
-        match gpu.library() {
+        match library {
             None => ours()?,
             Some(library) => {
                 library.linear(x, (&together.each[..run.len()], together.dtype), out, gpu.order(), &mut ours)?;

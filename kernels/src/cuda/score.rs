@@ -17,7 +17,7 @@ const TOKENS_AT_ONCE: usize = 2 * TILE_TOKENS;
 /// Rows whose own tokens' logits are made together: so many times more than are wanted.
 const TARGETS_AT_ONCE: usize = 128;
 
-/// See [`Score`].
+/// See [`Score`]. Never by a library: a token's logit is made twice, once to be compared with, and must be the same.
 pub(super) fn score(gpu: &Cuda, step: &CudaStep, mut op: Score<'_, Cuda>) -> Result<(), Error> {
     let pairs = step.plan().pairs(RowSet::Scored);
     if let Some(delta) = &op.delta {

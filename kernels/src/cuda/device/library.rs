@@ -389,7 +389,7 @@ impl Drop for Clock {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "rehearse")))]
 mod tests {
     use super::Library;
 

@@ -1,19 +1,22 @@
 //! The device: memory, streams, events and graphs of a GPU, or of the emulation of one.
 //!
-//! `driver` and `host` have the same functions with the same signatures, and one of them is compiled, as `raw`. What both
-//! need is here: bounds are looked at before anybody is asked, so that no copy of ours leaves its memory on either.
+//! `driver` and `host` have the same functions with the same signatures, and one of them is compiled, as `raw`: with the
+//! feature `rehearse` it is `driver`, over a stand-in for NVIDIA's. What both need is here: bounds are looked at before anybody
+//! is asked, so that no copy of ours leaves its memory on either.
 
-#[cfg(feature = "cuda")]
+#[cfg(feature = "driver")]
 mod arriving;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "driver")]
 mod captured;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "driver")]
 mod driver;
 #[cfg(feature = "emulate")]
+mod emulation;
+#[cfg(not(feature = "driver"))]
 mod host;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "driver")]
 mod library;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "driver")]
 mod staging;
 
 use std::cell::RefCell;
@@ -31,13 +34,13 @@ use crate::backend::Reading;
 use crate::error::Error;
 use crate::layout::{DType, Element, Memory};
 
-#[cfg(feature = "cuda")]
+#[cfg(feature = "driver")]
 use driver as raw;
-#[cfg(feature = "emulate")]
+#[cfg(not(feature = "driver"))]
 use host as raw;
 
 #[cfg(feature = "emulate")]
-pub use host::Emulation;
+pub use emulation::Emulation;
 pub use raw::{Graph, gpus};
 pub(in crate::cuda) use raw::{Library, describe, free_bytes, multiprocessors, open, shared_bytes_max};
 
