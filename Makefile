@@ -27,9 +27,9 @@ FUZZ_SECONDS ?= 60
 # fetches it (109 MB, once, some seconds), and without network goes on without. Compiling takes about 3 CPU-minutes when a
 # kernel has changed. Neither reaches anything of RocksDB.
 KERNELS       = --release -p loam-kernels --locked
-# Whole engines on an emulated GPU. The selection is the whole one, so that nothing of other people's crates is compiled
-# again, and RocksDB not at all: only the kernels, and the engine over them.
-EMULATED      = $(WHOLE) --features loam-engine/emulate --test whole
+# Whole engines and servers on an emulated GPU. The selection is the whole one, so that nothing of other people's crates is
+# compiled again, and RocksDB not at all: only the kernels, and what stands on them.
+EMULATED      = $(WHOLE) --features loam/rehearse --test whole --test rehearsed
 # The programs with kernels for GPUs. Nothing of other people's crates differs, so RocksDB is the same.
 CUDA          = $(WHOLE) --features loam/cuda,loam-benches/cuda
 NVCC          = "$$(.tools/cuda.sh folder)/bin/nvcc"
@@ -122,7 +122,7 @@ test: build ## the fast tier of tests
 	@$(TEST_CUDA)
 
 # What talks to a GPU's driver, over a stand-in for it: where memory, streams, recorded steps and the library of products
-# matter. Whole engines below do the same.
+# matter. Whole engines and servers are tested over it too.
 TEST_REHEARSED = $(SAY) "test: what talks to a GPU's driver, over a stand-in"; \
 	if cargo nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run $(KERNELS) --features rehearse --test rehearsal --test emulation --test conformance \
@@ -140,11 +140,11 @@ TEST_CUDA = if [[ -x $(NVCC) ]]; then \
 	    $(CARGO) test $(CUDA) --test cuda; \
 	fi
 
-TEST_EMULATED = $(SAY) "test: whole engines on an emulated GPU, $${LOAM_TEST_TIER:-fast} tier"; \
+TEST_EMULATED = $(SAY) "test: whole engines and servers on an emulated GPU, $${LOAM_TEST_TIER:-fast} tier"; \
 	if cargo nextest --version >/dev/null 2>&1; then \
-	    $(CARGO) nextest run $(EMULATED) -E 'test(/^emulated::/)'; \
+	    $(CARGO) nextest run $(EMULATED) -E 'test(/^emulated::/) | binary(rehearsed)'; \
 	else \
-	    $(CARGO) test $(EMULATED) emulated::; \
+	    $(CARGO) test $(EMULATED) emulated:: && $(CARGO) test $(WHOLE) --features loam/rehearse --test rehearsed; \
 	fi
 
 test-emulated-goldens: export LOAM_TEST_TIER  := long
@@ -159,6 +159,8 @@ test-long: export LOAM_TEST_TIER  := long
 test-long: export NEXTEST_PROFILE := patient
 test-long: export PROPTEST_CASES  ?= 4096
 test-long: test fuzz ## every test at full size, then fuzzing; may take hours
+	@export LOAM_DRIVER_PACE=late; $(TEST_REHEARSED); $(TEST_EMULATED)
+	@export LOAM_DRIVER_PACE=at_once; $(TEST_REHEARSED); $(TEST_EMULATED)
 
 bench: build ## figures, into benches/results/ (half an hour; leave the machine alone meanwhile)
 	@$(SAY) "bench: the kernels, on all cores"

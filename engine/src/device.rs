@@ -26,6 +26,9 @@ pub enum Arithmetic {
 }
 
 impl DeviceChoice {
+    /// Whether this build has kernels for GPUs.
+    pub const GPUS_IN_BUILD: bool = cfg!(any(feature = "cuda", feature = "emulate"));
+
     /// What can be said.
     pub const WORDS: &str = "auto, cpu, cuda or cuda:N";
 
@@ -38,7 +41,7 @@ impl DeviceChoice {
     }
 }
 
-#[cfg(feature = "cuda")]
+#[cfg(any(feature = "cuda", feature = "emulate"))]
 fn first_gpu() -> (DeviceChoice, Option<String>) {
     use loam_kernels::cuda::{Cuda, CudaMode};
     match Cuda::open(0, CudaMode::Deterministic) {
@@ -47,7 +50,7 @@ fn first_gpu() -> (DeviceChoice, Option<String>) {
     }
 }
 
-#[cfg(not(feature = "cuda"))]
+#[cfg(not(any(feature = "cuda", feature = "emulate")))]
 const fn first_gpu() -> (DeviceChoice, Option<String>) {
     (DeviceChoice::Cpu, None)
 }
@@ -99,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_build_without_kernels_for_gpus_says_nothing_of_them() {
-        if !cfg!(feature = "cuda") {
+        if !DeviceChoice::GPUS_IN_BUILD {
             assert_eq!(DeviceChoice::Auto.settle(), (DeviceChoice::Cpu, None));
         }
         assert_eq!(DeviceChoice::Cuda(1).settle(), (DeviceChoice::Cuda(1), None));

@@ -9,6 +9,7 @@ use std::ptr;
 use loam_kernels::backend::Device;
 use loam_kernels::cuda::device::Stream;
 use loam_kernels::cuda::{Cuda, CudaMode};
+use loam_kernels::layout::DType;
 
 unsafe extern "C" {
     fn cuStreamCreate(out: *mut *mut c_void, flags: c_uint) -> c_int;
@@ -119,6 +120,32 @@ fn locked_memory_late() {
         done(cuStreamSynchronize(stream.0));
         assert_eq!(got, [2; BYTES], "what was there when it was copied");
     }
+}
+
+#[test]
+fn what_is_read_while_steps_go_on_is_waited_for() {
+    passes_alone("reading_late");
+}
+
+#[test]
+#[ignore = "in a process of its own"]
+fn reading_late() {
+    let gpu = Cuda::open(0, CudaMode::Deterministic).expect("the stand-in, which is always there");
+    let mut memory = gpu.allocate(DType::U32, 4).expect("memory");
+    let reads: Vec<_> = (0..4_u32)
+        .map(|turn| {
+            gpu.write(&mut memory, 0, bytes_of(&[turn; 4])).expect("it is written");
+            gpu.begin_read(&memory, 0, 16).expect("a read")
+        })
+        .collect();
+    for (turn, read) in reads.into_iter().enumerate() {
+        assert_eq!(read.wait().expect("bytes"), bytes_of(&[turn as u32; 4]), "as it was when it was asked for");
+    }
+}
+
+fn bytes_of(values: &[u32; 4]) -> &[u8] {
+    // SAFETY: any bits are bytes.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
 }
 
 #[test]

@@ -8,6 +8,7 @@
 // might, is refused, and said on stderr.
 //
 // LOAM_DRIVER_PACE: `late` does what is waited for and no more, `at_once` does everything at once, a number seeds a mixture.
+// LOAM_DRIVER_LAUNCHES: a launch after so many fails as a fault of a kernel does, and the device is lost.
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -127,6 +128,9 @@ struct Pace {
 
 void reach(Mark& mark);
 
+// Launches that still succeed before one fails.
+uint64_t launches_left = getenv("LOAM_DRIVER_LAUNCHES") ? strtoull(getenv("LOAM_DRIVER_LAUNCHES"), nullptr, 10) : ~0ull;
+
 // Does the first thing that a stream was asked for.
 void do_next(Stream& stream) {
   Work work = std::move(stream.asked.front());
@@ -134,7 +138,7 @@ void do_next(Stream& stream) {
   if (work.waits) reach(*work.waits);
   if (!work.run || lost) return;
   is_running = true;
-  const int failed = work.run();
+  const int failed = (work.kind == Work::kKernel && launches_left-- == 0) || work.run();
   is_running = false;
   if (failed) lost = refuse(kLaunchFailed, "%s failed: the device is lost", work.name.c_str());
 }
@@ -552,7 +556,7 @@ int cuGraphLaunch(void* handle, void* in) {
   if (const int e = stream_of(in, &stream, "cuGraphLaunch")) return e;
   if (!ready.count((Ready*)handle)) return refuse(kInvalidHandle, "a graph that is not ready");
   if (stream->capture) return break_capture(*stream, "cuGraphLaunch");
-  return put(*stream, {Work::kOther, "cuGraphLaunch", [graph = ((Ready*)handle)->graph] { return replay(*graph); }, nullptr});
+  return put(*stream, {Work::kKernel, "cuGraphLaunch", [graph = ((Ready*)handle)->graph] { return replay(*graph); }, nullptr});
 }
 int cuGraphExecDestroy(void* handle) {
   ALONE;

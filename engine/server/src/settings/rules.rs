@@ -117,7 +117,7 @@ pub(super) fn engine(gathered: &Gathered) -> Result<Engine, SettingsError> {
 fn device(gathered: &Gathered) -> Result<DeviceChoice, SettingsError> {
     let (said, origin) = (gathered.word("device"), &gathered.said("device").origin);
     match said.parse() {
-        Ok(DeviceChoice::Cuda(_)) if !cfg!(feature = "cuda") => {
+        Ok(DeviceChoice::Cuda(_)) if !DeviceChoice::GPUS_IN_BUILD => {
             let build = "`make build-cuda` makes one that has them";
             Err(rule(format!("device {said} ({origin}) needs kernels that are not in this build; {build}")))
         }

@@ -269,7 +269,7 @@ fn with_roots_the_starts_adapters_may_lie_outside_them() {
 }
 
 /// A build for GPUs has tests of its own: tests/cuda.
-#[cfg(not(feature = "cuda"))]
+#[cfg(not(any(feature = "cuda", feature = "rehearse")))]
 #[test]
 fn cuda_is_refused_by_name() {
     for device in ["cuda", "cuda:1"] {

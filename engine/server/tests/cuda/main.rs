@@ -60,7 +60,8 @@ fn serves_without(driver: Option<Driver>, why: &str) {
         eprintln!("skipped: this machine has a driver");
         return;
     }
-    let started = Server::try_start_among(Some(libraries.path()), folder.path(), &[]);
+    let environment = [("LD_LIBRARY_PATH", libraries.path().as_os_str())];
+    let started = Server::try_start_in(&environment, folder.path(), &[]);
     let server = started.unwrap_or_else(|said| panic!("the server did not start: {said}"));
     let log = server.log();
     assert!(log.contains("no GPU can be used") && log.contains(why), "{log}");
@@ -71,7 +72,7 @@ fn serves_without(driver: Option<Driver>, why: &str) {
     assert!(answer.contains("\"completion_tokens\":4"), "{answer}");
     server.stop();
 
-    let refused = Server::try_start_among(Some(libraries.path()), folder.path(), &["--device", "cuda"]);
+    let refused = Server::try_start_in(&environment, folder.path(), &["--device", "cuda"]);
     let said = refused.err().expect("whoever asks for a GPU is not given a processor");
     assert!(said.contains("no GPU can be used") && said.contains(why), "{said}");
 }

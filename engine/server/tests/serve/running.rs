@@ -1,5 +1,6 @@
 //! A server of one test: started on a free port, asked, told to end.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -34,11 +35,11 @@ impl Server {
 
     /// The same, or what it said instead.
     pub(crate) fn try_start(folder: &Path, more: &[&str]) -> Result<Self, String> {
-        Self::try_start_among(None, folder, more)
+        Self::try_start_in(&[], folder, more)
     }
 
-    /// The same, with another folder of libraries before the machine's own.
-    pub(crate) fn try_start_among(libraries: Option<&Path>, folder: &Path, more: &[&str]) -> Result<Self, String> {
+    /// The same, in an environment of nothing else.
+    pub(crate) fn try_start_in(environment: &[(&str, &OsStr)], folder: &Path, more: &[&str]) -> Result<Self, String> {
         let log = folder.join(format!("log-{}", std::fs::read_dir(folder).unwrap().count()));
         // A limit to its files' sizes is to be an error of writing, and not a signal that kills it.
         let mut command = Command::new("/bin/sh");
@@ -50,11 +51,7 @@ impl Server {
         if !more.contains(&"--ledger") {
             command.args(["--ledger-reserve-mib", "1", "--ledger"]).arg(folder.join("ledger"));
         }
-        command
-            .env_clear()
-            .envs(libraries.map(|folder| ("LD_LIBRARY_PATH", folder)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
+        command.env_clear().envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(std::fs::File::create(&log).unwrap());
         let mut child = command.spawn().unwrap();
         let (sender, line) = std::sync::mpsc::channel();

@@ -52,8 +52,8 @@ pub(crate) fn cases() -> Vec<LinearCase> {
         x_frame: FRAMES,
         out_frame: FRAMES,
     });
-    // Beyond this many products a case takes seconds, and finds nothing that fewer rows would not.
-    let affordable = |case: &LinearCase| case.rows * case.in_features * case.parts.iter().sum::<usize>() < 1 << 29;
+    let products = |case: &LinearCase| case.rows * case.in_features * case.parts.iter().sum::<usize>();
+    let affordable = |case: &LinearCase| products(case) < super::PRODUCTS_MAX;
     cases.into_iter().filter(affordable).collect()
 }
 

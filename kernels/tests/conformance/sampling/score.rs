@@ -6,7 +6,7 @@ use loam_kernels::layout::{DType, Linear, RowSet, SiteKind, SiteShape};
 use crate::check::{Mismatch, Want, compare};
 use crate::cover::cases;
 use crate::dense::linear::linear_of;
-use crate::dense::{ACTIVATIONS, WEIGHTS};
+use crate::dense::{ACTIVATIONS, PRODUCTS_MAX, WEIGHTS};
 use crate::lora::{Resident, SITE};
 use crate::random::Random;
 use crate::reference::dense::{Layer, Sum, linear};
@@ -52,7 +52,8 @@ pub(crate) fn cases() -> Vec<ScoreCase> {
         adapter: WEIGHTS,
         frame: FRAMES,
     });
-    let affordable = |case: &ScoreCase| case.rows * case.hidden * case.parts.iter().sum::<usize>() < 1 << 29;
+    let products = |case: &ScoreCase| case.rows * case.hidden * case.parts.iter().sum::<usize>();
+    let affordable = |case: &ScoreCase| products(case) < PRODUCTS_MAX;
     cases.into_iter().filter(affordable).collect()
 }
 
