@@ -3,7 +3,7 @@
 //! `cargo nextest run -p loam-kernels --features rehearse --test rehearsal`
 
 use std::ffi::{c_int, c_uint, c_void};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::ptr;
 
 use loam_kernels::backend::Device;
@@ -80,67 +80,69 @@ fn locked(value: u8) -> &'static mut [u8] {
     }
 }
 
-/// A test of this file as a process of its own, in which nothing is done before it must be.
-fn alone(name: &str) -> Output {
+/// Set where a test runs in a process of its own.
+const ALONE: &str = "LOAM_REHEARSAL_ALONE";
+
+/// What a test does, by itself in a process in which nothing is done before it must be: whether that ends well, and what it
+/// says. In that process: does it.
+fn late(test: &str, body: impl FnOnce()) -> Option<(bool, String)> {
+    if std::env::var_os(ALONE).is_some() {
+        body();
+        return None;
+    }
     let program = std::env::current_exe().expect("this program");
     let mut command = Command::new(program);
-    let command = command.args(["--exact", name, "--ignored", "--nocapture"]).env("LOAM_DRIVER_PACE", "late");
-    command.output().expect("it can be started")
+    let command = command.args(["--exact", test, "--nocapture"]).env(ALONE, "").env("LOAM_DRIVER_PACE", "late");
+    let output = command.output().expect("it can be started");
+    Some((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned()))
 }
 
 #[track_caller]
-fn passes_alone(name: &str) {
-    let output = alone(name);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+fn passes_late(test: &str, body: impl FnOnce()) {
+    if let Some((passes, said)) = late(test, body) {
+        assert!(passes, "{said}");
+    }
 }
 
 #[track_caller]
-fn ends_with(name: &str, why: &str) {
-    let output = alone(name);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains(why), "{said}");
+fn ends_with(why: &str, test: &str, fault: impl FnOnce()) {
+    if let Some((passes, said)) = late(test, fault) {
+        assert!(!passes && said.contains(why), "{said}");
+    }
 }
 
 #[test]
 fn locked_memory_is_read_and_written_late() {
-    passes_alone("locked_memory_late");
-}
-
-#[test]
-#[ignore = "in a process of its own"]
-fn locked_memory_late() {
-    let (stream, given, got) = (stream(), locked(1), locked(0));
-    let at = memory(stream);
-    // SAFETY: as above.
-    unsafe {
-        done(cuMemcpyHtoDAsync_v2(at, given.as_ptr().cast(), BYTES, stream.0));
-        given.fill(2);
-        done(cuMemcpyDtoHAsync_v2(got.as_mut_ptr().cast(), at, BYTES, stream.0));
-        assert_eq!(got, [0; BYTES], "nobody has waited");
-        done(cuStreamSynchronize(stream.0));
-        assert_eq!(got, [2; BYTES], "what was there when it was copied");
-    }
+    passes_late("locked_memory_is_read_and_written_late", || {
+        let (stream, given, got) = (stream(), locked(1), locked(0));
+        let at = memory(stream);
+        // SAFETY: as above.
+        unsafe {
+            done(cuMemcpyHtoDAsync_v2(at, given.as_ptr().cast(), BYTES, stream.0));
+            given.fill(2);
+            done(cuMemcpyDtoHAsync_v2(got.as_mut_ptr().cast(), at, BYTES, stream.0));
+            assert_eq!(got, [0; BYTES], "nobody has waited");
+            done(cuStreamSynchronize(stream.0));
+            assert_eq!(got, [2; BYTES], "what was there when it was copied");
+        }
+    });
 }
 
 #[test]
 fn what_is_read_while_steps_go_on_is_waited_for() {
-    passes_alone("reading_late");
-}
-
-#[test]
-#[ignore = "in a process of its own"]
-fn reading_late() {
-    let gpu = Cuda::open(0, CudaMode::Deterministic).expect("the stand-in, which is always there");
-    let mut memory = gpu.allocate(DType::U32, 4).expect("memory");
-    let reads: Vec<_> = (0..4_u32)
-        .map(|turn| {
-            gpu.write(&mut memory, 0, bytes_of(&[turn; 4])).expect("it is written");
-            gpu.begin_read(&memory, 0, 16).expect("a read")
-        })
-        .collect();
-    for (turn, read) in reads.into_iter().enumerate() {
-        assert_eq!(read.wait().expect("bytes"), bytes_of(&[turn as u32; 4]), "as it was when it was asked for");
-    }
+    passes_late("what_is_read_while_steps_go_on_is_waited_for", || {
+        let gpu = Cuda::open(0, CudaMode::Deterministic).expect("the stand-in, which is always there");
+        let mut memory = gpu.allocate(DType::U32, 4).expect("memory");
+        let reads: Vec<_> = (0..4_u32)
+            .map(|turn| {
+                gpu.write(&mut memory, 0, bytes_of(&[turn; 4])).expect("it is written");
+                gpu.begin_read(&memory, 0, 16).expect("a read")
+            })
+            .collect();
+        for (turn, read) in reads.into_iter().enumerate() {
+            assert_eq!(read.wait().expect("bytes"), bytes_of(&[turn as u32; 4]), "as it was when it was asked for");
+        }
+    });
 }
 
 fn bytes_of(values: &[u32; 4]) -> &[u8] {
@@ -163,76 +165,68 @@ fn other_memory_is_read_at_once_and_waited_for() {
 
 #[test]
 fn streams_go_their_own_way_but_for_events() {
-    passes_alone("streams_and_events_late");
-}
-
-#[test]
-#[ignore = "in a process of its own"]
-fn streams_and_events_late() {
-    let (one, two, is_written) = (stream(), stream(), event());
-    let (at, other, got) = (memory(one), memory(one), locked(0));
-    // SAFETY: as above.
-    unsafe {
-        done(cuMemsetD8Async(at, 1, BYTES, one.0));
-        done(cuMemsetD8Async(other, 1, BYTES, one.0));
-        done(cuStreamSynchronize(one.0));
-        done(cuMemsetD8Async(at, 2, BYTES, one.0));
-        done(cuEventRecord(is_written.0, one.0));
-        done(cuMemsetD8Async(other, 2, BYTES, one.0));
-        done(cuMemcpyDtoHAsync_v2(got.as_mut_ptr().cast(), other, BYTES, two.0));
-        done(cuStreamSynchronize(two.0));
-        assert_eq!(got, [1; BYTES], "the other stream has not come so far");
-        done(cuStreamWaitEvent(two.0, is_written.0, 0));
-        done(cuMemcpyDtoHAsync_v2(got.as_mut_ptr().cast(), at, BYTES, two.0));
-        done(cuStreamSynchronize(two.0));
-        assert_eq!(got, [2; BYTES], "the event was waited for");
-    }
+    passes_late("streams_go_their_own_way_but_for_events", || {
+        let (one, two, is_written) = (stream(), stream(), event());
+        let (at, other, got) = (memory(one), memory(one), locked(0));
+        // SAFETY: as above.
+        unsafe {
+            done(cuMemsetD8Async(at, 1, BYTES, one.0));
+            done(cuMemsetD8Async(other, 1, BYTES, one.0));
+            done(cuStreamSynchronize(one.0));
+            done(cuMemsetD8Async(at, 2, BYTES, one.0));
+            done(cuEventRecord(is_written.0, one.0));
+            done(cuMemsetD8Async(other, 2, BYTES, one.0));
+            done(cuMemcpyDtoHAsync_v2(got.as_mut_ptr().cast(), other, BYTES, two.0));
+            done(cuStreamSynchronize(two.0));
+            assert_eq!(got, [1; BYTES], "the other stream has not come so far");
+            done(cuStreamWaitEvent(two.0, is_written.0, 0));
+            done(cuMemcpyDtoHAsync_v2(got.as_mut_ptr().cast(), at, BYTES, two.0));
+            done(cuStreamSynchronize(two.0));
+            assert_eq!(got, [2; BYTES], "the event was waited for");
+        }
+    });
 }
 
 #[test]
 fn memory_ends_where_its_free_stands_in_its_stream() {
-    ends_with("memory_freed_in_another_stream", "after its free");
-    ends_with("memory_before_its_allocation", "before its time");
-    ends_with("memory_beyond_its_end", "beyond its end");
+    ends_with("after its free", "memory_ends_where_its_free_stands_in_its_stream", || {
+        let (one, two) = (stream(), stream());
+        let (at, to) = (memory(one), memory(one));
+        // SAFETY: what is planted is seen before anything else could happen.
+        unsafe {
+            done(cuStreamSynchronize(one.0));
+            done(cuMemcpyDtoDAsync_v2(to, at, BYTES, one.0));
+            done(cuMemFreeAsync(at, two.0));
+            done(cuStreamSynchronize(two.0));
+            done(cuStreamSynchronize(one.0));
+        }
+    });
 }
 
 #[test]
-#[ignore = "a fault"]
-fn memory_freed_in_another_stream() {
-    let (one, two) = (stream(), stream());
-    let (at, to) = (memory(one), memory(one));
-    // SAFETY: what is planted is seen before anything else could happen.
-    unsafe {
-        done(cuStreamSynchronize(one.0));
-        done(cuMemcpyDtoDAsync_v2(to, at, BYTES, one.0));
-        done(cuMemFreeAsync(at, two.0));
-        done(cuStreamSynchronize(two.0));
-        done(cuStreamSynchronize(one.0));
-    }
+fn memory_begins_where_its_allocation_stands_in_its_stream() {
+    ends_with("before its time", "memory_begins_where_its_allocation_stands_in_its_stream", || {
+        let (one, two) = (stream(), stream());
+        let at = memory(one);
+        // SAFETY: as above.
+        unsafe {
+            done(cuMemsetD8Async(at, 0, BYTES, two.0));
+            done(cuStreamSynchronize(two.0));
+        }
+    });
 }
 
 #[test]
-#[ignore = "a fault"]
-fn memory_before_its_allocation() {
-    let (one, two) = (stream(), stream());
-    let at = memory(one);
-    // SAFETY: as above.
-    unsafe {
-        done(cuMemsetD8Async(at, 0, BYTES, two.0));
-        done(cuStreamSynchronize(two.0));
-    }
-}
-
-#[test]
-#[ignore = "a fault"]
-fn memory_beyond_its_end() {
-    let stream = stream();
-    let at = memory(stream);
-    // SAFETY: as above.
-    unsafe {
-        done(cuStreamSynchronize(stream.0));
-        ptr::with_exposed_provenance_mut::<u8>(at as usize + 4096).write_volatile(0);
-    }
+fn memory_ends_where_it_ends() {
+    ends_with("beyond its end", "memory_ends_where_it_ends", || {
+        let stream = stream();
+        let at = memory(stream);
+        // SAFETY: as above.
+        unsafe {
+            done(cuStreamSynchronize(stream.0));
+            ptr::with_exposed_provenance_mut::<u8>(at as usize + 4096).write_volatile(0);
+        }
+    });
 }
 
 #[test]

@@ -184,6 +184,8 @@ impl DeviceMemory {
     /// Begins to read so many bytes from value `at` on, as they are when what was asked for before is done.
     pub(in crate::cuda) fn begin_read(&self, at: usize, bytes: usize) -> Result<Reading, Error> {
         let from = self.range("what is read", at, bytes)?;
+        // What is written after this must not overtake it.
+        self.is_known.store(true, Ordering::Relaxed);
         // SAFETY: the range was checked.
         Ok(unsafe { raw::begin_read(from, bytes) }?)
     }
