@@ -129,6 +129,7 @@ TEST_REHEARSED = $(SAY) "test: what talks to a GPU's driver, over a stand-in"; \
 	        -E 'binary(rehearsal) | test(/^(replays|sequence)::/) | test(/^emulated::.*::($(REHEARSED))$$/)'; \
 	else \
 	    $(CARGO) test $(KERNELS) --features rehearse --test rehearsal && \
+	    $(CARGO) test $(KERNELS) --features rehearse --test emulation -- replays:: sequence:: && \
 	    $(CARGO) test $(KERNELS) --features rehearse --test conformance emulated::; \
 	fi
 REHEARSED = memories|inside_a_run|take_tokens|linear|log_probability_of|lora_uniform|attention_mixed|sample_everything
@@ -159,8 +160,10 @@ test-long: export LOAM_TEST_TIER  := long
 test-long: export NEXTEST_PROFILE := patient
 test-long: export PROPTEST_CASES  ?= 4096
 test-long: test fuzz ## every test at full size, then fuzzing; may take hours
-	@export LOAM_DRIVER_PACE=late; $(TEST_REHEARSED); $(TEST_EMULATED)
-	@export LOAM_DRIVER_PACE=at_once; $(TEST_REHEARSED); $(TEST_EMULATED)
+	@export LOAM_DRIVER_PACE=late; $(TEST_REHEARSED)
+	@export LOAM_DRIVER_PACE=late; $(TEST_EMULATED)
+	@export LOAM_DRIVER_PACE=at_once; $(TEST_REHEARSED)
+	@export LOAM_DRIVER_PACE=at_once; $(TEST_EMULATED)
 
 bench: build ## figures, into benches/results/ (half an hour; leave the machine alone meanwhile)
 	@$(SAY) "bench: the kernels, on all cores"

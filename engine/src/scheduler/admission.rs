@@ -40,8 +40,10 @@ struct Prompts {
 }
 
 impl Scheduler {
-    /// Lets begin who can, in fair order.
-    pub(super) fn admit_all(&mut self, now_ms: u64, plan: &mut Plan) {
+    /// Lets begin who can, in fair order. Whether nobody else could until something happens: all seats are taken, or nobody
+    /// is left. Whoever lacks pages alone stands before others who may lack none, and before whom they come changes with
+    /// every row.
+    pub(super) fn admit_all(&mut self, now_ms: u64, plan: &mut Plan) -> bool {
         let mut prompts = self.prompts_read();
         if let Some((id, tenant)) = self.claim_ready() {
             // It stops nobody: the claim was for slots, and has an end.
@@ -55,7 +57,7 @@ impl Scheduler {
         while let Some(candidate) = self.queue.next(&ready, |tenant| self.may_read(tenant, &prompts)) {
             let id = candidate.place.id;
             if plan.preempted.contains(&id) {
-                return;
+                return false;
             }
             let mut admission = self.admit(id, now_ms, plan);
             if let Admission::NoRoom(lack) = admission
@@ -66,9 +68,10 @@ impl Scheduler {
             match admission {
                 Admission::Begins(rows) => prompts.entry(candidate.tenant).or_default().add(rows),
                 Admission::Parked => {}
-                Admission::NoRoom(_) => return,
+                Admission::NoRoom(lack) => return lack.seats > 0,
             }
         }
+        true
     }
 
     fn prompts_read(&self) -> BTreeMap<TenantId, Prompts> {

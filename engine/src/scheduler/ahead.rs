@@ -2,11 +2,11 @@
 //!
 //! Only who goes on is in it, with one row each, whose token is the one that the step before draws. Nothing is decided:
 //! where somebody could begin, reads a prompt, or would have to give way, where an adapter has come or a time has, nothing
-//! is laid, and [`Scheduler::schedule`] decides when the step before is known. Who waits for room that nobody has given back
-//! since it last decided could not begin, so a full house goes on; whose tenant has nothing running could have others give
-//! way. So all that is promised of who begins, who gives way and when holds as if there were no such steps, but that room
-//! which somebody leaves unforeseen, with a stop word, is taken one step later. Slots change, and pages are copied, only
-//! where no step is in flight.
+//! is laid, and [`Scheduler::schedule`] decides when the step before is known. Nobody can begin where all seats are taken,
+//! but one whose tenant has nothing running, who could have others give way; so a full house goes on. So all that is
+//! promised of who begins, who gives way and when holds as if there were no such steps, but that a seat which somebody
+//! leaves unforeseen, with a stop word, is taken one step later. Slots change, and pages are copied, only where no step is
+//! in flight.
 //!
 //! Who turns out to have ended has a row in vain. It writes to a page that was its own when the step was laid. What it held
 //! is given back at once all the same: whoever is given the page writes it in a later step, and devices keep order.

@@ -74,7 +74,7 @@ pub struct Scheduler {
     admissions: u64,
     /// Plans that are being run: one, or two where one was laid ahead.
     in_flight: u32,
-    /// Whether something happened since the last plan that could let somebody begin who waits.
+    /// Whether somebody who waits could begin, for all that was seen at the last plan or has happened since.
     may_begin: bool,
     wake_ms: Option<u64>,
     counts: Counts,

@@ -16,7 +16,7 @@ impl Scheduler {
         self.turn_slots(now_ms, &mut plan);
         self.serve_adapters();
         self.extend_tables(now_ms, &mut plan);
-        self.admit_all(now_ms, &mut plan);
+        self.may_begin = !self.admit_all(now_ms, &mut plan);
         self.lay_chunks(&mut plan);
         if !plan.preempted.is_empty() {
             // What ran with adapters that have become too large beside new pins could not come back.
@@ -28,7 +28,6 @@ impl Scheduler {
         plan.ended.append(&mut self.ended);
         plan.installs = self.pool.installs();
         self.in_flight = u32::from(!plan.is_empty());
-        self.may_begin = false;
         plan
     }
 

@@ -146,6 +146,11 @@ int cublasLtMatmul(void*, Operation* o, const float* factor, const void* x, Layo
   const void* each[4] = {x, y, z, out};
   for (int n = 0; n < 4; ++n)
     if ((uintptr_t)each[n] % how->alignment[n]) return refuse(kInvalidValue, "an address that is worse than was said");
+  const auto values = [](const Layout& l) { return l.columns ? ((l.columns - 1) * l.stride + l.rows) * (l.type == kF32 ? 4 : 2) : 0; };
+  if (!loam_stand_in_holds(x, values(*a), "weights") || !loam_stand_in_holds(y, values(*b), "an input") ||
+      !loam_stand_in_holds(out, values(*d), "an output") ||
+      (o->epilogue == kEpilogueBias && !loam_stand_in_holds(o->bias, d->rows * (d->type == kF32 ? 4 : 2), "a bias")))
+    return kInvalidValue;
   auto* work = new Product{*o, *a, *b, *d, x, y, out, *factor};
   const int failed = loam_stand_in_put(stream, "stand_in_gemm", compute, [](void* work) { delete (Product*)work; }, work);
   return failed ? 13 : kDone;

@@ -58,6 +58,11 @@ using namespace stand_in;
 
 extern "C" {
 
+bool loam_stand_in_holds(const void* at, size_t bytes, const char* what) {
+  ALONE;
+  return !bytes || range_of((uint64_t)at, bytes, what) == kDone;
+}
+
 // ---- the device
 
 int cuDeviceGetCount(int* out) { return *out = 1, kDone; }
@@ -158,6 +163,7 @@ int cuMemcpyHtoDAsync_v2(uint64_t to, const void* from, size_t bytes, void* hand
   if (is_locked(from, bytes))
     return put(*stream, {Work::kCopy, "copy", [=] { return memcpy((void*)to, from, bytes), 0; }, nullptr});
   if (stream->capture) return break_capture(*stream, "a copy from memory that is not locked");
+  if (const int e = uncaptured("a copy from memory that is not locked")) return e;
   auto taken = std::make_shared<std::vector<char>>((const char*)from, (const char*)from + bytes);
   return put(*stream, {Work::kCopy, "copy", [=] { return memcpy((void*)to, taken->data(), bytes), 0; }, nullptr});
 }
@@ -168,6 +174,7 @@ int cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t bytes, void* handle) {
   if (const int e = range_of(from, bytes, "cuMemcpyDtoHAsync")) return e;
   const bool later = is_locked(to, bytes);
   if (stream->capture && !later) return break_capture(*stream, "a copy to memory that is not locked");
+  if (!later) if (const int e = uncaptured("a copy to memory that is not locked")) return e;
   const int e = put(*stream, {Work::kCopy, "copy", [=] { return memcpy(to, (void*)from, bytes), 0; }, nullptr});
   if (!later) do_all(*stream);
   return e ? e : lost;

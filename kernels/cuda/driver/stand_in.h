@@ -8,6 +8,7 @@
 // might, is refused, and said on stderr.
 //
 // LOAM_DRIVER_PACE: `late` does what is waited for and no more, `at_once` does everything at once, a number seeds a mixture.
+// LOAM_DRIVER_CAPTURES: captures beyond so many are refused.
 // LOAM_DRIVER_LAUNCHES: a launch after so many fails as a fault of a kernel does, and the device is lost.
 #pragma once
 #include <chrono>
@@ -28,7 +29,7 @@ namespace stand_in {
 
 enum Code : int {
   kDone = 0, kInvalidValue = 1, kOutOfMemory = 2, kInvalidDevice = 101, kInvalidContext = 201,
-  kInvalidHandle = 400, kLaunchFailed = 719, kCaptureUnsupported = 900, kCaptureInvalidated = 901, kCaptureUnmatched = 903,
+  kInvalidHandle = 400, kIllegalState = 401, kLaunchFailed = 719, kCaptureUnsupported = 900, kCaptureInvalidated = 901, kCaptureUnmatched = 903,
   kCaptureUnjoined = 904, kCaptureIsolation = 905, kCapturedEvent = 907, kCaptureWrongThread = 908,
 };
 
@@ -56,6 +57,7 @@ struct Node {
 struct Graph {
   std::vector<Node> nodes;
   bool broken = false;  // by something that no capture can hold
+  bool ended = false;   // its capture is over
 };
 struct Stream {
   std::deque<Work> asked;
@@ -65,6 +67,7 @@ struct Stream {
   std::vector<unsigned> last;  // what the next node comes after
 };
 struct Event {
+  bool timed;
   std::shared_ptr<Mark> mark;
   std::shared_ptr<Graph> capture;
   std::vector<unsigned> last;
@@ -77,6 +80,7 @@ struct Allocation {
 
 extern std::recursive_mutex guard;  // one thing at a time: every function holds it
 extern std::set<Stream*> streams;
+extern std::set<Stream*> leaving;  // streams that were destroyed with work to do
 extern std::set<Event*> events;
 extern std::map<Graph*, std::shared_ptr<Graph>> held;  // what captures made and nobody has ended
 extern std::set<Ready*> ready;
@@ -101,7 +105,7 @@ int replay(const Graph& graph);
 // ---- what may be asked
 #define ALONE std::lock_guard<std::recursive_mutex> alone(guard)
 int usable(const char* what);      // by this thread: it has a context, and the device is not lost
-int uncaptured(const char* what);  // by this thread
+int uncaptured(const char* what);  // by this thread, whose captures it breaks otherwise
 // What a handle names, if this thread may use it.
 int stream_of(void* handle, Stream** out, const char* what);
 int event_of(void* handle, Event** out, const char* what);

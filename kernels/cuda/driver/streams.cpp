@@ -1,5 +1,6 @@
 // Streams, events and graphs of the driver's stand-in.
 #include <algorithm>
+#include <cstdlib>
 
 #include "stand_in.h"
 
@@ -22,9 +23,8 @@ int cuStreamDestroy_v2(void* handle) {
   Stream* stream;
   if (const int e = stream_of(handle, &stream, "cuStreamDestroy")) return e;
   if (stream->capture) return break_capture(*stream, "cuStreamDestroy");
-  do_all(*stream);
   streams.erase(stream);
-  delete stream;
+  leaving.insert(stream);
   return lost;
 }
 int cuStreamSynchronize(void* handle) {
@@ -32,13 +32,14 @@ int cuStreamSynchronize(void* handle) {
   Stream* stream;
   if (const int e = stream_of(handle, &stream, "cuStreamSynchronize")) return e;
   if (stream->capture) return break_capture(*stream, "cuStreamSynchronize");
+  if (const int e = uncaptured("cuStreamSynchronize")) return e;
   do_all(*stream);
   return lost;
 }
-int cuEventCreate(void** out, unsigned) {
+int cuEventCreate(void** out, unsigned flags) {
   ALONE;
   if (const int e = usable("cuEventCreate")) return e;
-  Event* event = new Event;
+  Event* event = new Event{!(flags & 2), nullptr, nullptr, {}};
   events.insert(event);
   return *out = event, kDone;
 }
@@ -67,6 +68,7 @@ int cuEventSynchronize(void* of) {
   Event* event;
   if (const int e = event_of(of, &event, "cuEventSynchronize")) return e;
   if (event->capture) return refuse(kCapturedEvent, "cuEventSynchronize of an event of a capture");
+  if (const int e = uncaptured("cuEventSynchronize")) return e;
   if (event->mark) reach(*event->mark);
   return lost;
 }
@@ -75,6 +77,7 @@ int cuEventElapsedTime_v2(float* ms, void* from, void* to) {
   Event *first, *second;
   if (const int e = event_of(from, &first, "cuEventElapsedTime")) return e;
   if (const int e = event_of(to, &second, "cuEventElapsedTime")) return e;
+  if (!first->timed || !second->timed) return refuse(kInvalidHandle, "the time between events that note none");
   if (!first->mark || !second->mark || !first->mark->reached || !second->mark->reached)
     return refuse(600, "the time between events that were not reached");
   return *ms = std::chrono::duration<float, std::milli>(second->mark->at - first->mark->at).count(), lost;
@@ -90,6 +93,7 @@ int cuStreamWaitEvent(void* in, void* of, unsigned) {
     if (!event->mark) return kDone;
     return put(*stream, {Work::kOther, "cuStreamWaitEvent", nullptr, event->mark});
   }
+  if (event->capture->ended) return refuse(kInvalidValue, "an event of a capture that has ended");
   if (stream->capture && stream->capture != event->capture) return refuse(kCaptureIsolation, "an event of another capture");
   if (!stream->capture)  // the fork: this stream is captured too
     stream->capture = event->capture, stream->capturer = std::this_thread::get_id(), stream->last.clear();
@@ -104,7 +108,9 @@ int cuStreamBeginCapture_v2(void* handle, int mode) {
   ALONE;
   Stream* stream;
   if (const int e = stream_of(handle, &stream, "cuStreamBeginCapture")) return e;
-  if (stream->capture || mode != 1) return refuse(kCaptureUnmatched, "a second capture, or one that is not its thread's own");
+  static uint64_t left = getenv("LOAM_DRIVER_CAPTURES") ? strtoull(getenv("LOAM_DRIVER_CAPTURES"), nullptr, 10) : ~0ull;
+  if (stream->capture || mode != 1) return refuse(kIllegalState, "a second capture, or one that is not its thread's own");
+  if (left-- == 0) return left = 0, refuse(kCaptureUnsupported, "a capture: it records nothing");
   stream->capture = std::make_shared<Graph>(), stream->origin = true, stream->capturer = std::this_thread::get_id();
   stream->last.clear();
   ++captures;
@@ -118,6 +124,7 @@ int cuStreamEndCapture(void* handle, void** out) {
   if (!stream->capture || !stream->origin) return refuse(kCaptureUnmatched, "no capture began on this stream");
   if (stream->capturer != std::this_thread::get_id()) return refuse(kCaptureWrongThread, "another thread began this capture");
   --captures;
+  stream->capture->ended = true;
   const std::shared_ptr<Graph> graph = stream->capture;
   std::vector<bool> joined(graph->nodes.size());
   for (unsigned n : stream->last) joined[n] = true;

@@ -10,7 +10,7 @@
 namespace stand_in {
 
 std::recursive_mutex guard;
-std::set<Stream*> streams;
+std::set<Stream*> streams, leaving;
 std::set<Event*> events;
 std::map<Graph*, std::shared_ptr<Graph>> held;
 std::set<Ready*> ready;
@@ -73,12 +73,12 @@ void reach(Mark& mark) { while (!mark.reached && !lost) do_next(*mark.stream); }
 static void pass_time() {
   if (pace.kind == Pace::kLate || is_running) return;
   if (pace.kind == Pace::kAtOnce) {
-    for (Stream* stream : streams) do_all(*stream);
+    for (const auto* all : {&streams, &leaving}) for (Stream* stream : *all) do_all(*stream);
     return;
   }
   if (pace.below(3)) return;
   std::vector<Stream*> busy;
-  for (Stream* stream : streams) if (!stream->asked.empty()) busy.push_back(stream);
+  for (const auto* all : {&streams, &leaving}) for (Stream* stream : *all) if (!stream->asked.empty()) busy.push_back(stream);
   if (busy.empty()) return;
   Stream& stream = *busy[pace.below(busy.size())];
   for (uint64_t n = 1 + pace.below(8); n && !stream.asked.empty(); --n) do_next(stream);
@@ -130,7 +130,12 @@ int usable(const char* what) {
   return has_context ? kDone : refuse(kInvalidContext, "%s by a thread with no context", what);
 }
 // What may synchronize is refused to a thread that captures; cuStreamBeginCapture says so of its modes.
-int uncaptured(const char* what) { return captures ? refuse(kCaptureUnsupported, "%s by a thread that captures", what) : kDone; }
+int uncaptured(const char* what) {
+  if (!captures) return kDone;
+  for (Stream* stream : streams)
+    if (stream->capture && stream->capturer == std::this_thread::get_id()) stream->capture->broken = true;
+  return refuse(kCaptureUnsupported, "%s by a thread that captures", what);
+}
 
 int stream_of(void* handle, Stream** out, const char* what) {
   if (const int e = usable(what)) return e;

@@ -139,7 +139,7 @@ impl Graphs {
         let (graph, uses) = match recorded {
             Ok(recorded) => recorded,
             // The step was run; a GPU that cannot record it runs later ones too. The emulation names what it refuses.
-            Err(Error::Launch { .. }) if cfg!(not(feature = "emulate")) => {
+            Err(Error::Launch { .. }) if cfg!(feature = "driver") => {
                 self.refused.insert(key);
                 return Ok(());
             }

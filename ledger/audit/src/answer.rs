@@ -1,12 +1,15 @@
 //! An answer: what a command found, for a person and for a program, and the exit status that goes with it.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use loam_ledger_core::audit::{Failure, Fault};
 use serde_json::{Map, Value, json};
 
 use crate::text::printable;
+
+/// The status of whoever could not check, or could not say.
+const CANNOT: u8 = 2;
 
 /// What a command found.
 pub(crate) struct Answer {
@@ -73,13 +76,14 @@ impl Answer {
         self
     }
 
-    /// Prints the answer. Whoever closed the pipe has read enough; the status stays what it is.
+    /// Prints the answer. Whoever closed the pipe has read enough, and the status stays what it is; but where an answer is
+    /// lost, a good one must not seem to have been given.
     pub(crate) fn print(mut self, command: &str, json: bool) -> ExitCode {
         let (word, status) = match &self.outcome {
             Outcome::Valid => ("valid", 0),
             Outcome::Shown => ("shown", 0),
             Outcome::Invalid(..) => ("invalid", 1),
-            Outcome::Cannot(_) => ("unreadable", 2),
+            Outcome::Cannot(_) => ("unreadable", CANNOT),
         };
         let complaint = match &self.outcome {
             Outcome::Valid | Outcome::Shown => String::new(),
@@ -97,10 +101,13 @@ impl Answer {
         } else {
             printable(&self.text)
         };
-        // Nobody is left to tell when these fail.
-        let _ = std::io::stdout().write_all(text.as_bytes());
-        let _ = std::io::stderr().write_all(printable(&complaint).as_bytes());
-        ExitCode::from(status)
+        let mut out = std::io::stdout().lock();
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        let lost = written.err().filter(|error| error.kind() != ErrorKind::BrokenPipe);
+        let loss = lost.as_ref().map(|error| format!("the answer could not be written: {error}\n")).unwrap_or_default();
+        // Nobody is left to tell when this fails.
+        let _ = std::io::stderr().write_all(printable(&(complaint + &loss)).as_bytes());
+        ExitCode::from(if lost.is_some() && status == 0 { CANNOT } else { status })
     }
 }
 

@@ -79,6 +79,8 @@ fn whoever_could_begin_is_looked_at_first() {
     nothing(full.clone(), vec![asks(1, 4), asks(2, 4)]);
     // Whose tenant has nothing could have others give way.
     nothing(full.clone(), vec![asks(1, 1), Sequence { tenant: TenantId(1), ..asks(2, 1) }]);
+    // Who lacks pages stands before others, who may lack none.
+    nothing(SchedulerOptions { pages: 3, ..options() }, vec![asks(1, 1), asks(2, 40)]);
     // One seat is free in the step after.
     nothing(full.clone(), vec![Sequence { output_tokens_max: 1, ..asks(1, 1) }, asks(2, 1)]);
     let mut scheduler = Scheduler::new(full);

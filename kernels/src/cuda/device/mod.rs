@@ -224,7 +224,9 @@ impl DeviceMemory {
     /// Copies all of another memory to the beginning of this one.
     pub fn copy_from(&mut self, stream: &Stream, from: &Self) -> Result<(), Error> {
         let to = self.range("what is copied", 0, from.bytes())?;
+        // What is written to either after this must not overtake it.
         self.is_known.store(true, Ordering::Relaxed);
+        from.is_known.store(true, Ordering::Relaxed);
         // SAFETY: the range was checked, and all of `from` is `from`'s.
         Ok(unsafe { raw::copy(stream.raw, to, from.at, from.bytes()) }?)
     }

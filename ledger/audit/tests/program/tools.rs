@@ -1,5 +1,7 @@
 //! `loam-audit consistency`, `show` and `trust`.
 
+use std::process::Command;
+
 use loam_ledger_core::Hash;
 use loam_ledger_core::entry::Entry;
 use loam_ledger_core::record::{Act, Author, AuthorKey, Body, BondPosted, sign_record};
@@ -180,4 +182,12 @@ fn the_version_is_told() {
     let output = World::new().run(&["--version"]);
     let version = format!("loam-audit {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!((output.status.code(), output.stdout), (Some(0), version.into_bytes()));
+}
+
+#[test]
+fn an_answer_that_is_lost_is_no_good_one() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_loam-audit")).arg("trust").stdout(full).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("the answer could not be written"), "{output:?}");
 }
