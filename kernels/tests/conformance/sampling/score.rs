@@ -125,8 +125,8 @@ impl<B: Backend> OnDevice<'_, B> {
         };
         compare(self.device, "ranks", &ranks, &logits.iter().zip(&tokens).map(between).collect::<Vec<_>>())?;
 
-        // Elsewhere `linear` may compute a layer of so many outputs in its own way.
-        if !self.device.is_deterministic() {
+        // A library may make a layer of so many outputs in its own way; scores never come from it.
+        if self.device.describe().ends_with("with cuBLASLt") {
             return Ok(());
         }
         let held = self.logits_as_steps_make_them()?.widened();
