@@ -191,12 +191,18 @@ install_all() {
 # build folder that checkouts share it would take what another one built, if that is newer, for built from here. So
 # whoever builds after another checkout did builds Loam's own crates anew; those of others, RocksDB first, stay.
 claim_build_folder() {
-    local folder=${CARGO_TARGET_DIR:-} here mark owner=
+    local folder=${CARGO_TARGET_DIR:-} here mark owner= lock
     [[ -n $folder && -d $folder ]] || return 0
     here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
     mark=$folder/.loam-checkout
     [[ ! -f $mark ]] || read -r owner <"$mark" || true
     [[ $owner != "$here" ]] || return 0
+    # Not while the other one still builds: cargo holds this lock meanwhile.
+    for lock in "$folder"/*/.cargo-lock; do
+        [[ -f $lock ]] && have flock || continue
+        flock --nonblock "$lock" true || say build "waiting: the checkout in ${owner:-another folder} is building in $folder" >&2
+        flock "$lock" rm -rf "${lock%/*}"/.fingerprint/loam-*
+    done
     rm -rf "$folder"/*/.fingerprint/loam-*
     printf '%s\n' "$here" >"$mark"
 }
