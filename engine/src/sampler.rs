@@ -186,16 +186,11 @@ impl SequenceSampler {
         sampling
     }
 
-    /// Whether how the next token is chosen depends on those before it, and not on their number alone.
-    pub const fn awaits_tokens(&self) -> bool {
-        self.places.is_some()
-    }
-
-    /// How the token after the next is chosen, before the next is known. There is no telling where a token's choice
-    /// [depends](Self::awaits_tokens) on others, or on a form.
-    pub fn next_but_one(&self, forbidden: &[u32]) -> Option<Sampling> {
-        let after = Sampling { draw: self.position + 1, ..self.next(forbidden, None) };
-        (!self.awaits_tokens()).then_some(after)
+    /// How the token after the next is chosen, before the next is known: its row's own token is the next one, and counts
+    /// as seen. Where a form says what may come there is no telling.
+    pub fn next_but_one(&self, forbidden: &[u32]) -> Sampling {
+        let draw = self.position + 1;
+        Sampling { draw, counts_own: self.places.is_some(), ..self.next(forbidden, None) }
     }
 
     /// Takes the token that was chosen.

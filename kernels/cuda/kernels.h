@@ -97,6 +97,7 @@ struct LoamChoice {
   uint32_t top_k, top;  // `top`: how many of the most probable tokens to report
   uint32_t seen_from, seen_to, biases_from, biases_to, mask_from;
   uint32_t adjusted;  // this row's place among those whose logits something changes
+  uint32_t own;       // the row of the batch whose token is seen once more than `seen` says; all ones: none
   uint32_t number_low, number_high;  // the draw's number in 0..1, times 2^64
 };
 struct LoamSeen {
@@ -111,6 +112,7 @@ struct LoamChoices {
   const LoamSeen* seen;
   const LoamBias* biases;
   const uint32_t* masks;
+  LoamRows own;  // each row's token, of the whole batch
   int32_t seen_count, bias_count, mask_words, adjusted;
 };
 
@@ -151,8 +153,9 @@ extern "C" {
 // out[i] = from[which[i]], or from[i] where `which` is null; `from` of any weight type. See gather_rows.cu.
 cudaError_t loam_gather_rows(LoamRows from, const uint32_t* which, LoamRows out, cudaStream_t stream);
 
-// tokens[row] = from[taken[row]], of rows where that is not all ones; one beyond the vocabulary counts as its last. See take_tokens.cu.
-cudaError_t loam_take_tokens(uint32_t* tokens, const uint32_t* taken, int rows, LoamRows from, uint32_t vocabulary, cudaStream_t stream);
+// tokens[row] = from[taken[row]], of rows where that is not all ones; one beyond the vocabulary counts as its last.
+// known[row] = tokens[row], of all rows. See take_tokens.cu.
+cudaError_t loam_take_tokens(uint32_t* tokens, const uint32_t* taken, LoamRows from, LoamRows known, uint32_t vocabulary, cudaStream_t stream);
 
 // x[row] += delta[row], of rows with an adapter; see add.cu.
 cudaError_t loam_add(LoamRows x, LoamRows delta, const uint32_t* of_row, cudaStream_t stream);

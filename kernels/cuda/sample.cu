@@ -13,17 +13,29 @@ constexpr uint32_t kNone = 0xffffffffu;
 
 // ---- tiles
 
-// What was seen of a token, its bias and whether it may come, on a tile's logits in shared memory.
-static __device__ void adjust(const LoamChoices& all, const LoamChoice& choice, uint32_t from, uint32_t to, float* logits) {
+static __device__ __forceinline__ float penalized(float logit, const LoamChoice& choice, bool in_prompt, uint32_t in_output) {
+  logit = counted(logit);
+  if (in_prompt || in_output > 0) logit = logit > 0 ? logit / choice.repetition_penalty : logit * choice.repetition_penalty;
+  if (in_output > 0) logit = counted(logit) - choice.presence_penalty - choice.frequency_penalty * (float)in_output;
+  return logit;
+}
+
+// What was seen of a token and its bias, on a tile's logits in shared memory. `is_new`, there too: whether its row's own token
+// is one that was not seen before.
+static __device__ void adjust(const LoamChoices& all, const LoamChoice& choice, uint32_t from, uint32_t to, float* logits, bool* is_new) {
+  const uint32_t own = choice.own == kNone ? kNone : ((const uint32_t*)all.own.at)[choice.own * all.own.stride];
+  __syncthreads();
+  if (threadIdx.x == 0) *is_new = own >= from && own < to;
   __syncthreads();
   for (uint32_t i = choice.seen_from + threadIdx.x; i < choice.seen_to; i += blockDim.x) {
     const LoamSeen seen = all.seen[i];
     if (seen.token < from || seen.token >= to) continue;
-    float logit = counted(logits[seen.token - from]);
-    if (seen.in_prompt || seen.in_output > 0) logit = logit > 0 ? logit / choice.repetition_penalty : logit * choice.repetition_penalty;
-    if (seen.in_output > 0) logit = counted(logit) - choice.presence_penalty - choice.frequency_penalty * (float)seen.in_output;
-    logits[seen.token - from] = logit;
+    float& logit = logits[seen.token - from];
+    logit = penalized(logit, choice, seen.in_prompt, seen.in_output + (seen.token == own));
+    if (seen.token == own) *is_new = false;
   }
+  __syncthreads();
+  if (threadIdx.x == 0 && *is_new) logits[own - from] = penalized(logits[own - from], choice, false, 1);
   __syncthreads();
   for (uint32_t i = choice.biases_from + threadIdx.x; i < choice.biases_to; i += blockDim.x) {
     const LoamBias bias = all.biases[i];
@@ -37,7 +49,7 @@ static __global__ void __launch_bounds__(kTileTokens / kVector)
                  int64_t adjusted_stride) {
   SHARED_BYTES(window);
   float* const tile_logits = (float*)window;  // [kTileTokens]
-  void* const part = tile_logits + kTileTokens;
+  Whole* const part = (Whole*)(tile_logits + kTileTokens);  // [32]
   const int row = blockIdx.x, tile = blockIdx.y, own = threadIdx.x * kVector, from = tile * kTileTokens, to = min(from + kTileTokens, width), count = to - from - own;
   const LoamChoice choice = choices.rows[row];
   float v[kVector];
@@ -45,7 +57,7 @@ static __global__ void __launch_bounds__(kTileTokens / kVector)
   see(v, raw.peaks + row * raw.tiles + tile, raw.sums + row * raw.tiles + tile, part);
   if (choice.adjusted == kNone) return;
   store_vector(tile_logits + own, kVector, v);
-  adjust(choices, choice, from, to, tile_logits);
+  adjust(choices, choice, from, to, tile_logits, (bool*)(part + 32));
   load_logits(tile_logits + own, count, v);
   if (choice.mask_from != kNone && count > 0) {
     const uint32_t allowed = choices.masks[choice.mask_from + (from + own) / 32] >> (from + own) % 32;
@@ -185,10 +197,11 @@ cudaError_t loam_sample(LoamRows logits, LoamChoices choices, LoamTiles raw, Loa
   const size_t rows = logits.rows, seen = rows * raw.tiles, changed = choices.adjusted, room = changed * adjusted_stride;
   const Window given[] = {reads(from, values_in(logits)), reads(choices.rows, rows), reads(choices.seen, choices.seen_count),
                           reads(choices.biases, choices.bias_count), reads(choices.masks, choices.mask_words)};
+  const Window own = reads((const uint32_t*)choices.own.at, values_in(choices.own));
   const cudaError_t code =
       launch({.name = "sample_tiles", .grid = {(unsigned)rows, (unsigned)raw.tiles}, .block = tile_threads(logits.width),
-              .shared_bytes = kTileTokens * sizeof(float) + 32 * sizeof(Whole), .stream = stream,
-              .windows = {given[0], given[1], given[2], given[3], given[4], writes(raw.peaks, seen), writes(raw.sums, seen),
+              .shared_bytes = kTileTokens * sizeof(float) + 33 * sizeof(Whole), .stream = stream,
+              .windows = {given[0], given[1], given[2], given[3], given[4], own, writes(raw.peaks, seen), writes(raw.sums, seen),
                           writes(adjusted.peaks, changed * adjusted.tiles), writes(adjusted.sums, changed * adjusted.tiles), writes(adjusted_logits, room)}},
              sample_tiles, from, logits.stride, logits.width, choices, raw, adjusted, adjusted_logits, adjusted_stride);
   if (code != cudaSuccess) return code;

@@ -52,7 +52,7 @@ impl Bench<'_> {
                 top_tokens: RowsMut::new(&mut top_tokens, rows, top)?,
                 top_log_probabilities: RowsMut::new(&mut top_log_probabilities, rows, top)?,
             };
-            cpu.sample(&step, Sample { logits: Rows::new(&logits, rows, VOCABULARY)?, rows: &ways, out })?;
+            cpu.sample(&step, Sample { logits: Rows::new(&logits, rows, VOCABULARY)?, own: None, rows: &ways, out })?;
             Ok(rows)
         };
         let mut reading = self.roofs.large_pages.contestant();

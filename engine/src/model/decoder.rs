@@ -73,7 +73,8 @@ impl<B: Backend> Decoder<B> {
     pub(crate) fn forward(&self, pass: &mut Pass<'_, B>, s: &mut Scratch<B::Memory>) -> Result<(), Error> {
         if pass.takes_tokens {
             let tokens = Rows::new(&s.tokens, s.tokens.len(), 1)?;
-            self.backend.take_tokens(pass.step, TakeTokens { tokens })?;
+            let known = RowsMut::new(&mut s.known, pass.rows(RowSet::Batch), 1)?;
+            self.backend.take_tokens(pass.step, TakeTokens { tokens, known })?;
         }
         self.embed(pass, s)?;
         for number in 0..self.layers.len() {
@@ -207,6 +208,7 @@ impl<B: Backend> Decoder<B> {
             step,
             Sample {
                 logits: Rows::new(&s.logits, rows, self.shape.vocabulary)?,
+                own: Some(Rows::new(&s.known, plan.rows(RowSet::Batch), 1)?),
                 rows: sampling,
                 out: SampleOutputs {
                     tokens: RowsMut::new(&mut s.tokens, rows, 1)?,

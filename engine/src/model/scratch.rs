@@ -27,6 +27,8 @@ pub(crate) struct Scratch<M> {
     pub(crate) delta: M,
     /// `[sampled rows, vocabulary]` in f32.
     pub(crate) logits: M,
+    /// `[rows]`: each row's own token, where some are taken from the step before.
+    pub(crate) known: M,
     pub(crate) tokens: M,
     pub(crate) log_probabilities: M,
     pub(crate) ranks: M,
@@ -66,6 +68,7 @@ impl<M> Scratch<M> {
             h: of(DType::F32, ADAPTERS_PER_ROW_MAX * modules * rank_max as usize)?,
             delta: of(DType::F32, widest)?,
             logits: of(DType::F32, shape.vocabulary)?,
+            known: of(DType::U32, 1)?,
             tokens: of(DType::U32, 1)?,
             log_probabilities: of(DType::F32, 1)?,
             ranks: of(DType::U32, 1)?,

@@ -24,7 +24,7 @@ enum Next {
     Pauses,
     /// It has none any more.
     Ends,
-    /// It has one, but for a step that knows what was drawn.
+    /// It has more of its prompt to read, or what nobody can lay yet.
     Waits,
 }
 
@@ -95,8 +95,8 @@ impl Live {
         match chunk.samples {
             true if last => Next::Ends,
             true if self.asked.gated => Next::Pauses,
-            true if !self.asked.awaits_tokens => Next::GoesOn,
-            _ => Next::Waits,
+            true => Next::GoesOn,
+            false => Next::Waits,
         }
     }
 

@@ -44,8 +44,6 @@ pub struct Sequence {
     pub arrived_ms: u64,
     /// Whether each draw waits for a gate to be opened.
     pub gated: bool,
-    /// Whether how it draws depends on the tokens that it drew before: no step of its is laid before they are known.
-    pub awaits_tokens: bool,
 }
 
 /// A sequence between submission and end.

@@ -82,7 +82,7 @@ impl Worker {
         let pairs = admitted.pairs();
         let root = self.prefix_root(&admitted.facts.tenant, &pairs);
         let sampler = sampler_of(&admitted);
-        let sequences = self.sequences(&admitted, root, sampler.awaits_tokens());
+        let sequences = self.sequences(&admitted, root);
         // Before anything is recorded of it: what the scheduler could never take is refused whole.
         if let Some(refused) = sequences.iter().find_map(|sequence| self.scheduler.check(sequence).err()) {
             self.state.metrics.failed += 1;
@@ -265,7 +265,7 @@ impl Worker {
     }
 
     /// What the scheduler is told of a request: a sequence for each choice, all with the same deadline.
-    fn sequences(&mut self, admitted: &Admitted, prefix_root: Hash, awaits_tokens: bool) -> Vec<Sequence> {
+    fn sequences(&mut self, admitted: &Admitted, prefix_root: Hash) -> Vec<Sequence> {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let since_began = |at: Instant| ms(at.saturating_duration_since(self.state.began));
         let deadline_ms = admitted.deadline.map(since_began);
@@ -286,7 +286,6 @@ impl Worker {
             deadline_ms,
             arrived_ms,
             gated: admitted.gated,
-            awaits_tokens,
         };
         (0..admitted.choices).map(sequence).collect()
     }

@@ -286,8 +286,7 @@ impl Worker {
     fn sampling_ahead(&self, id: SequenceId) -> Sampling {
         let (request, choice) = self.state.choices[&id];
         let answer = &self.state.requests[&request].answers[&choice];
-        let sampling = answer.sampler.next_but_one(answer.stops.forbidden_after(1));
-        sampling.expect("no step is laid ahead for who awaits its tokens")
+        answer.sampler.next_but_one(answer.stops.forbidden_after(1))
     }
 
     fn answer_mut(&mut self, id: SequenceId) -> Option<&mut crate::answer::Answer> {

@@ -49,7 +49,6 @@ fn asks(number: u64, tenant: TenantId, prompt: u64, output_tokens_max: u32) -> S
         deadline_ms: None,
         arrived_ms: 0,
         gated: false,
-        awaits_tokens: false,
     }
 }
 

@@ -94,7 +94,6 @@ fn requests(world: &mut World, count: u64) {
             deadline_ms: random.percent(10).then(|| at_ms + random.below(2000)),
             arrived_ms: at_ms,
             gated: random.percent(20),
-            awaits_tokens: random.percent(10),
         };
         let samples = if random.percent(20) { random.within(2, 4) } else { 1 };
         for sample in 0..samples {

@@ -2,7 +2,7 @@
 
 use loam_engine::Error;
 use loam_engine::sampler::{SamplingOptions, SequenceSampler, choice_seed};
-use loam_kernels::layout::Seen;
+use loam_kernels::layout::{Sampling, Seen};
 
 /// A field that is refused, by name.
 fn refused(options: SamplingOptions) -> &'static str {
@@ -70,6 +70,19 @@ fn what_was_seen_is_kept_where_a_penalty_needs_it() {
     with.accept(8);
     let seen = |token, in_prompt, in_output| Seen { token, in_prompt, in_output };
     assert_eq!(with.next(&[], None).seen, [seen(5, true, 0), seen(1, true, 1), seen(8, false, 2)]);
+}
+
+#[test]
+fn the_token_after_the_next_counts_the_next() {
+    let options = SamplingOptions { frequency_penalty: Some(0.5), logit_bias: vec![(4, 2.0)], ..options() };
+    let mut sampler = sampler(&options, &[5, 1]);
+    let ahead = sampler.next_but_one(&[6]);
+    assert!(ahead.counts_own && ahead.seen.len() == 2);
+    sampler.accept(1);
+    // What is asked when it is known, but for what is known by then.
+    let then = sampler.next(&[6], None);
+    assert_eq!(Sampling { counts_own: false, seen: then.seen.clone(), ..ahead }, then);
+    assert!(!self::sampler(&SamplingOptions::default(), &[1]).next_but_one(&[]).counts_own, "nothing needs it");
 }
 
 #[test]

@@ -75,9 +75,9 @@ fn kinds(count: usize, text_of: impl Fn(&Generate) -> String) -> Vec<Generate> {
             }
             3 => it.n = 3,
             4 => {
-                // While they run nobody is ahead: not for long.
+                // What a step that is laid ahead draws depends on a token that only the device knows.
                 it.sampling.frequency_penalty = Some(1.5);
-                it.max_tokens = Some(6);
+                it.sampling.repetition_penalty = Some(1.2);
             }
             _ => {
                 it.constraint = Some(Constraint::Regex("[0-9]{3}-[a-f]{2,4}".to_owned()));
@@ -164,10 +164,15 @@ pub(crate) fn check_counts(open: OpenRecorded) {
     assert_eq!((used.prefilled, used.emitted, used.discarded), (20, last as u64 + 1, 1));
     audit(&kept);
 
+    // Its own tokens cannot come again, so each draw says whether the one before it was counted.
     let mut penalized = long;
-    penalized.sampling.presence_penalty = Some(1.0);
-    let (_, kept, [ahead, _]) = run(open, &options, &[penalized]);
-    assert_eq!(ahead, 0, "each step needs the tokens before it");
+    penalized.sampling.repetition_penalty = Some(1e6);
+    penalized.sampling.presence_penalty = Some(2.0);
+    let plain = OpenOptions { ahead: false, ..options.clone() };
+    let (expected, ..) = run(open, &plain, std::slice::from_ref(&penalized));
+    let (said, kept, [ahead, discarded]) = run(open, &options, &[penalized]);
+    assert_eq!((ahead, discarded), (29, 0), "penalties hold nobody up");
+    assert_eq!(said[0].one().tokens, expected[0].one().tokens);
     audit(&kept);
 }
 

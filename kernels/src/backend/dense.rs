@@ -36,6 +36,8 @@ pub trait Dense: Device {
 pub struct TakeTokens<'a, M> {
     /// `[places or more, 1]` in u32.
     pub tokens: Rows<'a, M>,
+    /// `[batch rows, 1]` in u32: gets every row's token, taken or not, for who asks when the step is over.
+    pub known: RowsMut<'a, M>,
 }
 
 /// Takes each row's token from a table.
@@ -233,6 +235,18 @@ pub(super) fn expect_f32<M: Memory>(
     expect_rows(what, x, rows, width)
 }
 
+/// Refuses what is not one value a row, of such a type.
+pub(super) fn expect_column<M: Memory>(
+    what: &'static str,
+    column: &Rows<'_, M>,
+    rows: usize,
+    dtype: DType,
+) -> Result<(), Error> {
+    expect_type(what, column.dtype(), &[dtype])?;
+    expect_shape(what, column.rows(), rows)?;
+    expect_shape(what, column.width(), 1)
+}
+
 /// Refuses a vector of weights of another length.
 pub(super) fn expect_weights<M: Memory>(what: &'static str, weights: &M, len: usize) -> Result<(), Error> {
     expect_type(what, weights.dtype(), WEIGHTS)?;
@@ -257,7 +271,8 @@ impl<M: Memory> TakeTokens<'_, M> {
         expect_type("tokens to take", self.tokens.dtype(), &[DType::U32])?;
         expect_shape("tokens to take", self.tokens.width(), 1)?;
         let places = self.tokens.rows();
-        step.taken().iter().try_for_each(|it| expect_below("a place of a token to take", it.place as usize, places))
+        step.taken().iter().try_for_each(|it| expect_below("a place of a token to take", it.place as usize, places))?;
+        expect_column("known tokens", &self.known.reading(), step.rows(RowSet::Batch), DType::U32)
     }
 }
 

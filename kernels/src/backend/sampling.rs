@@ -1,7 +1,7 @@
 //! From logits to tokens.
 
 use super::Device;
-use super::dense::{expect_f32, expect_rows};
+use super::dense::{expect_column, expect_f32, expect_rows};
 use super::lora::expect_h;
 use crate::error::{Error, expect_shape, expect_type};
 use crate::layout::{DType, Linear, Memory, RowSet, Rows, RowsMut, Sampling, SitePlace, StepPlan};
@@ -24,6 +24,9 @@ pub trait Sampler: Device {
 pub struct Sample<'a, M> {
     /// `[sampled rows, vocabulary]` in f32.
     pub logits: Rows<'a, M>,
+    /// `[batch rows, 1]` in u32: each row's own token, as [`TakeTokens`](super::TakeTokens) made it known; only read of
+    /// rows that [count it](Sampling::counts_own), and absent where none does. One that is no token counts nowhere.
+    pub own: Option<Rows<'a, M>>,
     /// One for each sampled row.
     pub rows: &'a [Sampling],
     /// Where the answers go.
@@ -80,9 +83,17 @@ impl<M: Memory> Sample<'_, M> {
         expect_f32("logits", &self.logits, rows, vocabulary)?;
         expect_shape("the rows to sample", self.rows.len(), rows)?;
         self.rows.iter().try_for_each(|row| row.check(vocabulary))?;
-        expect_column("chosen tokens", &self.out.tokens, rows, DType::U32)?;
-        expect_column("log-probabilities", &self.out.log_probabilities, rows, DType::F32)?;
-        expect_column("ranks", &self.out.ranks, rows, DType::U32)?;
+        match &self.own {
+            Some(own) => expect_column("own tokens", own, step.rows(RowSet::Batch), DType::U32)?,
+            None if self.rows.iter().any(|row| row.counts_own) => {
+                let (what, found) = ("a row that counts its own token", "no tokens of rows".to_owned());
+                return Err(Error::Unsupported { what, found, allowed: "what the step's tokens are known to be" });
+            }
+            None => {}
+        }
+        expect_column("chosen tokens", &self.out.tokens.reading(), rows, DType::U32)?;
+        expect_column("log-probabilities", &self.out.log_probabilities.reading(), rows, DType::F32)?;
+        expect_column("ranks", &self.out.ranks.reading(), rows, DType::U32)?;
         let asked = self.rows.iter().map(|row| row.top_log_probabilities as usize).max().unwrap_or(0);
         for (what, top, dtype) in [
             ("top tokens", &self.out.top_tokens, DType::U32),
@@ -104,23 +115,12 @@ impl<D: Device + ?Sized> Score<'_, D> {
         let rows = step.rows(RowSet::Scored);
         expect_rows("rows to score", &self.x, rows, self.head.in_features())?;
         expect_shape("the vocabulary", self.head.out_features(), step.limits().vocabulary)?;
-        expect_column("log-probabilities", &self.log_probabilities, rows, DType::F32)?;
-        expect_column("ranks", &self.ranks, rows, DType::U32)?;
+        expect_column("log-probabilities", &self.log_probabilities.reading(), rows, DType::F32)?;
+        expect_column("ranks", &self.ranks.reading(), rows, DType::U32)?;
         let Some(delta) = &self.delta else { return Ok(()) };
         places.try_for_each(|place| {
             expect_shape("the vocabulary of an adapter", place.shape.out_features(), self.head.out_features())?;
             expect_h(&delta.h, step.pairs(RowSet::Scored).pairs().len(), place)
         })
     }
-}
-
-fn expect_column<M: Memory>(
-    what: &'static str,
-    column: &RowsMut<'_, M>,
-    rows: usize,
-    dtype: DType,
-) -> Result<(), Error> {
-    expect_type(what, column.dtype(), &[dtype])?;
-    expect_shape(what, column.rows(), rows)?;
-    expect_shape(what, column.width(), 1)
 }

@@ -15,18 +15,23 @@ use crate::error::Error;
 use crate::layout::{Memory, PairList, RowSet, Rows, RowsMut};
 
 impl Dense for Cpu {
-    fn take_tokens(&self, step: &CpuStep, op: TakeTokens<'_, CpuMemory>) -> Result<(), Error> {
+    fn take_tokens(&self, step: &CpuStep, mut op: TakeTokens<'_, CpuMemory>) -> Result<(), Error> {
         op.check(&step.0)?;
         op.tokens.memory().expect_unchanged()?;
-        if step.0.taken().is_empty() {
-            return Ok(());
-        }
+        op.known.memory_mut().expect_output()?;
         let (from, last) = (In::<u32>::of(&op.tokens), step.0.limits().vocabulary.saturating_sub(1) as u32);
         let mut tokens = step.0.tokens().to_vec();
         for it in step.0.taken() {
             tokens[it.row as usize] = from.row(it.place as usize)[0].min(last);
         }
-        *step.taken() = Some(tokens);
+        let known = Out::<u32>::of(&mut op.known);
+        for (row, token) in tokens.iter().enumerate() {
+            // SAFETY: nobody else has these rows.
+            unsafe { known.row(row)[0] = *token };
+        }
+        if !step.0.taken().is_empty() {
+            *step.taken() = Some(tokens);
+        }
         Ok(())
     }
 

@@ -14,13 +14,13 @@ use crate::error::Error;
 use crate::layout::{Memory, RowSet, Rows, RowsMut};
 
 impl Dense for Cuda {
-    fn take_tokens(&self, step: &CudaStep, op: TakeTokens<'_, DeviceMemory>) -> Result<(), Error> {
+    fn take_tokens(&self, step: &CudaStep, mut op: TakeTokens<'_, DeviceMemory>) -> Result<(), Error> {
         op.check(step.plan())?;
-        let (tables, from) = (step.tables()?, LoamRows::of(&op.tokens)?);
-        let (tokens, (taken, rows)) = (tables.tokens().cast_mut(), tables.taken());
+        let (tables, from, known) = (step.tables()?, LoamRows::of(&op.tokens)?, written(&mut op.known)?);
+        let (tokens, taken) = (tables.tokens().cast_mut(), tables.taken());
         let vocabulary = u32::try_from(step.plan().limits().vocabulary).unwrap_or(u32::MAX);
         // SAFETY: both tables have a word for each row, and `check` has seen that places are among the tokens.
-        Ok(checked(unsafe { loam_take_tokens(tokens, taken, rows, from, vocabulary, self.order()) })?)
+        Ok(checked(unsafe { loam_take_tokens(tokens, taken, from, known, vocabulary, self.order()) })?)
     }
 
     fn embed(&self, step: &CudaStep, mut op: Embed<'_, DeviceMemory>) -> Result<(), Error> {

@@ -109,6 +109,7 @@ pub(super) struct LoamChoices {
     pub(super) seen: *const c_void,
     pub(super) biases: *const c_void,
     pub(super) masks: *const u32,
+    pub(super) own: LoamRows,
     pub(super) seen_count: i32,
     pub(super) bias_count: i32,
     pub(super) mask_words: i32,
@@ -241,8 +242,8 @@ unsafe extern "C" {
     pub(super) fn loam_take_tokens(
         tokens: *mut u32,
         taken: *const u32,
-        rows: c_int,
         from: LoamRows,
+        known: LoamRows,
         vocabulary: u32,
         stream: RawStream,
     ) -> c_int;

@@ -30,9 +30,10 @@ fn sample(gpu: &Cuda, step: &CudaStep, mut op: Sample<'_, DeviceMemory>) -> Resu
     if rows == 0 {
         return Ok(());
     }
-    let tables = Tables::of(op.rows);
+    let tables = Tables::of(op.rows, step.plan().sampled());
+    let own = op.own.as_ref().map_or(Ok(LoamRows::NONE), LoamRows::of)?;
     let mut scratch = gpu.scratch();
-    let choices = tables.send(&mut scratch)?;
+    let choices = tables.send(&mut scratch, own)?;
     let room = Room::new(&mut scratch, rows, tables.adjusted as usize, width)?;
     let chosen = LoamChosen {
         tokens: written(&mut op.out.tokens)?,
@@ -42,7 +43,8 @@ fn sample(gpu: &Cuda, step: &CudaStep, mut op: Sample<'_, DeviceMemory>) -> Resu
         top_log_probabilities: written(&mut op.out.top_log_probabilities)?,
     };
     let (logits, Room { raw, adjusted, logits: adjusted_logits, stride }) = (LoamRows::of(&op.logits)?, room);
-    // SAFETY: `check` has seen that all fits and that tokens are below the vocabulary; there is room for all tiles.
+    // SAFETY: `check` has seen that all fits and that tokens are below the vocabulary, but for own ones, which the kernel
+    // looks at itself; there is room for all tiles.
     Ok(checked(unsafe { loam_sample(logits, choices, raw, adjusted, adjusted_logits, stride, chosen, gpu.order()) })?)
 }
 
@@ -65,13 +67,14 @@ const SEEN_WORDS: usize = 3;
 const BIAS_WORDS: usize = 2;
 
 impl Tables {
-    fn of(rows: &[Sampling]) -> Self {
+    /// `sampled`: which rows of the batch they are.
+    fn of(rows: &[Sampling], sampled: &[u32]) -> Self {
         let mut tables = Self::default();
-        rows.iter().for_each(|row| tables.put(row));
+        rows.iter().zip(sampled).for_each(|(row, own)| tables.put(row, *own));
         tables
     }
 
-    fn put(&mut self, row: &Sampling) {
+    fn put(&mut self, row: &Sampling, own: u32) {
         let places = |tables: &Self| [tables.seen.len() / SEEN_WORDS, tables.biases.len() / BIAS_WORDS];
         let [seen_from, biases_from] = places(self);
         let mask_from = row.mask.as_ref().map_or(NONE, |_| self.masks.len() as u32);
@@ -91,10 +94,11 @@ impl Tables {
         self.choices.extend([row.repetition_penalty, row.presence_penalty, row.frequency_penalty].map(f32::to_bits));
         self.choices.extend([row.top_k, row.top_log_probabilities]);
         self.choices.extend([seen_from, seen_to, biases_from, biases_to].map(|at| at as u32));
-        self.choices.extend([mask_from, adjusted, number as u32, (number >> 32) as u32]);
+        let own = if row.penalizes() && row.counts_own { own } else { NONE };
+        self.choices.extend([mask_from, adjusted, own, number as u32, (number >> 32) as u32]);
     }
 
-    fn send(&self, scratch: &mut Scratch) -> Result<LoamChoices, Error> {
+    fn send(&self, scratch: &mut Scratch, own: LoamRows) -> Result<LoamChoices, Error> {
         let lists = [&self.choices, &self.seen, &self.biases, &self.masks];
         let at = scratch.tables(&lists.map(Vec::as_slice).concat())?;
         let [seen, biases, masks] =
@@ -105,6 +109,7 @@ impl Tables {
             seen: at.wrapping_add(seen).cast(),
             biases: at.wrapping_add(biases).cast(),
             masks: at.wrapping_add(masks),
+            own,
             seen_count: count(self.seen.len() / SEEN_WORDS)?,
             bias_count: count(self.biases.len() / BIAS_WORDS)?,
             mask_words: count(self.masks.len())?,

@@ -230,9 +230,9 @@ impl StepTables {
         self.at(TOKENS)
     }
 
-    /// Which place of the step before each row takes its token from, and how many rows there are.
-    pub(super) fn taken(&self) -> (*const u32, i32) {
-        (self.at(TAKEN), self.rooms.0[TAKEN] as i32)
+    /// Which place of the step before each row takes its token from.
+    pub(super) fn taken(&self) -> *const u32 {
+        self.at(TAKEN)
     }
 
     /// Row of the batch that each row of a set is; the batch's own are themselves.

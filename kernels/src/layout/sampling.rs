@@ -34,6 +34,9 @@ pub struct Sampling {
     pub frequency_penalty: f32,
     /// Tokens in prompt and output, each once; only read where a penalty is in force.
     pub seen: Vec<Seen>,
+    /// Whether the row's own token is in the output once more than `seen` says. Where the step before draws it, only the
+    /// device knows it.
+    pub counts_own: bool,
     /// Added to the logits of single tokens; each token at most once.
     pub bias: Vec<(u32, f32)>,
     /// Bit `token % 32` of word `token / 32` says whether a token may come; where absent all may.
@@ -68,6 +71,7 @@ impl Default for Sampling {
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
             seen: Vec::new(),
+            counts_own: false,
             bias: Vec::new(),
             mask: None,
             seed: 0,
@@ -140,7 +144,7 @@ impl Sampling {
 
     /// Whether any logit is changed before it is chosen from.
     pub(crate) fn adjusts(&self) -> bool {
-        self.penalizes() && !self.seen.is_empty() || !self.bias.is_empty() || self.mask.is_some()
+        self.penalizes() && (self.counts_own || !self.seen.is_empty()) || !self.bias.is_empty() || self.mask.is_some()
     }
 
     /// Whether what was seen changes any logit.

@@ -45,6 +45,7 @@ fn sampling(row: usize) -> Sampling {
         presence_penalty: if bit(4) { 0.4 } else { 0.0 },
         frequency_penalty: if bit(5) { 0.2 } else { 0.0 },
         seen: (0..row).map(|at| Seen { token: at as u32 * 3, in_prompt: bit(0), in_output: at as u32 % 3 }).collect(),
+        counts_own: bit(1),
         bias: (0..row % 4).map(|index| (token(index), 1.5)).collect(),
         mask: row.is_multiple_of(7).then(|| (0..VOCABULARY.div_ceil(32)).map(|at| token(at) | 1).collect()),
         seed: row as u64,
@@ -68,7 +69,9 @@ fn sample(machine: &Machine, step: &Step, logits: &Matrix, rows: &[Sampling]) ->
         top_tokens: top_tokens.rows_mut(),
         top_log_probabilities: top_log_probabilities.rows_mut(),
     };
-    machine.sample(step, Sample { logits: logits.rows(), rows, out }).unwrap();
+    let plan: &StepPlan = step.as_ref();
+    let own = Matrix::new(machine, U32, [plan.tokens().len(), 1, 0], |row, _| plan.tokens()[row] as f32);
+    machine.sample(step, Sample { logits: logits.rows(), own: Some(own.rows()), rows, out }).unwrap();
     beside(&[&tokens, &log_probabilities, &ranks, &top_tokens, &top_log_probabilities].map(|out| out.bits(machine)))
 }
 

@@ -43,7 +43,7 @@ const ARGS: Args = Args {
 const LINEAR: Args = Args { weight: given(F16, 5, WIDTH), out: given(F32, ROWS, 5), ..ARGS };
 const GATE: Args = Args { x: given(Bf16, ROWS, 2 * WIDTH), delta: given(F32, ROWS, 2 * WIDTH), ..ARGS };
 const EMBED: Args = Args { weight: given(F16, VOCABULARY, WIDTH), ..ARGS };
-const TAKE: Args = Args { x: given(U32, 3, 1), ..EMBED };
+const TAKE: Args = Args { x: given(U32, 3, 1), residual: given(U32, ROWS, 1), ..EMBED };
 const GATHER: Args = Args { set: RowSet::Sampled, out: given(F32, 2, WIDTH), ..ARGS };
 const PRODUCT: Args = Args { weight: given(F16, 7, WIDTH), out: given(F32, ROWS, 7), ..ARGS };
 const QK: Args = Args { x: given(F32, ROWS, 8), delta: given(F32, ROWS, 8), weight: given(F32, 1, 2), ..ARGS };
@@ -55,10 +55,10 @@ fn check(operation: fn(Args) -> Outcome, change: Args, expected: loam_kernels::E
 /// Into the step's own tokens, of which an embedding tells.
 fn take_tokens(args: Args) -> Outcome {
     let (cpu, tokens, table) = (cpu(), Held::new(&cpu(), args.x), Held::new(&cpu(), args.weight));
-    let (step, mut out) = (step(&cpu), Held::new(&cpu, args.out));
-    let result = cpu.take_tokens(&step, TakeTokens { tokens: tokens.rows() });
+    let (step, mut known, mut out) = (step(&cpu), Held::new(&cpu, args.residual), Held::new(&cpu, args.out));
+    let result = cpu.take_tokens(&step, TakeTokens { tokens: tokens.rows(), known: known.rows_mut() });
     let embedded = result.is_ok().then(|| cpu.embed(&step, Embed { table: &table.memory, out: out.rows_mut() }));
-    Outcome::of(&cpu, result.and(embedded.unwrap_or(Ok(()))), &[&out])
+    Outcome::of(&cpu, result.and(embedded.unwrap_or(Ok(()))), &[&known, &out])
 }
 
 fn embed(args: Args) -> Outcome {
@@ -190,6 +190,12 @@ refuses! {
         => shape("tokens to take", 1, 2), "tokens to take has 2 where 1 belong";
     tokens_to_take_too_few: take_tokens(TAKE, x: given(U32, 2, 1))
         => limit("a place of a token to take", 2, 2), "a place of a token to take 2 is not below 2";
+    known_tokens_in_f32: take_tokens(TAKE, residual: given(F32, ROWS, 1))
+        => holds("known tokens", F32, "u32"), "known tokens holds f32";
+    known_tokens_too_few: take_tokens(TAKE, residual: given(U32, FEW, 1))
+        => shape("known tokens", ROWS, FEW), "known tokens has";
+    known_tokens_mapped: take_tokens(TAKE, residual: TAKE.residual.mapped())
+        => mapped_output(), "an output is a mapped file";
     embed_table_of_tokens: embed(EMBED, weight: given(U32, VOCABULARY, WIDTH))
         => holds("the embedding's table", U32, ANY_FLOAT), "the embedding's table holds u32";
     embed_table_too_short: embed(EMBED, weight: given(F16, VOCABULARY - 1, WIDTH))

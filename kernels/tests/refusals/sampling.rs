@@ -7,12 +7,15 @@ use loam_kernels::backend::{Device, Sample, SampleOutputs, Sampler, Score};
 use loam_kernels::layout::DType::{Bf16, F16, F32, U32};
 use loam_kernels::layout::{Linear, Sampling, Seen, Split};
 
-use crate::given::{Given, Held, LIMITS, Outcome, VOCABULARY, cpu, done, given, holds, inputs, limit, mapped_output};
+use crate::given::{
+    Given, Held, LIMITS, Outcome, ROWS, VOCABULARY, cpu, done, given, holds, inputs, limit, mapped_output,
+};
 use crate::given::{refused, shape, unsupported};
 
 #[derive(Clone, Copy)]
 struct Args {
     logits: Given,
+    own: Given,
     tokens: Given,
     log_probabilities: Given,
     ranks: Given,
@@ -26,6 +29,7 @@ struct Args {
 
 const ARGS: Args = Args {
     logits: given(F32, 2, VOCABULARY),
+    own: given(U32, ROWS, 1),
     tokens: given(U32, 2, 1),
     log_probabilities: given(F32, 2, 1),
     ranks: given(U32, 2, 1),
@@ -46,13 +50,14 @@ fn sample_by(args: Args, sampling: &Sampling) -> Outcome {
     let out = SampleOutputs { tokens, log_probabilities, ranks, top_tokens, top_log_probabilities };
     // The last row is the changed one: those before it must not have been answered either.
     let rows = [Sampling::default(), Sampling::default(), sampling.clone()];
-    let op = Sample { logits: logits.rows(), rows: &rows[rows.len() - args.rows..], out };
+    let own = Held::new(&cpu, args.own);
+    let op = Sample { logits: logits.rows(), own: Some(own.rows()), rows: &rows[rows.len() - args.rows..], out };
     let result = cpu.sample(&cpu.step(inputs(), LIMITS).unwrap(), op);
     Outcome::of(&cpu, result, &outputs.each_ref())
 }
 
 fn sample(args: Args) -> Outcome {
-    sample_by(args, &Sampling { top_log_probabilities: 3, ..Sampling::default() })
+    sample_by(args, &Sampling { top_log_probabilities: 3, counts_own: true, ..Sampling::default() })
 }
 
 fn score(args: Args) -> Outcome {
@@ -106,6 +111,9 @@ refuses! {
     logits_of_other_rows: sample(logits: given(F32, 3, VOCABULARY)) => shape("logits", 2, 3), "has 3";
     logits_of_another_vocabulary: sample(logits: given(F32, 2, 39))
         => shape("logits", VOCABULARY, 39), "has 39 where 40 belong";
+    own_tokens_of_f32: sample(own: given(F32, ROWS, 1)) => holds("own tokens", F32, "u32"), "own tokens holds f32";
+    own_tokens_of_the_sampled_rows: sample(own: given(U32, 2, 1)) => shape("own tokens", ROWS, 2), "own tokens has 2";
+    own_tokens_of_two_columns: sample(own: given(U32, ROWS, 2)) => shape("own tokens", 1, 2), "own tokens has 2";
     rows_without_a_wish: sample(rows: 1) => shape("the rows to sample", 2, 1), "the rows to sample has 1";
     wishes_of_no_row: sample(rows: 3) => shape("the rows to sample", 2, 3), "the rows to sample has 3";
     tokens_of_f32: sample(tokens: given(F32, 2, 1)) => holds("chosen tokens", F32, "u32"), "chosen tokens holds f32";
@@ -211,4 +219,25 @@ fn masks_that_allow_nothing() {
         let expected = unsupported("a mask", "empty", "one that allows a token");
         check_wish(|it| it.mask = Some(words.to_vec()), expected, "a mask is empty; it can be one that allows a token");
     }
+}
+
+#[test]
+fn own_token_that_nobody_tells() {
+    let cpu = cpu();
+    let [logits, mut tokens, mut log_probabilities, mut ranks, mut top_tokens, mut top_log_probabilities] =
+        [ARGS.logits, ARGS.tokens, ARGS.log_probabilities, ARGS.ranks, ARGS.top_tokens, ARGS.top_log_probabilities]
+            .map(|given| Held::new(&cpu, given));
+    let out = SampleOutputs {
+        tokens: tokens.rows_mut(),
+        log_probabilities: log_probabilities.rows_mut(),
+        ranks: ranks.rows_mut(),
+        top_tokens: top_tokens.rows_mut(),
+        top_log_probabilities: top_log_probabilities.rows_mut(),
+    };
+    let rows = [Sampling::default(), Sampling { counts_own: true, ..Sampling::default() }];
+    let op = Sample { logits: logits.rows(), own: None, rows: &rows, out };
+    let result = cpu.sample(&cpu.step(inputs(), LIMITS).unwrap(), op);
+    let expected =
+        unsupported("a row that counts its own token", "no tokens of rows", "what the step's tokens are known to be");
+    refused(Outcome::of(&cpu, result, &[&tokens, &ranks]), expected, "no tokens of rows");
 }

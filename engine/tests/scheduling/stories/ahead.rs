@@ -58,11 +58,6 @@ fn nothing(options: SchedulerOptions, sequences: Vec<Sequence>) {
 }
 
 #[test]
-fn whoever_needs_its_token_known_has_all_wait() {
-    nothing(options(), vec![asks(1, 4), Sequence { awaits_tokens: true, ..asks(2, 4) }]);
-}
-
-#[test]
 fn where_it_is_not_wanted_there_is_none() {
     nothing(SchedulerOptions { ahead: false, ..options() }, vec![asks(1, 4)]);
 }

@@ -36,7 +36,6 @@ fn asks(number: u64, tokens: u32) -> Sequence {
         deadline_ms: None,
         arrived_ms: 0,
         gated: false,
-        awaits_tokens: false,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::rank;
 use super::row::{Kept, Row, TILE_TOKENS, counted};
 use crate::cpu::simd::Level;
-use crate::layout::Sampling;
+use crate::layout::{Sampling, Seen};
 
 /// Memory for choosing, kept from one row to the next.
 #[derive(Debug, Default)]
@@ -15,10 +15,16 @@ pub(super) struct Scratch {
     pub(super) keys: Vec<rank::Key>,
 }
 
-/// Chooses a token; `raw` is the row of `logits`.
-pub(super) fn choose(level: Level, logits: &[f32], raw: Row<'_>, sampling: &Sampling, scratch: &mut Scratch) -> usize {
+/// Chooses a token; `raw` is the row of `logits`, `own` the token that counts as seen once more.
+pub(super) fn choose(
+    level: Level,
+    logits: &[f32],
+    raw: Row<'_>,
+    (sampling, own): (&Sampling, Option<u32>),
+    scratch: &mut Scratch,
+) -> usize {
     let Scratch { adjusted, adjusted_peaks, weights, sums, keys } = scratch;
-    let row = if adjust(logits, sampling, adjusted) { Row::new(level, adjusted, adjusted_peaks) } else { raw };
+    let row = if adjust(logits, (sampling, own), adjusted) { Row::new(level, adjusted, adjusted_peaks) } else { raw };
     match row.first() {
         None => (0..row.len()).find(|&token| sampling.allows(token)).expect("`check` refused masks without a token"),
         Some(first) if sampling.temperature == 0.0 => first,
@@ -30,14 +36,14 @@ pub(super) fn choose(level: Level, logits: &[f32], raw: Row<'_>, sampling: &Samp
 }
 
 /// Makes logits of what was seen, biases and mask; `false` where none of them says anything.
-fn adjust(logits: &[f32], sampling: &Sampling, adjusted: &mut Vec<f32>) -> bool {
+fn adjust(logits: &[f32], (sampling, own): (&Sampling, Option<u32>), adjusted: &mut Vec<f32>) -> bool {
     if !sampling.adjusts() {
         return false;
     }
     adjusted.clear();
     adjusted.extend_from_slice(logits);
     if sampling.penalizes() {
-        penalize(sampling, adjusted);
+        penalize(sampling, own, adjusted);
     }
     for &(token, bias) in &sampling.bias {
         let logit = &mut adjusted[token as usize];
@@ -53,16 +59,19 @@ fn adjust(logits: &[f32], sampling: &Sampling, adjusted: &mut Vec<f32>) -> bool 
     true
 }
 
-fn penalize(sampling: &Sampling, adjusted: &mut [f32]) {
-    for seen in &sampling.seen {
+fn penalize(sampling: &Sampling, own: Option<u32>, adjusted: &mut [f32]) {
+    let is_new = |own: &u32| (*own as usize) < adjusted.len() && sampling.seen.iter().all(|seen| seen.token != *own);
+    let new = own.filter(is_new).map(|token| Seen { token, in_prompt: false, in_output: 0 });
+    for seen in sampling.seen.iter().chain(&new) {
+        let in_output = seen.in_output + u32::from(own == Some(seen.token));
         let logit = &mut adjusted[seen.token as usize];
         *logit = counted(*logit);
-        if seen.in_prompt || seen.in_output > 0 {
+        if seen.in_prompt || in_output > 0 {
             let repetition = sampling.repetition_penalty;
             *logit = if *logit > 0.0 { *logit / repetition } else { *logit * repetition };
         }
-        if seen.in_output > 0 {
-            *logit = counted(*logit) - sampling.presence_penalty - sampling.frequency_penalty * seen.in_output as f32;
+        if in_output > 0 {
+            *logit = counted(*logit) - sampling.presence_penalty - sampling.frequency_penalty * in_output as f32;
         }
     }
 }

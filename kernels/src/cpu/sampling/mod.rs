@@ -24,6 +24,7 @@ impl Sampler for Cpu {
     fn sample(&self, step: &CpuStep, mut op: Sample<'_, CpuMemory>) -> Result<(), Error> {
         op.check(&step.0)?;
         op.logits.memory().expect_unchanged()?;
+        op.own.map_or(Ok(()), |own| own.memory().expect_unchanged())?;
         let SampleOutputs { tokens, log_probabilities, ranks, top_tokens, top_log_probabilities } = &mut op.out;
         for out in [&mut *tokens, log_probabilities, ranks, top_tokens, top_log_probabilities] {
             out.memory_mut().expect_output()?;
@@ -36,12 +37,17 @@ impl Sampler for Cpu {
             top_log_probabilities: Out::of(top_log_probabilities),
         };
         let (logits, rows) = (In::<f32>::of(&op.logits), op.rows);
+        let own = op.own.as_ref().map(In::<u32>::of);
+        let own = |row: usize| {
+            let counted = own.as_ref().filter(|_| rows[row].counts_own);
+            counted.map(|own| own.row(step.0.sampled()[row] as usize)[0])
+        };
         let bytes = rows.len() * logits.width * size_of::<f32>() * READINGS;
         let tasks = self.pool.tasks(rows.len(), bytes);
         self.pool.each(tasks, bytes, |task| {
             SCRATCH.with_borrow_mut(|scratch| {
                 for row in share(task, tasks, rows.len()) {
-                    self.sample_row(row, logits.row(row), &rows[row], &answers, scratch);
+                    self.sample_row(row, logits.row(row), (&rows[row], own(row)), &answers, scratch);
                 }
             });
         });
@@ -81,12 +87,12 @@ impl Cpu {
         &self,
         index: usize,
         logits: &[f32],
-        sampling: &Sampling,
+        (sampling, own): (&Sampling, Option<u32>),
         answers: &Answers<'_>,
         scratch: &mut Scratch,
     ) {
         let raw = Row::new(self.level, logits, &mut scratch.peaks);
-        let token = choose(self.level, logits, raw, sampling, &mut scratch.choice);
+        let token = choose(self.level, logits, raw, (sampling, own), &mut scratch.choice);
         let logit = raw.logit(token);
         let seen = Seen::of_row(self.level, logits, logit);
         // SAFETY: a row's answers are written by the task that has the row.

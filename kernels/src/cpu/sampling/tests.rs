@@ -41,6 +41,15 @@ fn floats(cpu: &Cpu, memory: &CpuMemory) -> Vec<f32> {
     words(cpu, memory).into_iter().map(f32::from_bits).collect()
 }
 
+/// The token of the step's only row.
+const OWN: u32 = 2;
+
+fn own_token(cpu: &Cpu, token: u32) -> CpuMemory {
+    let mut memory = cpu.allocate(DType::U32, 1).unwrap();
+    cpu.write(&mut memory, 0, &token.to_le_bytes()).unwrap();
+    memory
+}
+
 /// One request of one row, sampled and scored as asked.
 fn step(cpu: &Cpu, vocabulary: usize, sampled: usize, scored: Vec<Scored>) -> CpuStep {
     let segment = Segment { first_row: 0, rows: 1, first_position: 0, first_page: 0, pages: 1 };
@@ -71,8 +80,10 @@ fn sample(cpu: &Cpu, logits: &[Vec<f32>], rows: &[Sampling]) -> Vec<Answer> {
         top_tokens: RowsMut::new(&mut top_tokens, rows.len(), top).unwrap(),
         top_log_probabilities: RowsMut::new(&mut top_log_probabilities, rows.len(), top).unwrap(),
     };
+    let own = own_token(cpu, OWN);
+    let own = Rows::new(&own, 1, 1).unwrap();
     let logits = Rows::new(&logits, rows.len(), vocabulary).unwrap();
-    cpu.sample(&step, Sample { logits, rows, out }).unwrap();
+    cpu.sample(&step, Sample { logits, own: Some(own), rows, out }).unwrap();
     let (tokens, ranks, top_tokens) = (words(cpu, &tokens), words(cpu, &ranks), words(cpu, &top_tokens));
     let (said, top_said) = (floats(cpu, &log_probabilities), floats(cpu, &top_log_probabilities));
     let answer = |row: usize| {

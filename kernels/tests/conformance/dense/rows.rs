@@ -104,12 +104,15 @@ pub(crate) fn check_take<B: Dense>(device: &B, case: &RowsCase) -> Result<(), Mi
     let on_device = upload(device, &table)?;
     let step = device.step(scene.inputs.clone(), scene.limits)?;
     let mut out = Sheet::poisoned(device, case.out, case.rows, case.width, case.out_frame)?;
-    device.take_tokens(&step, TakeTokens { tokens: tokens.reading()? })?;
+    let mut known = Sheet::poisoned(device, DType::U32, case.rows, 1, case.out_frame)?;
+    device.take_tokens(&step, TakeTokens { tokens: tokens.reading()?, known: known.writing()? })?;
     device.embed(&step, Embed { table: &on_device, out: out.writing()? })?;
     let mut expected = scene.inputs.tokens.clone();
     scene.inputs.taken.iter().for_each(|it| expected[it.row as usize] = drawn[it.place as usize]);
-    let last = VOCABULARY - 1;
-    let rows = expected.iter().map(|token| table.row((*token as usize).min(last)));
+    expected.iter_mut().for_each(|token| *token = (*token).min(VOCABULARY as u32 - 1));
+    let told: Vec<Want> = expected.iter().map(|token| Want::Exactly(f64::from(*token))).collect();
+    compare(device, "known", &known, &told)?;
+    let rows = expected.iter().map(|token| table.row(*token as usize));
     compare(device, "out", &out, &moved(case.out, rows))
 }
 

@@ -12,13 +12,17 @@ use super::{Fault, Planted, again, scaled, swap_rows, with_last_column_of, with_
 use crate::values::encode;
 
 impl Dense for Planted {
-    fn take_tokens(&self, step: &CpuStep, op: TakeTokens<'_, CpuMemory>) -> Result<(), Error> {
+    fn take_tokens(&self, step: &CpuStep, mut op: TakeTokens<'_, CpuMemory>) -> Result<(), Error> {
         let swapped = match self.fault {
             Fault::TakeTokensFromAnotherPlace => Some(self.changed(&op.tokens, swap_rows)?),
             _ => None,
         };
         let tokens = swapped.as_ref().map_or(Ok(op.tokens), |swapped| swapped.reading())?;
-        self.cpu.take_tokens(step, TakeTokens { tokens })
+        self.cpu.take_tokens(step, TakeTokens { tokens, known: again(&mut op.known)? })?;
+        match self.fault {
+            Fault::TakeTokensTellsAnotherRow => self.spoil(&mut op.known, swap_rows),
+            _ => Ok(()),
+        }
     }
 
     fn embed(&self, step: &CpuStep, mut op: Embed<'_, CpuMemory>) -> Result<(), Error> {

@@ -21,6 +21,8 @@ macro_rules! planted {
 planted! {
     take_tokens_from_another_place:
         TakeTokensFromAnotherPlace, dense::rows::embed_cases(), dense::rows::check_take;
+    take_tokens_tells_another_row:
+        TakeTokensTellsAnotherRow, dense::rows::embed_cases(), dense::rows::check_take;
     embed_takes_another_token: EmbedTakesAnotherToken, dense::rows::embed_cases(), dense::rows::check_embed;
     embed_leaves_the_last_row: EmbedLeavesTheLastRow, dense::rows::embed_cases(), dense::rows::check_embed;
     gather_takes_another_row: GatherTakesAnotherRow, dense::rows::gather_cases(), dense::rows::check_gather;
@@ -108,6 +110,8 @@ planted! {
     sample_is_hotter: SampleIsHotter, sampling::choose::temperature(), sampling::choose::check;
     sample_keeps_one_more: SampleKeepsOneMore, sampling::choose::filters(), sampling::choose::check;
     sample_forgets_penalties: SampleForgetsPenalties, sampling::choose::penalties(), sampling::choose::check;
+    sample_forgets_its_own_token: SampleForgetsItsOwnToken, sampling::choose::penalties(), sampling::choose::check;
+    sample_takes_anothers_own_token: SampleTakesAnothersOwnToken, sampling::choose::penalties(), sampling::choose::check;
     sample_forgets_the_mask: SampleForgetsTheMask, sampling::choose::bias_and_mask(), sampling::choose::check;
     sample_draws_once: SampleDrawsOnce, sampling::draws::cases(), sampling::draws::check;
     sample_counts_itself: SampleCountsItself, sampling::choose::greedy(), sampling::choose::check;

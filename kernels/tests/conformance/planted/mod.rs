@@ -24,6 +24,7 @@ pub(crate) enum Fault {
     Nothing,
     // Dense.
     TakeTokensFromAnotherPlace,
+    TakeTokensTellsAnotherRow,
     EmbedTakesAnotherToken,
     EmbedLeavesTheLastRow,
     GatherTakesAnotherRow,
@@ -82,6 +83,8 @@ pub(crate) enum Fault {
     SampleIsHotter,
     SampleKeepsOneMore,
     SampleForgetsPenalties,
+    SampleForgetsItsOwnToken,
+    SampleTakesAnothersOwnToken,
     SampleForgetsTheMask,
     SampleDrawsOnce,
     SampleCountsItself,

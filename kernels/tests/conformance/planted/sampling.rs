@@ -24,7 +24,14 @@ impl Sampler for Planted {
             top_tokens: again(&mut op.out.top_tokens)?,
             top_log_probabilities: again(&mut op.out.top_log_probabilities)?,
         };
-        self.cpu.sample(step, Sample { logits: logits.reading()?, rows: &rows, out })?;
+        let spoil_own = |own: &mut Values| {
+            if self.fault == Fault::SampleTakesAnothersOwnToken {
+                swap_rows(own);
+            }
+        };
+        let own = op.own.as_ref().map(|own| self.changed(own, spoil_own)).transpose()?;
+        let own = own.as_ref().map(|own| own.reading()).transpose()?;
+        self.cpu.sample(step, Sample { logits: logits.reading()?, own, rows: &rows, out })?;
         match self.fault {
             Fault::SampleTakesTheNextToken => self.spoil(&mut op.out.tokens, |tokens| {
                 let next = |token: f64| (token as usize + 1) % vocabulary;
@@ -84,6 +91,7 @@ impl Planted {
             Fault::SampleIsHotter => row.temperature *= 1.05,
             Fault::SampleKeepsOneMore if row.top_k > 0 => row.top_k += 1,
             Fault::SampleForgetsPenalties => row.seen.clear(),
+            Fault::SampleForgetsItsOwnToken => row.counts_own = false,
             Fault::SampleForgetsTheMask => row.mask = None,
             Fault::SampleDrawsOnce => row.draw = 0,
             _ => {}

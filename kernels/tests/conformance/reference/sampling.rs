@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use loam_kernels::layout::Sampling;
+use loam_kernels::layout::{Sampling, Seen};
 
 use super::dense::Sum;
 use crate::check::{F32_ROUND, Want, sum_error};
@@ -62,6 +62,18 @@ pub(crate) fn log_probability(logits: &[Sum], token: usize) -> Want {
     }
     let slack = slack + logits[token].slack + summing + 2.0 * F32_ROUND * (own.abs() + sum.abs());
     Want::Near { value: own - sum, slack }
+}
+
+/// The same wishes, if the row's own token was known to be this one.
+pub(crate) fn with_own(sampling: &Sampling, own: u32, vocabulary: usize) -> Sampling {
+    let mut known = Sampling { counts_own: false, ..sampling.clone() };
+    let seen = known.seen.iter().position(|seen| seen.token == own);
+    match seen {
+        _ if !sampling.counts_own || own as usize >= vocabulary => {}
+        Some(at) => known.seen[at].in_output += 1,
+        None => known.seen.push(Seen { token: own, in_prompt: false, in_output: 1 }),
+    }
+    known
 }
 
 /// Logits after penalties, biases and mask.

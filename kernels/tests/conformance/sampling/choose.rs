@@ -8,7 +8,7 @@ use crate::check::{Mismatch, Want, compare};
 use crate::cover::cases;
 use crate::random::Random;
 use crate::reference::dense::Sum;
-use crate::reference::sampling::{choices, log_probability, rank, ranked};
+use crate::reference::sampling::{choices, log_probability, rank, ranked, with_own};
 use crate::scene::ROWS;
 use crate::sheet::{FRAMES, Frame};
 use crate::values::Values;
@@ -205,6 +205,7 @@ impl ChooseCase {
             presence_penalty: presence,
             frequency_penalty: frequency,
             seen: case.seen(random),
+            counts_own: random.below(2) == 0,
             bias: case.bias(random),
             mask: case.mask(random),
             seed: random.next(),
@@ -254,7 +255,8 @@ pub(crate) fn check<B: Sampler>(device: &B, case: &ChooseCase) -> Result<(), Mis
     let rows: Vec<Sampling> = (0..case.rows).map(|row| case.sampling(&mut random, row)).collect();
     let answers = sample(device, &logits, &rows, case.frame)?;
     let logits = logits.widened();
-    let chosen = check_tokens(device, &answers, &logits, &rows)?;
+    let known = rows.iter().zip(&answers.own).map(|(row, own)| with_own(row, *own, case.vocabulary));
+    let chosen = check_tokens(device, &answers, &logits, &known.collect::<Vec<_>>())?;
     let sums: Vec<Vec<Sum>> = logits.iter().map(|row| row.iter().map(|logit| Sum::exact(*logit)).collect()).collect();
     let said: Vec<Want> = sums.iter().zip(&chosen).map(|(row, token)| log_probability(row, *token)).collect();
     compare(device, "log_probabilities", &answers.log_probabilities, &said)?;

@@ -6,15 +6,18 @@ use loam_kernels::backend::{
 };
 use loam_kernels::layout::{Linear, PairList, RowSet, Rows, Stored};
 
-use super::memory::{dot, put_row, row};
+use super::memory::{dot, put_row, put_token, row};
 use super::{Slow, SlowMemory, SlowStep};
 
 impl Dense for Slow {
-    fn take_tokens(&self, step: &SlowStep, op: TakeTokens<'_, SlowMemory>) -> Result<(), Error> {
+    fn take_tokens(&self, step: &SlowStep, mut op: TakeTokens<'_, SlowMemory>) -> Result<(), Error> {
         op.check(&step.0)?;
         for it in step.0.taken() {
             let token = op.tokens.memory().token(op.tokens.offset() + it.place as usize * op.tokens.stride());
             step.tokens()[it.row as usize] = token.min(step.0.limits().vocabulary as u32 - 1);
+        }
+        for (row, token) in step.tokens().iter().enumerate() {
+            put_token(&mut op.known, row, 0, *token);
         }
         Ok(())
     }

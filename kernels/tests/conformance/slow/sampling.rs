@@ -15,7 +15,11 @@ impl Sampler for Slow {
         let mut out = op.out;
         for (at, sampling) in op.rows.iter().enumerate() {
             let logits = counted(row(&op.logits, at));
-            let chosen = choose(&logits, sampling);
+            let own = op.own.filter(|_| sampling.counts_own).map(|own| {
+                let place = own.offset() + step.0.sampled()[at] as usize * own.stride();
+                own.memory().token(place)
+            });
+            let chosen = choose(&logits, sampling, own);
             let log_sum = log_sum_exp(&logits);
             put_token(&mut out.tokens, at, 0, chosen as u32);
             put(&mut out.log_probabilities, at, 0, &[log_probability(&logits, chosen, log_sum)]);
@@ -88,8 +92,8 @@ fn ranked(logits: &[f32], tokens: impl Iterator<Item = usize>) -> Vec<usize> {
     tokens
 }
 
-fn choose(logits: &[f32], sampling: &Sampling) -> usize {
-    let logits = counted(changed(logits, sampling));
+fn choose(logits: &[f32], sampling: &Sampling, own: Option<u32>) -> usize {
+    let logits = counted(changed(logits, sampling, own));
     let left = |token: &usize| sampling.allows(*token) && logits[*token] > f32::NEG_INFINITY;
     let mut tokens = ranked(&logits, (0..logits.len()).filter(left));
     let Some(&first) = tokens.first() else {
@@ -129,15 +133,21 @@ fn choose(logits: &[f32], sampling: &Sampling) -> usize {
 }
 
 /// Logits after penalties and biases.
-fn changed(logits: &[f32], sampling: &Sampling) -> Vec<f32> {
+fn changed(logits: &[f32], sampling: &Sampling, own: Option<u32>) -> Vec<f32> {
     let mut logits = logits.to_vec();
     if sampling.penalizes() {
-        for seen in sampling.seen.iter().filter(|seen| seen.in_prompt || seen.in_output > 0) {
-            let logit = &mut logits[seen.token as usize];
-            let repetition = sampling.repetition_penalty;
-            *logit = if *logit > 0.0 { *logit / repetition } else { *logit * repetition };
-            if seen.in_output > 0 {
-                *logit -= sampling.frequency_penalty * seen.in_output as f32;
+        let mut times = vec![(false, 0); logits.len()];
+        sampling.seen.iter().for_each(|seen| times[seen.token as usize] = (seen.in_prompt, seen.in_output));
+        if let Some((_, in_output)) = own.and_then(|own| times.get_mut(own as usize)) {
+            *in_output += 1;
+        }
+        for (logit, (in_prompt, in_output)) in logits.iter_mut().zip(times) {
+            if in_prompt || in_output > 0 {
+                let repetition = sampling.repetition_penalty;
+                *logit = if *logit > 0.0 { *logit / repetition } else { *logit * repetition };
+            }
+            if in_output > 0 {
+                *logit -= sampling.frequency_penalty * in_output as f32;
                 *logit -= sampling.presence_penalty;
             }
         }

@@ -152,11 +152,21 @@ fn penalties_by_hand() {
         seen: vec![seen(0, true, 0), seen(1, false, 2), seen(2, true, 3), seen(4, false, 0)],
         ..Sampling::default()
     };
-    // By hand: 4/2 = 2; -1*2 - 0.5 - 2*0.25 = -3; 8/2 - 0.5 - 3*0.25 = 2.75; untouched 3; not seen at all 2.5.
-    let after = [2.0, -3.0, 2.75, 3.0, 2.5];
+    // 4/2 = 2; -1*2 - 0.5 - 2*0.25 = -3; 8/2 - 0.5 - 3*0.25 = 2.75; untouched 3; not seen at all 2.5.
+    penalized_are(&penalties, [2.0, -3.0, 2.75, 3.0, 2.5]);
+    // Token 2 is seen once more: 8/2 - 0.5 - 4*0.25 = 2.5.
+    penalized_are(&Sampling { counts_own: true, ..penalties.clone() }, [2.0, -3.0, 2.5, 3.0, 2.5]);
+    // For the first time, in the prompt only, and not in the list at all: 8/2 - 0.5 - 0.25 = 3.25.
+    for first in [vec![seen(2, false, 0)], vec![seen(2, true, 0)], vec![]] {
+        let counts = Sampling { seen: first, counts_own: true, ..penalties.clone() };
+        penalized_are(&counts, [4.0, -1.0, 3.25, 3.0, 2.5]);
+    }
+}
+
+/// Logits of five tokens by hand, each compared with a token of a known logit, just below and just above it.
+fn penalized_are(penalties: &Sampling, after: [f32; 5]) {
     let before = [4.0, -1.0, 8.0, 3.0, 2.5];
     for (cut, penalized) in after.into_iter().enumerate() {
-        // One after the other each is compared with a token of a known logit, just below and just above it.
         for (other, expected) in [(penalized - 0.001, cut), (penalized + 0.001, 5)] {
             let logits: Vec<f32> = before.iter().copied().chain([other]).collect();
             let only: u32 = 1 << cut | 1 << 5;
