@@ -36,6 +36,46 @@ fn a_person_sees_adds_and_removes_adapters() {
     server.stop();
 }
 
+/// Names that share a content do not share the fate of a folder; and where an adapter's own folder is gone, whoever asks
+/// is told that the fault is here, and the log says what it is.
+#[test]
+fn an_adapter_outlives_another_names_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let server = Server::start(folder.path(), &["--adapter-root", root.to_str().unwrap()]);
+    let copy = |of: &str, to: &str| {
+        let to = root.join(to);
+        std::fs::create_dir(&to).unwrap();
+        for file in ["adapter_config.json", "adapter_model.safetensors"] {
+            std::fs::copy(format!("{}/{file}", golden(of)), to.join(file)).unwrap();
+        }
+        to
+    };
+    let asked = |model: &str| {
+        let body = format!("{{\"model\":\"{model}\",\"prompt\":\"x\",\"max_tokens\":1}}");
+        let (status, _, said) = server.http("POST /v1/completions", &[], &body);
+        (status, said)
+    };
+    let trial = copy("adapters/qv-r8", "trial");
+    printed(&server, &["adapter", "add", "trial", trial.to_str().unwrap()]);
+    let listed = printed(&server, &["adapter", "ls"]);
+    let clay = listed.lines().find(|line| line.starts_with("clay")).unwrap();
+    assert!(clay.ends_with(&golden("adapters/qv-r8")), "{listed}");
+    printed(&server, &["adapter", "rm", "trial"]);
+    std::fs::remove_dir_all(&trial).unwrap();
+    let (status, said) = asked("clay");
+    assert_eq!(status, 200, "{said}");
+
+    let silt = copy("adapters/rslora-r4", "silt");
+    printed(&server, &["adapter", "add", "silt", silt.to_str().unwrap()]);
+    std::fs::remove_dir_all(&silt).unwrap();
+    let (status, said) = asked("silt");
+    assert!(status == 503 && said.contains("ADAPTER_UNREADABLE") && !said.contains("silt/"), "{status}: {said}");
+    let warned = server.log().lines().any(|line| line.contains("WARN") && line.contains("silt/adapter_config.json"));
+    assert!(warned, "{}", server.log());
+    server.stop();
+}
+
 #[test]
 fn an_auditor_fetches_the_logs_of_a_running_server() {
     let folder = tempfile::tempdir().unwrap();
