@@ -105,9 +105,6 @@ fn open(settings: Settings, keys: Keys) -> anyhow::Result<Node> {
     }
     let engine = Engine::open_recorded(&options, record, &mut |read| bar.show(read))?;
     bar.end();
-    if let (true, Some(ledger)) = (settings.adapters.require_published, &ledger) {
-        engine.catalog().permit(published::permit(ledger, engine.base())?);
-    }
     for module in &settings.adapters.modules {
         let LoraModule { name, source } = module;
         let loaded = engine.load_adapter(name, &module.real_source(), Expected::Nothing);
@@ -120,12 +117,34 @@ fn open(settings: Settings, keys: Keys) -> anyhow::Result<Node> {
     Ok(Node::new(engine, ledger, settings, keys, meters))
 }
 
+    // No request came before: who may be asked for is said once all are known by name.
+    if let (true, Some(ledger)) = (settings.adapters.require_published, &ledger) {
+        engine.catalog().permit(published::permit(ledger, engine.base())?);
+        check_modules(&engine, ledger, &settings.adapters.modules)?;
+    }
 fn open_ledger(settings: &settings::Ledger) -> anyhow::Result<Arc<Ledger>> {
     let settings::Ledger { folder, floor, origin, reserve_bytes, publish_interval } = settings;
     let options = Options { publish_interval: *publish_interval, reserve_bytes: *reserve_bytes, ..Options::default() };
     let ledger = kept::open(&Folder::new(folder, floor.as_deref()), folder, origin.as_deref(), options)?;
     let free = ledger.free_bytes()?;
     if free < *reserve_bytes {
+/// Whether the adapters of the command line may be used. What the records never had is a mistake of whoever starts the
+/// server. What their authors have taken out of use is refused to those who ask for it, as it is where that happens while
+/// the server runs: nobody's word about one adapter keeps the base and the others from being served.
+fn check_modules(engine: &Engine, ledger: &Ledger, modules: &[LoraModule]) -> anyhow::Result<()> {
+    for LoraModule { name, source } in modules {
+        let generation = engine.catalog().find(name)?.generation;
+        let refused = generation.and_then(|it| Some((it, engine.catalog().refuses(&it)?)));
+        let Some((generation, reason)) = refused else { continue };
+        if !published::is_known(ledger, &generation, &engine.base())? {
+            let error = loam_engine::Error::AdapterForbidden { name: name.clone(), generation, reason };
+            return Err(error).with_context(|| format!("--lora-modules {name}={source}"));
+        }
+        warn!(adapter = name, %generation, reason, "requests for this adapter are refused until that changes");
+    }
+    Ok(())
+}
+
         let (free, reserve) = (free >> 20, reserve_bytes >> 20);
         bail!(
             "{free} MiB are free at {}, and {reserve} are held in reserve: make room, or lower --ledger-reserve-mib",
