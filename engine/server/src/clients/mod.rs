@@ -3,6 +3,7 @@
 mod adapters;
 mod fetch;
 mod standing;
+mod trusted;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ pub(crate) struct Place {
     /// The key to ask with. Better in the environment: other users of this machine can read a command line.
     #[arg(long, value_name = "KEY", env = "LOAM_KEY", hide_env_values = true)]
     key: Option<String>,
-    /// Certificates that vouch for the server, as PEM, where the URL begins with https.
+    /// Certificates that vouch for the server, as PEM, where the URL begins with https: else those that this system trusts.
     #[arg(long, value_name = "FILE", env = "LOAM_CA")]
     ca: Option<PathBuf>,
 }
@@ -62,8 +63,8 @@ impl Place {
             bail!("{}: begin a server's address with http:// or https://", self.url);
         }
         let mut endpoint = Channel::from_shared(self.url.clone()).with_context(|| self.url.clone())?;
-        if let Some(path) = &self.ca {
-            let pem = std::fs::read(path).with_context(|| path.display().to_string())?;
+        if self.ca.is_some() || self.url.starts_with("https://") {
+            let pem = trusted::certificates(self.ca.as_deref())?;
             endpoint = endpoint.tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))?;
         }
         let channel = endpoint.connect().await;
@@ -78,12 +79,13 @@ impl Place {
     fn unanswered(&self, error: tonic::transport::Error) -> anyhow::Error {
         let error = anyhow::Error::new(error);
         let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
-        let nobody = io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused);
-        error.context(if nobody {
-            format!("no server answers at {}: start one with `loam serve MODEL`", self.url)
-        } else {
-            format!("no connection to {}", self.url)
-        })
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused) {
+            return error.context(format!("no server answers at {}: start one with `loam serve MODEL`", self.url));
+        }
+        match trusted::advice(&format!("{error:?}"), self.ca.is_some()) {
+            Some(advice) => anyhow!("no connection to {}: {advice}", self.url),
+            None => error.context(format!("no connection to {}", self.url)),
+        }
     }
 }
 
