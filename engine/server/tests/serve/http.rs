@@ -154,7 +154,7 @@ fn a_page_in_a_browser_cannot_use_a_server_without_keys() {
     let page = ["origin: https://example.org", "content-type: text/plain"];
     let (status, _, said) = server.http("POST /v1/load_lora_adapter", &page, &load);
     assert_eq!(status, 403, "{said}");
-    assert!(said.contains("--api-key"), "{said}");
+    assert!(said.contains("--allow-origin"), "{said}");
     assert!(!server.http("GET /v1/models", &[], "").2.contains("silt"));
     server.stop();
 }
