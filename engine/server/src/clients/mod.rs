@@ -12,11 +12,14 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use loam_datanet::shown::line;
+use loam_ledger_core::Hash;
+use loam_proto::v1;
+use loam_proto::v1::ledger_client::LedgerClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 pub(crate) use adapters::Command as AdapterCommand;
 pub(crate) use fetch::{Arguments as FetchArguments, fetch_all};
@@ -26,7 +29,13 @@ pub(crate) use standing::Arguments as StandingArguments;
 #[derive(Args)]
 pub(crate) struct Place {
     /// Where the server is.
-    #[arg(long, value_name = "URL", env = "LOAM_URL", default_value = "http://127.0.0.1:8000")]
+    #[arg(
+        long,
+        visible_alias = "server",
+        value_name = "URL",
+        env = "LOAM_URL",
+        default_value = "http://127.0.0.1:8000"
+    )]
     url: String,
     /// The key to ask with. Better in the environment: other users of this machine can read a command line.
     #[arg(long, value_name = "KEY", env = "LOAM_KEY", hide_env_values = true)]
@@ -100,6 +109,9 @@ const MESSAGE_CHARS_MAX: usize = 2_000;
 /// A refusal as a person reads it: the sentence, without the protocol around it.
 pub(crate) fn told(status: Status) -> anyhow::Error {
     match status.message() {
+        message if status.code() == Code::Unauthenticated => {
+            anyhow!("{} (--key KEY or LOAM_KEY, for which `loam key new` makes one)", line(message, MESSAGE_CHARS_MAX))
+        }
         // That is all the transport says where the other side speaks something else.
         "transport error" => anyhow!("the connection broke off: does the server speak TLS (https://), or none?"),
         message => anyhow!("{}", line(message, MESSAGE_CHARS_MAX)),
@@ -119,6 +131,16 @@ pub(crate) fn ls(arguments: &StandingArguments) -> anyhow::Result<ExitCode> {
 /// Runs `loam ps`.
 pub(crate) fn ps(arguments: &StandingArguments) -> anyhow::Result<ExitCode> {
     block_on(standing::ps(arguments))
+}
+
+/// Runs `loam ledger erase` where a server has the ledger open.
+pub(crate) fn erase(place: &Place, request: &Hash, reason: u8) -> anyhow::Result<()> {
+    let asked = v1::EraseRequest { receipt_id: request.0.to_vec(), reason: reason.into() };
+    block_on(async {
+        LedgerClient::new(place.connect().await?).erase(asked).await.map_err(told)?;
+        Ok(ExitCode::SUCCESS)
+    })
+    .map(drop)
 }
 
 /// Runs `loam ledger fetch`.

@@ -91,6 +91,43 @@ fn an_auditor_fetches_the_logs_of_a_running_server() {
     server.stop();
 }
 
+/// Erasing needs no end of the server that has the ledger open.
+#[test]
+fn a_running_server_erases() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let (_, head, body) = server.http("POST /v1/completions", &[], "{\"prompt\":\"What grows\",\"max_tokens\":3}");
+    let id = head.lines().find_map(|line| line.strip_prefix("x-loam-receipt-id: "));
+    let id = id.unwrap_or_else(|| panic!("{head}: {body}"));
+    assert_eq!(server.http(&format!("GET /receipts/{id}"), &[], "").0, 200);
+    let (url, ledger) = (format!("http://{}", server.address), folder.path().join("ledger"));
+    let (data, url) = (["--data", ledger.to_str().unwrap()], ["--server", &url]);
+    let refused = |more: &[&str], words: &str| {
+        let said = loam(&server, &[&["ledger", "erase", id][..], more].concat());
+        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(said.contains(words), "{more:?}: {said}");
+    };
+    refused(&data, "ask it with --server");
+    refused(&[data, url].concat(), "--server and --data are two places");
+    refused(&[], "name the ledger's folder (--data DIR) or a running server (--server URL)");
+    assert!(printed(&server, &["ledger", "erase", id, url[0], url[1]]).contains("erased"));
+    let (status, _, said) = server.http(&format!("GET /receipts/{id}"), &[], "");
+    assert!(status == 404 && said.contains("erased"), "{status}: {said}");
+    server.stop();
+}
+
+#[test]
+fn a_command_without_a_key_says_how_to_give_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--api-key", "a-key-of-some-length"]);
+    let said = String::from_utf8_lossy(&loam(&server, &["ps"]).stderr).into_owned();
+    assert!(said.contains("--key KEY or LOAM_KEY"), "{said}");
+    // A server is named alike by every command.
+    let url = format!("http://{}", server.address);
+    printed(&server, &["ps", "--server", &url, "--key", "a-key-of-some-length"]);
+    server.stop();
+}
+
 #[test]
 fn a_command_says_where_no_server_answers() {
     let output = Command::new(env!("CARGO_BIN_EXE_loam")).args(["ls", "--url", "http://127.0.0.1:1"]).output().unwrap();
