@@ -17,6 +17,7 @@ mod people;
 mod policy;
 mod rehearsal;
 mod shares;
+mod spdx;
 mod there;
 
 use std::os::unix::fs::PermissionsExt as _;
