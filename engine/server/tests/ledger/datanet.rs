@@ -306,6 +306,8 @@ fn a_flood_of_copies_is_shown_and_left_out() {
     for says in ["2 groups of rows say the same", "and 195 more rows", "left out: 200 copies", "2 add"] {
         assert!(words.contains(says), "{words}");
     }
+    let all = scene.told("ann", &["add", "clinic", &scene.file("again.jsonl", &flood)]);
+    assert!(all.contains("--skip-duplicates leaves copies out, --dry-run shows them"), "{all}");
     let copies = scene.file("copies.jsonl", flood.repeat(3));
     let before = scene.logs();
     let none = scene.refused("ann", &["add", "clinic", &copies, "--skip-duplicates"]);
