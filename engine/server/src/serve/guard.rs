@@ -101,8 +101,8 @@ async fn let_in(node: Arc<Node>, mut request: Request, next: Next) -> Response {
     named(response, &id)
 }
 
-/// As much of a path as a log should have.
-fn shortened(path: &str) -> String {
+/// As much of a path as a log or a refusal should have.
+pub(crate) fn shortened(path: &str) -> String {
     match path.char_indices().nth(PATH_MAX) {
         Some((end, _)) => format!("{}...", &path[..end]),
         None => path.to_owned(),

@@ -448,9 +448,9 @@ fn what_is_wrong_is_said_and_changes_nothing() {
     check("ann", &["create", "abcdef0123", "--licence", "MIT"], &["looks like the beginning of an id"]);
     check("ann", &["create", "a\u{202e}b", "--licence", "MIT"], &["no characters that move"]);
     check("ann", &["create", "new", "--licence", "no/such/file"], &["is the name of a file"]);
+    check("ann", &["create", "new", "--licence", "CC-BY4.0"], &["did you mean CC-BY-4.0?", "LicenseRef-"]);
     check("ann", &["add", "ward", &rows], &["no dataset here is called \"ward\""]);
     check("ann", &["add", "clinic", &scene.path("absent.jsonl")], &["absent.jsonl"]);
-    check("ann", &["create", "new", "--licence", "CC-BY4.0"], &["did you mean CC-BY-4.0?", "LicenseRef-"]);
     check("ann", &["add", "clinic", &rows, "--licence", "MIT"], &["under CC-BY-4.0", "takes no work under MIT"]);
     check("ann", &["add", "clinic", &rows, "--licence", &text_of_one], &["takes no work under Terms of the ward"]);
     check("ann", &["add", "clinic", &rows, "--revision", "2"], &["no revision 2"]);
