@@ -1,5 +1,6 @@
 //! Loam inside a program: one model, some adapters, the same question to each, answered side by side in one engine.
-//! `cargo run --release -p loam-examples --bin embed -- MODEL_DIR ADAPTER_DIR...`
+//! After `make build`, and with the settings of `make -s env`, nothing is compiled anew for it:
+//! `cargo run --release --locked --bin embed -- MODEL_DIR ADAPTER_DIR...`
 #![expect(clippy::print_stdout, reason = "an example speaks to whoever runs it")]
 
 use std::path::Path;

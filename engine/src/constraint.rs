@@ -50,6 +50,16 @@ impl Constraint {
         }
     }
 
+    /// What can be compiled. The library refuses what is wrong and what is too large for its limits in the same way.
+    const fn allowed(&self) -> &'static str {
+        match self {
+            Self::JsonSchema(_) => "a valid JSON schema, within the limits for its size",
+            Self::Regex(_) => "a valid regular expression, within the limits for its size",
+            Self::Grammar(_) => "a valid grammar in Lark's notation, within the limits for its size",
+            Self::JsonObject | Self::Choice(_) => "a form within the limits for its size",
+        }
+    }
+
     /// Refuses what is too large to look at.
     pub fn check(&self) -> Result<(), Error> {
         let field = self.field();
@@ -132,8 +142,8 @@ impl ConstraintFactory {
         match apart("structured output", compile) {
             Ok(parser) => Ok(ConstraintState { matcher: Matcher::new(Ok(parser)), words: self.words }),
             Err(reason) => {
-                let found = format!("refused ({})", first_line(&reason));
-                let allowed = "what can be compiled within this engine's limits".to_owned();
+                let found = format!("refused ({})", sentence(&reason));
+                let allowed = constraint.allowed().to_owned();
                 Err(Error::Request { field: constraint.field(), found, allowed })
             }
         }
@@ -215,10 +225,19 @@ impl fmt::Debug for ConstraintState {
 }
 
 fn failed(error: impl fmt::Display) -> Error {
-    let said = first_line(&error.to_string());
-    // Some of the library's errors are bare names of its own.
-    let reason = if said.contains(' ') { said } else { format!("the form cannot be worked out ({said}); simplify it") };
-    Error::Constraint { reason }
+    Error::Constraint { reason: sentence(&error.to_string()) }
+}
+
+/// What the library says. Some of its errors are bare names of its own.
+fn sentence(error: &str) -> String {
+    let said = first_line(error);
+    match said.as_str() {
+        "NoExtensionBias" | "NoExtension" => {
+            "no text has this form, as where a schema refers to itself without an end; give it an end".to_owned()
+        }
+        _ if said.contains(' ') => said,
+        _ => format!("the form cannot be worked out ({said}); simplify it"),
+    }
 }
 
 fn first_line(text: &str) -> String {

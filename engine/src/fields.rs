@@ -3,7 +3,7 @@
 use crate::constraint::Constraint;
 use crate::error::Error;
 use crate::json::{Json, quoted};
-use crate::request::{AdapterUse, ChatPrompt, refuse};
+use crate::request::{ANSWER_TOKENS_MAX, AdapterUse, ChatPrompt, refuse};
 use crate::sampler::SamplingOptions;
 
 /// An object's fields that nobody has asked for yet.
@@ -111,7 +111,13 @@ pub fn response_format(field: &'static str, value: Json) -> Result<Option<Constr
             Some(schema) => Ok(Some(Constraint::JsonSchema(schema.clone()))),
             None => refuse(field, "without a schema", "{\"type\": \"json_schema\", \"json_schema\": {\"schema\": ..}}"),
         },
-        _ => refuse(field, &value.shown(), "an object whose `type` is \"text\", \"json_object\" or \"json_schema\""),
+        _ => {
+            let found = match value.find("type") {
+                Some(kind) => format!("an object whose `type` is {}", kind.shown()),
+                None => value.shown(),
+            };
+            refuse(field, &found, "an object whose `type` is \"text\", \"json_object\" or \"json_schema\"")
+        }
     }
 }
 
@@ -201,6 +207,14 @@ pub fn count(field: &'static str, value: Json) -> Result<u32, Error> {
     match value {
         Json::Integer(number) if u32::try_from(number).is_ok() => Ok(number as u32),
         other => refuse(field, &other.shown(), "a whole number from 0 to 4294967295"),
+    }
+}
+
+/// How many tokens an answer may have.
+pub fn answer_tokens(field: &'static str, value: Json) -> Result<u32, Error> {
+    match value {
+        Json::Integer(number) if (1..=i64::from(ANSWER_TOKENS_MAX)).contains(&number) => Ok(number as u32),
+        other => refuse(field, &other.shown(), &format!("a whole number from 1 to {ANSWER_TOKENS_MAX}")),
     }
 }
 

@@ -4,7 +4,9 @@ use loam_ledger_core::row::Finish;
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::fields::{Fields, adapters, chat, constraint, count, flag, priority, sampling, text, texts, tokens, whole};
+use crate::fields::{
+    Fields, adapters, answer_tokens, chat, constraint, count, flag, priority, sampling, text, texts, tokens, whole,
+};
 use crate::json::Json;
 use crate::request::{Generate, Prompt, at_most, refuse};
 
@@ -118,7 +120,7 @@ fn request(fields: &mut Fields) -> Result<Generate, Error> {
     Ok(Generate {
         prompt: prompt(fields)?,
         adapters: fields.read("adapters", adapters)?.unwrap_or_default(),
-        max_tokens: fields.read("max_tokens", count)?,
+        max_tokens: fields.read("max_tokens", answer_tokens)?,
         min_tokens: fields.read("min_tokens", count)?.unwrap_or(0),
         sampling: sampling(fields)?,
         stop: fields.read("stop", texts)?.unwrap_or_default(),

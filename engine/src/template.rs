@@ -182,6 +182,9 @@ const TOLD_CHARS_MAX: usize = 2000;
 
 /// A fault and its causes, in one line.
 fn told(fault: &Fault) -> String {
+    if fault.kind() == ErrorKind::OutOfFuel {
+        return "would take too long over this chat: shorten its messages, or send fewer of them".to_owned();
+    }
     let mut text = fault.to_string();
     let mut cause = std::error::Error::source(fault);
     while let Some(inner) = cause {

@@ -176,7 +176,10 @@ fn told(error: &anyhow::Error) -> String {
     let mut told = error.to_string();
     let mut last = told.clone();
     for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !last.ends_with(&cause) {
+        if cause.starts_with(&format!("{last}: ")) {
+            told.truncate(told.len() - last.len());
+            told += &cause;
+        } else if !last.ends_with(&cause) {
             told = format!("{told}: {cause}");
         }
         last = cause;

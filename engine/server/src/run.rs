@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     #[arg(long = "adapter", value_name = "NAME=DIR", value_parser = crate::generate::named)]
     adapters: Vec<(String, String)>,
     /// Tokens of an answer at most.
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 512)]
     max_tokens: u32,
     /// 0 takes the most probable token; the model's own default where absent.
     #[arg(long, value_name = "T")]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::aliases::Aliases;
+use super::aliases::{Aliases, Content};
 use super::files::{AdapterFiles, Stamp};
 use super::load::BaseTensors;
 use super::roots::{Roots, Way};
@@ -137,7 +137,7 @@ impl Catalog {
         let mut aliases = self.shared.lock();
         let known = aliases.known_at(source).filter(|id| {
             let content = aliases.content(*id).expect("sources lead to what is known");
-            content.generation.is_none() || content.stamp == stamp
+            content.generation.is_none() || content.was_read_from(source, &stamp)
         });
         if let Some((id, _)) = aliases.find(name) {
             if known == Some(id) {
@@ -145,11 +145,12 @@ impl Catalog {
             }
             return Err(conflict(&aliases, name, Expected::Nothing));
         }
+        let source = Arc::new(source.clone());
         let id = match known {
             Some(id) => id,
-            None => aliases.add(Arc::new(source.clone()))?,
+            None => aliases.add(Arc::clone(&source))?,
         };
-        aliases.name(name, id);
+        aliases.name(name, id, &source);
         Ok(id)
     }
 
@@ -159,22 +160,23 @@ impl Catalog {
     pub fn load(&self, name: &str, source: &Source, expected: Expected) -> Result<Loaded, Error> {
         check_name(name)?;
         let (adapter, stamp) = self.shared.read(source)?;
-        let adapter = Arc::new(adapter);
+        let (adapter, source) = (Arc::new(adapter), Arc::new(source.clone()));
         let generation = adapter.generation;
         let mut aliases = self.shared.lock();
         self.shared.ask(name, &generation)?;
         let current = aliases.find(name).map(|(id, _)| id);
         if let Some(id) = current.filter(|_| aliases.generation_of(name) == Some(generation)) {
-            aliases.found_at(id, Arc::new(source.clone()), stamp);
+            aliases.name(name, id, &source);
+            aliases.found_at(id, &source, stamp);
             return Ok(Loaded { id, adapter, changed: false, before: None });
         }
         // A name that was registered for this source is read here for the first time.
         let unread = current.filter(|id| {
             let content = aliases.content(*id).expect("a name stands for what is known");
-            content.generation.is_none() && *content.source == *source
+            content.generation.is_none() && content.is_at(&source)
         });
         if let Some(id) = unread.filter(|_| !matches!(expected, Expected::Generation(_))) {
-            aliases.read(id, generation, stamp);
+            aliases.read(id, generation, &source, stamp);
             let (id, _) = aliases.find(name).expect("reading takes no name away");
             return Ok(Loaded { id, adapter, changed: false, before: None });
         }
@@ -182,12 +184,12 @@ impl Catalog {
         let known = aliases.known_with(&generation);
         let id = match known {
             Some(id) => id,
-            None => aliases.add(Arc::new(source.clone()))?,
+            None => aliases.add(Arc::clone(&source))?,
         };
-        let before = aliases.name(name, id);
+        let before = aliases.name(name, id, &source);
         match known {
-            Some(_) => aliases.found_at(id, Arc::new(source.clone()), stamp),
-            None => aliases.read(id, generation, stamp),
+            Some(_) => aliases.found_at(id, &source, stamp),
+            None => aliases.read(id, generation, &source, stamp),
         }
         Ok(Loaded { id, adapter, changed: true, before })
     }
@@ -226,26 +228,34 @@ impl Catalog {
     /// Reads what an id stands for, on whatever thread may wait for it; whoever asks holds a reference meanwhile.
     ///
     /// The first reading fixes the generation. A later one finds the same, or fails: an id never stands for two contents.
+    /// Where its names were given to it in several places, each is tried, and the failure of the first is told.
     pub fn read(&self, id: AdapterId) -> Result<Arc<HostAdapter>, Error> {
-        let gone = || unknown(&format!("number {}", id.0));
-        let source = self.shared.lock().content(id).map(|content| Arc::clone(&content.source)).ok_or_else(gone)?;
-        let (adapter, stamp) = self.shared.read(&source)?;
-        let mut aliases = self.shared.lock();
-        let known = aliases.content(id).ok_or_else(gone)?.generation;
-        match known {
-            Some(expected) if expected != adapter.generation => {
-                Err(Error::AdapterChanged { origin: source.to_string(), expected, found: adapter.generation })
-            }
-            Some(_) => {
-                aliases.found_at(id, source, stamp);
-                Ok(Arc::new(adapter))
-            }
-            None => {
-                self.shared.ask(&source.to_string(), &adapter.generation)?;
-                aliases.read(id, adapter.generation, stamp);
-                Ok(Arc::new(adapter))
+        let sources = self.shared.lock().content(id).map(Content::sources).ok_or_else(|| gone(id))?;
+        let mut failure = None;
+        for source in &sources {
+            match self.read_at(id, source) {
+                Ok(adapter) => return Ok(adapter),
+                Err(error) => failure = failure.or(Some(error)),
             }
         }
+        Err(failure.expect("a content lies somewhere"))
+    }
+
+    fn read_at(&self, id: AdapterId, source: &Arc<Source>) -> Result<Arc<HostAdapter>, Error> {
+        let (adapter, stamp) = self.shared.read(source)?;
+        let mut aliases = self.shared.lock();
+        let known = aliases.content(id).ok_or_else(|| gone(id))?.generation;
+        match known {
+            Some(expected) if expected != adapter.generation => {
+                return Err(Error::AdapterChanged { origin: source.to_string(), expected, found: adapter.generation });
+            }
+            Some(_) => aliases.found_at(id, source, stamp),
+            None => {
+                self.shared.ask(&source.to_string(), &adapter.generation)?;
+                aliases.read(id, adapter.generation, source, stamp);
+            }
+        }
+        Ok(Arc::new(adapter))
     }
 
     /// What an id stands for; none as long as it was not read.
@@ -403,10 +413,14 @@ fn unknown(name: &str) -> Error {
     Error::AdapterUnknown { name: name.to_owned() }
 }
 
+fn gone(id: AdapterId) -> Error {
+    unknown(&format!("number {}", id.0))
+}
+
 fn listed(aliases: &Aliases, name: &str) -> Option<Listed> {
     let (id, pinned) = aliases.find(name)?;
     let content = aliases.content(id)?;
-    let (generation, source) = (content.generation, Arc::clone(&content.source));
+    let (generation, source) = (content.generation, aliases.source_of(name)?);
     Some(Listed { name: name.to_owned(), id, generation, source, pinned, references: content.references })
 }
 

@@ -298,6 +298,35 @@ fn a_content_is_read_from_where_it_was_last_found() {
     assert!(refusal(world.catalog.read(id)).contains("moved/adapter_config.json"));
 }
 
+/// Two names of one content: what becomes of one and its folder is nothing to the other, read before or only registered.
+#[test]
+fn a_name_outlives_the_folder_of_another() {
+    for load in [true, false] {
+        let world = World::new();
+        let give = |name: &str, source: &Source| match load {
+            true => world.load(name, source).id,
+            false => world.catalog.register(name, source).unwrap(),
+        };
+        let (own, copy) = (world.write("own", 1), world.write("copy", 1));
+        let other = world.write("other", 1);
+        world.catalog.read(give("a", &own)).unwrap();
+        world.catalog.read(give("b", &copy)).unwrap();
+        world.catalog.read(give("c", &other)).unwrap();
+        let id = world.catalog.find("a").unwrap().id;
+        let lies = |name: &str| world.catalog.find(name).unwrap().source.to_string();
+        assert_eq!([lies("a"), lies("b"), lies("c")], ["own", "copy", "other"]);
+        // Its folder goes while its name is there; then the name too, which leaves nothing to look at there.
+        fs::remove_dir_all(world.top.path().join("other")).unwrap();
+        world.catalog.read(id).unwrap();
+        world.catalog.unload("c", Expected::Anything).unwrap();
+        world.catalog.unload("b", Expected::Anything).unwrap();
+        assert_eq!(world.catalog.read(id).unwrap().generation, world.generation("a").unwrap());
+        fs::remove_dir_all(world.top.path().join("own")).unwrap();
+        let told = refusal(world.catalog.read(id));
+        assert!(told.contains("own/adapter_config.json"), "{told}");
+    }
+}
+
 #[test]
 fn a_name_registered_before_it_is_loaded_keeps_its_number() {
     let world = World::new();

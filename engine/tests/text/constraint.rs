@@ -259,6 +259,22 @@ fn what_means_nothing_is_refused_by_name() {
     refused(&Constraint::Choice(vec![String::new()]));
 }
 
+/// What is wrong is not told as what is too large; and a schema without an end is told as that.
+#[test]
+fn a_refusal_says_what_would_be_right() {
+    for (constraint, words) in [
+        (Constraint::Regex("a(".to_owned()), "a valid regular expression"),
+        (schema(r#"{"type": "unheard-of"}"#), "a valid JSON schema"),
+        (Constraint::Grammar("start: nothing".to_owned()), "a valid grammar"),
+    ] {
+        let refused = FACTORY.begin(&constraint).err().unwrap().to_string();
+        assert!(refused.contains(words), "{refused}");
+    }
+    let endless = FACTORY.begin(&schema(r##"{"$ref":"#"}"##)).and_then(|mut state| state.mask());
+    let endless = endless.unwrap_err().to_string();
+    assert!(endless.contains("refers to itself without an end"), "{endless}");
+}
+
 /// Forms made to cost much: each is refused, or its first masks are there before long.
 #[test]
 fn hostile_forms_are_bounded() {

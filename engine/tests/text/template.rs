@@ -324,7 +324,7 @@ fn a_template_that_never_ends_names_itself() {
     let source = "{% for a in range(10000) %}{% for b in range(10000) %}x{% endfor %}{% endfor %}";
     let error = rendered(source, &chat(&[])).unwrap_err();
     assert!(
-        matches!(&error, Error::Template { name, reason } if name == "default" && reason.contains("fuel")),
+        matches!(&error, Error::Template { name, reason } if name == "default" && reason.contains("too long over this chat: shorten")),
         "{error}"
     );
 }

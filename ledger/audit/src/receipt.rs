@@ -54,11 +54,19 @@ pub(crate) fn check(asked: &Asked) -> anyhow::Result<Answer> {
         (Some(found), Some(export)) => Some(check_log(export, &key, &receipt, &found.checkpoint, asked.json)?),
         _ => None,
     };
-    Ok(answer(&checked, in_log).hint(hint(&receipt, &key)))
+    let hint = other_log(&receipt, &key).or_else(|| echoed(&checked));
+    Ok(answer(&checked, in_log).hint(hint))
+}
+
+/// What the caller may have meant, where the output alone is another: one of OpenAI's fields puts more before it.
+fn echoed(checked: &Checked) -> Option<String> {
+    let (subject, _) = checked.refused()?;
+    let hint = "an answer to a request with `echo` begins with the prompt, and what was delivered begins after it";
+    (subject == "output").then(|| format!("{hint}: give the output without the prompt"))
 }
 
 /// What the caller may have meant, where the key is that of another log.
-fn hint(receipt: &Receipt, key: &VerifierKey) -> Option<String> {
+fn other_log(receipt: &Receipt, key: &VerifierKey) -> Option<String> {
     let note = Note::parse(&receipt.proof.checkpoint).ok()?;
     let claimed = Checkpoint::parse(note.text()).ok()?.origin;
     let other = claimed != key.name();

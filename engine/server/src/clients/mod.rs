@@ -3,6 +3,7 @@
 mod adapters;
 mod fetch;
 mod standing;
+mod trusted;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -11,11 +12,14 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use loam_datanet::shown::line;
+use loam_ledger_core::Hash;
+use loam_proto::v1;
+use loam_proto::v1::ledger_client::LedgerClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 pub(crate) use adapters::Command as AdapterCommand;
 pub(crate) use fetch::{Arguments as FetchArguments, fetch_all};
@@ -25,12 +29,18 @@ pub(crate) use standing::Arguments as StandingArguments;
 #[derive(Args)]
 pub(crate) struct Place {
     /// Where the server is.
-    #[arg(long, value_name = "URL", env = "LOAM_URL", default_value = "http://127.0.0.1:8000")]
+    #[arg(
+        long,
+        visible_alias = "server",
+        value_name = "URL",
+        env = "LOAM_URL",
+        default_value = "http://127.0.0.1:8000"
+    )]
     url: String,
     /// The key to ask with. Better in the environment: other users of this machine can read a command line.
     #[arg(long, value_name = "KEY", env = "LOAM_KEY", hide_env_values = true)]
     key: Option<String>,
-    /// Certificates that vouch for the server, as PEM, where the URL begins with https.
+    /// Certificates that vouch for the server, as PEM, where the URL begins with https: else those that this system trusts.
     #[arg(long, value_name = "FILE", env = "LOAM_CA")]
     ca: Option<PathBuf>,
 }
@@ -62,8 +72,8 @@ impl Place {
             bail!("{}: begin a server's address with http:// or https://", self.url);
         }
         let mut endpoint = Channel::from_shared(self.url.clone()).with_context(|| self.url.clone())?;
-        if let Some(path) = &self.ca {
-            let pem = std::fs::read(path).with_context(|| path.display().to_string())?;
+        if self.ca.is_some() || self.url.starts_with("https://") {
+            let pem = trusted::certificates(self.ca.as_deref())?;
             endpoint = endpoint.tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))?;
         }
         let channel = endpoint.connect().await;
@@ -78,12 +88,13 @@ impl Place {
     fn unanswered(&self, error: tonic::transport::Error) -> anyhow::Error {
         let error = anyhow::Error::new(error);
         let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
-        let nobody = io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused);
-        error.context(if nobody {
-            format!("no server answers at {}: start one with `loam serve MODEL`", self.url)
-        } else {
-            format!("no connection to {}", self.url)
-        })
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused) {
+            return error.context(format!("no server answers at {}: start one with `loam serve MODEL`", self.url));
+        }
+        match trusted::advice(&format!("{error:?}"), self.ca.is_some()) {
+            Some(advice) => anyhow!("no connection to {}: {advice}", self.url),
+            None => error.context(format!("no connection to {}", self.url)),
+        }
     }
 }
 
@@ -98,6 +109,9 @@ const MESSAGE_CHARS_MAX: usize = 2_000;
 /// A refusal as a person reads it: the sentence, without the protocol around it.
 pub(crate) fn told(status: Status) -> anyhow::Error {
     match status.message() {
+        message if status.code() == Code::Unauthenticated => {
+            anyhow!("{} (--key KEY or LOAM_KEY, for which `loam key new` makes one)", line(message, MESSAGE_CHARS_MAX))
+        }
         // That is all the transport says where the other side speaks something else.
         "transport error" => anyhow!("the connection broke off: does the server speak TLS (https://), or none?"),
         message => anyhow!("{}", line(message, MESSAGE_CHARS_MAX)),
@@ -117,6 +131,16 @@ pub(crate) fn ls(arguments: &StandingArguments) -> anyhow::Result<ExitCode> {
 /// Runs `loam ps`.
 pub(crate) fn ps(arguments: &StandingArguments) -> anyhow::Result<ExitCode> {
     block_on(standing::ps(arguments))
+}
+
+/// Runs `loam ledger erase` where a server has the ledger open.
+pub(crate) fn erase(place: &Place, request: &Hash, reason: u8) -> anyhow::Result<()> {
+    let asked = v1::EraseRequest { receipt_id: request.0.to_vec(), reason: reason.into() };
+    block_on(async {
+        LedgerClient::new(place.connect().await?).erase(asked).await.map_err(told)?;
+        Ok(ExitCode::SUCCESS)
+    })
+    .map(drop)
 }
 
 /// Runs `loam ledger fetch`.

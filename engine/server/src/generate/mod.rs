@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     prompt: PromptArguments,
     /// Tokens to answer with at most; up to the model's length where absent.
-    #[arg(long, value_name = "N", conflicts_with = "requests")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, conflicts_with = "requests")]
     max_tokens: Option<u32>,
     /// 0 takes the most probable token; the model's own default where absent.
     #[arg(long, value_name = "T", allow_negative_numbers = true, conflicts_with = "requests")]

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use loam_ledger::{Acked, Error, Ledger, RowScope};
 use loam_ledger_core::Hash;
@@ -72,10 +72,17 @@ pub(crate) fn receipt(place: &Place, request: &Hash, choice: u32, out: &Path) ->
 }
 
 pub(crate) fn erase(place: &Place, request: &Hash, reason: u8) -> anyhow::Result<()> {
-    let ledger = place.open()?;
+    let ledger = place.open().map_err(|error| match error.downcast_ref() {
+        Some(Error::InUse { path }) => anyhow!("{path} is in use by another process: stop it, or ask it with --server"),
+        _ => error,
+    })?;
     ledger.erase(request, reason)?;
-    println!("erased: its rows stay proven, and can never be opened again");
+    say_erased();
     Ok(ledger.close()?)
+}
+
+pub(crate) fn say_erased() {
+    println!("erased: its rows stay proven, and can never be opened again");
 }
 
 pub(crate) fn freeze(place: &Place) -> anyhow::Result<()> {

@@ -4,8 +4,10 @@ mod bench;
 mod commands;
 mod completions;
 mod requests;
+mod whereabouts;
 
 pub(crate) use requests::random_name;
+pub(crate) use whereabouts::{At, Whereabouts};
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -95,10 +97,11 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         acks: Option<PathBuf>,
     },
-    /// Erase a request: its rows stay proven, and can never be opened again.
+    /// Erase a request: its rows stay proven, and can never be opened again. A server is asked with a key that may write
+    /// records, for an answer to one of its own tenant's; or with one for `admin`, for anybody's.
     Erase {
         #[command(flatten)]
-        place: Place,
+        whereabouts: Whereabouts,
         /// The request, as its client knows it.
         #[arg(value_parser = parse_hash)]
         request: Hash,
@@ -158,7 +161,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Entry(arguments) => commands::entry(arguments),
         Command::Receipt { place, request, choice, out } => commands::receipt(place, request, *choice, out),
         Command::Fsck { place, acks } => return Ok(commands::fsck(place, acks.as_deref())),
-        Command::Erase { place, request, reason } => commands::erase(place, request, *reason),
+        Command::Erase { whereabouts, request, reason } => match whereabouts.find()? {
+            At::Here(place) => commands::erase(&place, request, *reason),
+            At::There(server) => clients::erase(&server, request, *reason).map(|()| commands::say_erased()),
+        },
         Command::Freeze { place } => commands::freeze(place),
         Command::Snapshot { place, out } => commands::snapshot(place, out),
         Command::Key { command: KeyCommand::Show { place, log } } => commands::key(place, *log),

@@ -1,11 +1,11 @@
 //! A ledger as commands on records see it: on this machine, or behind a server. What was recorded is folded here either
 //! way, and what is asked for by a digest is held against it, so that a server is believed nothing that can be checked.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use loam_ledger::{Appended, Offer, Payload, RESERVE_BYTES};
+use loam_ledger::{Appended, Offer, Payload};
 use loam_ledger_core::Hash;
 use loam_ledger_core::epoch::{LeafFile, RowPlace, Statement};
 use loam_ledger_core::record::{
@@ -16,29 +16,13 @@ use loam_ledger_core::registry::Registry;
 use super::here::Here;
 use super::there::There;
 use crate::clients;
-use crate::ledger::Place;
+use crate::ledger::{At, Whereabouts};
 
 /// Where the records are: in a folder of this machine, or behind a server.
 #[derive(Args)]
 pub(crate) struct BookArguments {
-    /// The ledger's folder, where it lies on this machine and no server has it open.
-    #[arg(long, value_name = "DIR", env = "LOAM_DATA")]
-    data: Option<PathBuf>,
-    /// The floor file, where it lies on another device than the ledger's folder.
-    #[arg(long, value_name = "FILE", env = "LOAM_FLOOR")]
-    floor: Option<PathBuf>,
-    /// Free bytes below which nothing more is taken.
-    #[arg(long, value_name = "BYTES", env = "LOAM_RESERVE_BYTES", default_value_t = RESERVE_BYTES)]
-    reserve_bytes: u64,
-    /// A running server, which is asked instead: it has the ledger, and you have your key.
-    #[arg(long, value_name = "URL")]
-    server: Option<String>,
-    /// The key to ask a server with. Better in the environment: other users of this machine can read a command line.
-    #[arg(long, value_name = "KEY", env = "LOAM_KEY", hide_env_values = true)]
-    key: Option<String>,
-    /// Certificates that vouch for the server, as PEM, where the URL begins with https.
-    #[arg(long, value_name = "FILE", env = "LOAM_CA")]
-    ca: Option<PathBuf>,
+    #[command(flatten)]
+    whereabouts: Whereabouts,
     /// The key of the server's records log, where you have it from elsewhere: else the server's own word is taken.
     #[arg(long, value_name = "KEY", requires = "server")]
     vkey: Option<String>,
@@ -115,30 +99,22 @@ pub(super) trait Book {
 impl BookArguments {
     /// Opens the records to read them.
     pub(super) fn read(&self) -> anyhow::Result<Box<dyn Book>> {
-        match self.there()? {
-            Some(there) => Ok(there),
-            None => Ok(Box::new(Here::read(&self.place()?)?)),
+        match self.whereabouts.find()? {
+            At::There(server) => self.there(&server),
+            At::Here(place) => Ok(Box::new(Here::read(&place)?)),
         }
     }
 
     /// Opens the records to say something.
     pub(super) fn write(&self) -> anyhow::Result<Box<dyn Book>> {
-        match self.there()? {
-            Some(there) => Ok(there),
-            None => Ok(Box::new(Here::write(&self.place()?)?)),
+        match self.whereabouts.find()? {
+            At::There(server) => self.there(&server),
+            At::Here(place) => Ok(Box::new(Here::write(&place)?)),
         }
     }
 
-    fn there(&self) -> anyhow::Result<Option<Box<dyn Book>>> {
-        let Some(url) = &self.server else { return Ok(None) };
-        let server = clients::Place::new(url.clone(), self.key.clone(), self.ca.clone());
-        Ok(Some(Box::new(There::open(&server, self.vkey.as_deref())?)))
-    }
-
-    fn place(&self) -> anyhow::Result<Place> {
-        let data =
-            self.data.clone().context("name the ledger's folder (--data DIR) or a running server (--server URL)")?;
-        Ok(Place::new(data, self.floor.clone(), self.reserve_bytes))
+    fn there(&self, server: &clients::Place) -> anyhow::Result<Box<dyn Book>> {
+        Ok(Box::new(There::open(server, self.vkey.as_deref())?))
     }
 }
 

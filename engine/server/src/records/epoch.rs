@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Subcommand;
 use loam_ledger_core::Hash;
 use loam_ledger_core::checkpoint::Checkpoint;
@@ -117,8 +117,8 @@ fn close(signing: &Signing, json: bool) -> anyhow::Result<()> {
     let same = (act.epoch, act.seed, act.next_seed) == (epoch, opened, next_seed);
     ensure!(same, "the draft is of epoch {}, and epoch {epoch} was to be closed: run it again", act.epoch);
     let taken = pen.say(Act::EpochClosed(draft.act.clone()));
-    let taken = taken.with_context(|| {
-        format!("epoch {epoch} is not closed by this; where it was drafted or closed by somebody else meanwhile, run it again")
+    let taken = taken.map_err(|why| {
+        anyhow!("{why:#}: epoch {epoch} is not closed by this; where somebody else closed it meanwhile, run it again")
     });
     let at = taken?.at;
     pen.book.close()?;

@@ -73,7 +73,8 @@ impl KeyFile {
     /// Writes a file that must not be there yet, and that only its owner may read.
     pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
         let shown = || path.display().to_string();
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(shown)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let mut file = file.map_err(|error| super::not_made(path, error))?;
         let (seed, epochs) = (Hash(self.seed).to_hex(), Hash(self.epochs).to_hex());
         let text = format!("{FIRST_LINE}\ncontributor {}\nepochs {epochs}\nseed {seed}\n", self.contributor);
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(shown)

@@ -6,6 +6,8 @@ use anyhow::{Context as _, bail};
 use loam_ledger_core::Hash;
 use loam_ledger_core::hash::digest;
 
+use super::spdx::{self, Unknown};
+
 /// Bytes of a licence's text, at most: the longest that are in use have a tenth of it.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 
@@ -42,6 +44,13 @@ impl Licence {
         }
         if is_named_as_files_are(word) {
             bail!("{word:?} is named as files are, and no SPDX identifier: for the text of that file write ./{word}");
+        }
+        if let Err(Unknown { word: unknown, near }) = spdx::check(word) {
+            let meant = if near.is_empty() { String::new() } else { format!(" (did you mean {}?)", near.join(" or ")) };
+            bail!(
+                "no licence of SPDX's list is called {unknown:?}{meant}; a licence of your own is called LicenseRef-NAME, or \
+                 named by the file of its text, as ./LICENSE"
+            );
         }
         if Path::new(word).is_file() {
             eprintln!("loam: the licence is {word} as SPDX has it; for the text of the file here write ./{word}");

@@ -17,12 +17,13 @@ mod people;
 mod policy;
 mod rehearsal;
 mod shares;
+mod spdx;
 mod there;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use loam_ledger::{Offer, Payload};
 use loam_ledger_core::Hash;
@@ -211,8 +212,18 @@ fn write(path: &Path, bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
 /// Writes a file that must not be there yet.
 fn write_new(path: &Path, bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
-    let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, bytes.as_ref()));
-    written.with_context(|| path.display().to_string())
+    let mut file = file.map_err(|error| not_made(path, error))?;
+    std::io::Write::write_all(&mut file, bytes.as_ref()).with_context(|| path.display().to_string())
+}
+
+/// Why a file was not made that must be new.
+fn not_made(path: &Path, error: std::io::Error) -> anyhow::Error {
+    match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            anyhow!("{} is there already and is left as it is: name a new file", path.display())
+        }
+        _ => anyhow!(error).context(path.display().to_string()),
+    }
 }
 
 /// Writes a file that only its owner may read: it says what is not published yet.

@@ -20,6 +20,7 @@ use serde_json::{Map, Value, json};
 
 use super::CoSigning;
 use super::book::{Book, BookArguments, Taken};
+use super::datanet::calendar;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -56,7 +57,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
                 if *json {
                     println!("{}", json!({"policy": id.to_hex(), "number": number, "effective_ms": effective_ms}));
                 } else {
-                    println!("policy {number} is {id}, in force in {seconds} s (at {effective_ms} ms after 1970)");
+                    println!("policy {number} is {id}, in force in {seconds} s ({})", calendar::second(effective_ms));
                 }
             }
             pen.book.close()?;

@@ -229,8 +229,16 @@ impl Answering {
             Event::Failed(failure) => {
                 request.over = true;
                 request.ends.push("error");
+                let kind = Problem::from(failure).kind;
                 if self.is_streaming {
-                    meters.refused(Problem::from(failure).kind);
+                    meters.refused(kind);
+                }
+                // The fault is here, and the client is told less.
+                if matches!(
+                    (failure, kind),
+                    (Failure::Adapter(_) | Failure::Step(_), Kind::Unavailable | Kind::Internal)
+                ) {
+                    tracing::warn!(parent: &self.span, request = number, "{failure}");
                 }
             }
         }

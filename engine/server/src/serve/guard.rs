@@ -42,17 +42,28 @@ pub(crate) struct RequestId {
 #[derive(Clone)]
 pub(crate) struct Admitted(#[expect(dead_code, reason = "held, and given back")] Arc<Permit>);
 
+/// Answers browsers that ask for their pages, and lets others in.
+pub(crate) async fn guard(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
+    let Some(page) = origin::allowed(request.headers(), &node.settings.access.origins) else {
+        return let_in(node, request, next).await;
+    };
+    let mut response = match origin::is_asked_beforehand(request.method(), request.headers()) {
+        true => origin::yes(request.headers()),
+        false => let_in(node, request, next).await,
+    };
+    origin::share(response.headers_mut(), page);
+    response
+}
+
 /// Lets in who may come in, and says who it is; logs how it went, without a word of what was said.
-pub(crate) async fn guard(State(node): State<Arc<Node>>, mut request: Request, next: Next) -> Response {
+async fn let_in(node: Arc<Node>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = request_id(request.headers());
     let (method, path) = (request.method().clone(), shortened(request.uri().path()));
     let is_grpc = is_grpc(request.headers());
     let span = info_span!("request", id = &*id.id, named = tracing::field::Empty);
-    let known = match node.keys.is_open() {
-        true => origin::check(request.headers(), request.uri()),
-        false => Ok(()),
-    };
+    let sent = (&method, request.uri(), request.headers());
+    let known = origin::check(sent, &node.settings.access.origins, !node.keys.is_open());
     let caller = match known.and_then(|()| node.keys.identify(presented(request.headers()))) {
         Ok(caller) => Some(caller),
         Err(_) if is_open(&node, &path) => None,
@@ -90,8 +101,8 @@ pub(crate) async fn guard(State(node): State<Arc<Node>>, mut request: Request, n
     named(response, &id)
 }
 
-/// As much of a path as a log should have.
-fn shortened(path: &str) -> String {
+/// As much of a path as a log or a refusal should have.
+pub(crate) fn shortened(path: &str) -> String {
     match path.char_indices().nth(PATH_MAX) {
         Some((end, _)) => format!("{}...", &path[..end]),
         None => path.to_owned(),

@@ -1,11 +1,12 @@
 //! A server's life: settings, ledger, engine, port; and, when it is told to end, the same backwards.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use loam_engine::adapter::Expected;
 use loam_engine::recorder::Recorder;
 use loam_engine::{Engine, MemoryRecorder};
@@ -59,7 +60,12 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         .build()?;
     let (host, port) = (settings.network.host.clone(), settings.network.port);
     let listener = runtime.block_on(TcpListener::bind((host.as_str(), port)));
-    let listener = listener.with_context(|| format!("listening on {host}, port {port}"))?;
+    let listener = listener.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => {
+            anyhow!("port {port} of {host} is in use: say another with --port, or 0 for a free one")
+        }
+        _ => anyhow!(error).context(format!("listening on {host}, port {port} (--host and --port say where)")),
+    })?;
     let early = Early::listen(&runtime)?;
     let node = Arc::new(open(settings, keys)?);
     let end = runtime.block_on(serve(&node, listener, tls, early))?;
@@ -105,19 +111,38 @@ fn open(settings: Settings, keys: Keys) -> anyhow::Result<Node> {
     }
     let engine = Engine::open_recorded(&options, record, &mut |read| bar.show(read))?;
     bar.end();
-    if let (true, Some(ledger)) = (settings.adapters.require_published, &ledger) {
-        engine.catalog().permit(published::permit(ledger, engine.base())?);
-    }
     for module in &settings.adapters.modules {
         let LoraModule { name, source } = module;
         let loaded = engine.load_adapter(name, &module.real_source(), Expected::Nothing);
         let loaded = loaded.with_context(|| format!("--lora-modules {name}={source}"))?;
         info!(adapter = name, generation = %loaded.adapter.generation, "loaded");
     }
+    // No request came before: who may be asked for is said once all are known by name.
+    if let (true, Some(ledger)) = (settings.adapters.require_published, &ledger) {
+        engine.catalog().permit(published::permit(ledger, engine.base())?);
+        check_modules(&engine, ledger, &settings.adapters.modules)?;
+    }
     for name in &settings.adapters.pinned {
         engine.pin_adapter(name, true).with_context(|| format!("--pin {name}"))?;
     }
     Ok(Node::new(engine, ledger, settings, keys, meters))
+}
+
+/// Whether the adapters of the command line may be used. What the records never had is a mistake of whoever starts the
+/// server. What their authors have taken out of use is refused to those who ask for it, as it is where that happens while
+/// the server runs: nobody's word about one adapter keeps the base and the others from being served.
+fn check_modules(engine: &Engine, ledger: &Ledger, modules: &[LoraModule]) -> anyhow::Result<()> {
+    for LoraModule { name, source } in modules {
+        let generation = engine.catalog().find(name)?.generation;
+        let refused = generation.and_then(|it| Some((it, engine.catalog().refuses(&it)?)));
+        let Some((generation, reason)) = refused else { continue };
+        if !published::is_known(ledger, &generation, &engine.base())? {
+            let error = loam_engine::Error::AdapterForbidden { name: name.clone(), generation, reason };
+            return Err(error).with_context(|| format!("--lora-modules {name}={source}"));
+        }
+        warn!(adapter = name, %generation, reason, "requests for this adapter are refused until that changes");
+    }
+    Ok(())
 }
 
 fn open_ledger(settings: &settings::Ledger) -> anyhow::Result<Arc<Ledger>> {

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -136,7 +136,10 @@ fn protocol(bounds: &Bounds) -> auto::Builder<TokioExecutor> {
 pub(super) fn acceptor(tls: &Tls) -> anyhow::Result<TlsAcceptor> {
     let named = |path: &std::path::Path| path.display().to_string();
     let chain = certificates(&tls.cert)?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key).with_context(|| named(&tls.key))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| match error {
+        pem::Error::NoItemsFound => anyhow!("{} holds no private key; it can be a PEM file", named(&tls.key)),
+        error => anyhow!(error).context(named(&tls.key)),
+    })?;
     let provider = Arc::new(crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let builder = match &tls.client_ca {

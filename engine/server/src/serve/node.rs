@@ -380,8 +380,8 @@ fn of_name(error: loam_engine::Error) -> Problem {
 
 /// What nobody made, somebody else made, or was erased: all look the same.
 fn no_receipt() -> Problem {
-    let message =
-        "no complete answer of this id is known for this key; an answer is complete when its stream has ended";
+    let message = "no complete answer of this id is known for this key; an answer is complete when its stream has ended, \
+                   and one that was erased is nobody's any more";
     Problem { field: Some("receipt_id".to_owned()), ..Problem::new(Kind::NotFound, message) }
 }
 

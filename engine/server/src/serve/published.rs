@@ -22,6 +22,11 @@ pub(super) fn permit(ledger: &Arc<Ledger>, base: Hash) -> Result<Permit, Error> 
     }))
 }
 
+/// Whether the records have it over this base, in whatever state.
+pub(super) fn is_known(ledger: &Ledger, Generation(generation): &Generation, base: &Hash) -> Result<bool, Error> {
+    ledger.with_registry(|registry| registry.adapters().adapter(generation).is_some_and(|it| it.base == *base))
+}
+
 fn may(registry: &Registry, Generation(generation): &Generation, base: &Hash) -> Result<(), String> {
     let Some(adapter) = registry.adapters().adapter(generation) else {
         return Err("it is not in this ledger's records; `loam adapter publish` publishes it".to_owned());

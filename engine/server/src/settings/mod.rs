@@ -157,6 +157,8 @@ pub(crate) struct Access {
     pub(crate) metrics_open: bool,
     /// Whether the log's public parts need no key.
     pub(crate) log_open: bool,
+    /// Whose pages in a browser may ask, as browsers say it.
+    pub(crate) origins: Vec<String>,
 }
 
 /// A text that is never shown.

@@ -258,7 +258,27 @@ pub(super) fn access(gathered: &Gathered, warnings: &mut Vec<String>) -> Result<
         keys_file: path(gathered, "api-keys"),
         metrics_open: is_open("metrics"),
         log_open: is_open("log"),
+        origins: origins(gathered)?,
     })
+}
+
+fn origins(gathered: &Gathered) -> Result<Vec<String>, SettingsError> {
+    let origins = texts(gathered, "allow-origin")?;
+    match origins.iter().find(|text| !is_origin(text)) {
+        Some(other) => {
+            let allowed =
+                "http:// or https://, a host in lower case, and a port where it is not the usual one; no path";
+            Err(wrong("allow-origin", &gathered.said("allow-origin").origin, other, allowed))
+        }
+        None => Ok(origins),
+    }
+}
+
+/// Whether a browser could say it so of a page.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let fit = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.:[]_".contains(&byte);
+    host.is_some_and(|host| !host.is_empty() && host.bytes().all(fit))
 }
 
 /// A list without empty texts and without repetitions, which mean nothing anywhere.

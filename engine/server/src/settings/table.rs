@@ -169,6 +169,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "What may be read without a key: metrics, log",
     },
     Setting {
+        name: "allow-origin",
+        kind: Many("ORIGIN"),
+        default: Means("no pages"),
+        heading: ACCESS,
+        help: "Sites whose pages in a browser may ask, such as https://chat.example.org",
+    },
+    Setting {
         name: "lora-modules",
         kind: Many("NAME=SOURCE"),
         default: Means("none"),

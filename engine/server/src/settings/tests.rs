@@ -400,6 +400,20 @@ fn published_adapters_are_required_where_it_is_said_and_a_ledger_is_kept() {
 }
 
 #[test]
+fn an_origin_is_what_a_browser_says() {
+    let origins = |settings: &Settings| settings.access.origins.clone();
+    check(&flags(&["m"]), origins, Vec::new());
+    let some = flags(&["m", "--allow-origin", "https://chat.example.org", "--allow-origin", "http://localhost:3000"]);
+    check(&some, origins, ["https://chat.example.org", "http://localhost:3000"].map(str::to_owned).to_vec());
+    let path = flags(&["m", "--allow-origin", "https://chat.example.org/"]);
+    for other in
+        [path, flags(&["m", "--allow-origin", "*"]), flags(&["m", "--allow-origin", "https://Chat.example.org"])]
+    {
+        refused(&other, &["allow-origin (--allow-origin)", "no path"]);
+    }
+}
+
+#[test]
 fn what_is_shown_can_be_read_again() {
     let world = World {
         flags: &["m", "--config", "loam.toml", "--lora-modules", "a=x", r#"{"name": "b", "path": "c'd\""}"#],

@@ -33,6 +33,12 @@ fn adapters_that_are_not_there_are_refused() {
 }
 
 #[test]
+fn a_number_below_none_is_told_as_that() {
+    let told = refused(&["--prompt", "hi", "--max-tokens", "-1"]);
+    assert!(told.contains("invalid value '-1' for '--max-tokens <N>'"), "{told}");
+}
+
+#[test]
 fn an_unknown_adapter_fails_its_line_and_no_other() {
     let text = r#"{"id": "a", "prompt": "hi", "max_tokens": 1, "adapters": [{"name": "nobody"}]}
 {"id": "b", "prompt": "hi", "max_tokens": 1}"#;

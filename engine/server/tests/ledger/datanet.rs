@@ -306,6 +306,8 @@ fn a_flood_of_copies_is_shown_and_left_out() {
     for says in ["2 groups of rows say the same", "and 195 more rows", "left out: 200 copies", "2 add"] {
         assert!(words.contains(says), "{words}");
     }
+    let all = scene.told("ann", &["add", "clinic", &scene.file("again.jsonl", &flood)]);
+    assert!(all.contains("--skip-duplicates leaves copies out, --dry-run shows them"), "{all}");
     let copies = scene.file("copies.jsonl", flood.repeat(3));
     let before = scene.logs();
     let none = scene.refused("ann", &["add", "clinic", &copies, "--skip-duplicates"]);
@@ -446,6 +448,7 @@ fn what_is_wrong_is_said_and_changes_nothing() {
     check("ann", &["create", "abcdef0123", "--licence", "MIT"], &["looks like the beginning of an id"]);
     check("ann", &["create", "a\u{202e}b", "--licence", "MIT"], &["no characters that move"]);
     check("ann", &["create", "new", "--licence", "no/such/file"], &["is the name of a file"]);
+    check("ann", &["create", "new", "--licence", "CC-BY4.0"], &["did you mean CC-BY-4.0?", "LicenseRef-"]);
     check("ann", &["add", "ward", &rows], &["no dataset here is called \"ward\""]);
     check("ann", &["add", "clinic", &scene.path("absent.jsonl")], &["absent.jsonl"]);
     check("ann", &["add", "clinic", &rows, "--licence", "MIT"], &["under CC-BY-4.0", "takes no work under MIT"]);

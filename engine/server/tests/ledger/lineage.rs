@@ -7,7 +7,7 @@ use loam_ledger_core::record::{Access, RecordId};
 use loam_ledger_core::text::hex_decode;
 use serde_json::Value;
 
-use crate::money::{done, not_done, told};
+use crate::money::{done, loam, not_done, told};
 use crate::text;
 use crate::village::{Village, id_of};
 
@@ -244,6 +244,20 @@ fn a_generation_is_published_once_and_by_those_who_trained_it() {
     let twice = not_done(&[&publish[..], &["--source", &source], &anns].concat());
     assert!(twice.contains("published already, by") && twice.contains(&id_of(&village.bob).to_hex()), "{twice}");
     assert_eq!(village.records(), before + 1);
+}
+
+/// Names are anybody's: who gives one that is in use learns it while another can still be chosen.
+#[test]
+fn a_name_that_another_adapter_has_is_warned_of() {
+    let village = Village::new();
+    village.publish(GENERATION, &[]);
+    let second = village.publishing(SECOND, &[]);
+    let output = loam(&second);
+    let warned = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && warned.contains("is called \"verse\"") && warned.contains(GENERATION),
+        "{warned}"
+    );
 }
 
 #[test]

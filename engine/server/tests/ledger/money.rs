@@ -91,6 +91,25 @@ impl Scene {
     }
 }
 
+/// What people read says what they can do with it.
+#[test]
+fn messages_of_the_commands_on_money_are_for_people() {
+    let scene = Scene::priced();
+    let data = text(&scene.data);
+    let new = not_done(&["id", "new", "--data", data, "--out", text(&scene.operator), "--kind", "operator"]);
+    assert!(new.contains("operator.key is there already") && new.contains("name a new file"), "{new}");
+    let nobody = not_done(&["policy", "set", "--data", data, "--id", "/nowhere/key", "policy.json"]);
+    assert_eq!(nobody.matches("/nowhere/key").count(), 1, "{nobody}");
+    let policy = scene.top.path().join("policy.json");
+    let set = done(&["policy", "set", "--data", data, "--id", text(&scene.operator), text(&policy)]);
+    assert!(set.contains(" UTC)") && !set.contains("1970"), "{set}");
+    let other = scene.top.path().join("ann.key");
+    done(&["id", "new", "--data", data, "--out", text(&other), "--kind", "person"]);
+    let close = not_done(&["epoch", "close", "--data", data, "--id", text(&other)]);
+    let (why, again) = (close.find("only the operator"), close.find("run it again"));
+    assert!(why.is_some() && why < again, "{close}");
+}
+
 #[test]
 fn an_epoch_is_closed_and_everybody_can_check_it() {
     let scene = Scene::priced();

@@ -194,3 +194,39 @@ async fn a_flood_from_one_key_is_refused_and_others_go_on() {
     drop(held);
     server.stop();
 }
+
+/// A page is served where its origin is named: its browser asks without the key, and then lets it read the answer.
+#[test]
+fn a_page_of_a_named_origin_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let (page, strange) = ("origin: https://chat.example.org", "origin: https://example.org");
+    let more = ["--allow-origin", "https://chat.example.org"];
+    let asked = [
+        "access-control-request-method: POST",
+        "access-control-request-headers: authorization,content-type,x-stainless-os",
+    ];
+    let body = "{\"prompt\":\"x\",\"max_tokens\":1}";
+    for keys in [&[][..], &["--api-key", "a-key-of-some-length"]] {
+        let server = Server::start(folder.path(), &[&more[..], keys].concat());
+        let (status, head, _) = server.http("OPTIONS /v1/completions", &[&[page][..], &asked].concat(), "");
+        assert_eq!(status, 204, "{head}");
+        for line in [
+            "access-control-allow-origin: https://chat.example.org",
+            "access-control-allow-headers: authorization,content-type,x-stainless-os",
+            "access-control-allow-methods: GET, POST",
+        ] {
+            assert!(head.contains(line), "{line}: {head}");
+        }
+        let (status, _, said) = server.http("OPTIONS /v1/completions", &[&[strange][..], &asked].concat(), "");
+        assert!(status == 403 && said.contains("--allow-origin"), "{status}: {said}");
+        let key = "authorization: Bearer a-key-of-some-length";
+        let (status, head, _) = server.http("POST /v1/completions", &[page, key], body);
+        assert!(status == 200 && head.contains("access-control-allow-origin: https://chat"), "{status}: {head}");
+        // A refusal can be read too.
+        let (status, head, _) = server.http("POST /v1/completions", &[page, key], "{}");
+        assert!(status == 400 && head.contains("access-control-allow-origin: https://chat"), "{status}: {head}");
+        let (_, head, _) = server.http("POST /v1/completions", &[strange, key], body);
+        assert!(!head.contains("access-control"), "{head}");
+        server.stop();
+    }
+}

@@ -36,6 +36,46 @@ fn a_person_sees_adds_and_removes_adapters() {
     server.stop();
 }
 
+/// Names that share a content do not share the fate of a folder; and where an adapter's own folder is gone, whoever asks
+/// is told that the fault is here, and the log says what it is.
+#[test]
+fn an_adapter_outlives_another_names_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let server = Server::start(folder.path(), &["--adapter-root", root.to_str().unwrap()]);
+    let copy = |of: &str, to: &str| {
+        let to = root.join(to);
+        std::fs::create_dir(&to).unwrap();
+        for file in ["adapter_config.json", "adapter_model.safetensors"] {
+            std::fs::copy(format!("{}/{file}", golden(of)), to.join(file)).unwrap();
+        }
+        to
+    };
+    let asked = |model: &str| {
+        let body = format!("{{\"model\":\"{model}\",\"prompt\":\"x\",\"max_tokens\":1}}");
+        let (status, _, said) = server.http("POST /v1/completions", &[], &body);
+        (status, said)
+    };
+    let trial = copy("adapters/qv-r8", "trial");
+    printed(&server, &["adapter", "add", "trial", trial.to_str().unwrap()]);
+    let listed = printed(&server, &["adapter", "ls"]);
+    let clay = listed.lines().find(|line| line.starts_with("clay")).unwrap();
+    assert!(clay.ends_with(&golden("adapters/qv-r8")), "{listed}");
+    printed(&server, &["adapter", "rm", "trial"]);
+    std::fs::remove_dir_all(&trial).unwrap();
+    let (status, said) = asked("clay");
+    assert_eq!(status, 200, "{said}");
+
+    let silt = copy("adapters/rslora-r4", "silt");
+    printed(&server, &["adapter", "add", "silt", silt.to_str().unwrap()]);
+    std::fs::remove_dir_all(&silt).unwrap();
+    let (status, said) = asked("silt");
+    assert!(status == 503 && said.contains("ADAPTER_UNREADABLE") && !said.contains("silt/"), "{status}: {said}");
+    let warned = server.log().lines().any(|line| line.contains("WARN") && line.contains("silt/adapter_config.json"));
+    assert!(warned, "{}", server.log());
+    server.stop();
+}
+
 #[test]
 fn an_auditor_fetches_the_logs_of_a_running_server() {
     let folder = tempfile::tempdir().unwrap();
@@ -48,6 +88,43 @@ fn an_auditor_fetches_the_logs_of_a_running_server() {
     assert!(out.join("usage/1/checkpoint").is_file() && out.join("records/MANIFEST.sha256").is_file());
     let again = loam(&server, &["ledger", "fetch", "--out", out.to_str().unwrap()]);
     assert!(!again.status.success(), "nothing is overwritten");
+    server.stop();
+}
+
+/// Erasing needs no end of the server that has the ledger open.
+#[test]
+fn a_running_server_erases() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let (_, head, body) = server.http("POST /v1/completions", &[], "{\"prompt\":\"What grows\",\"max_tokens\":3}");
+    let id = head.lines().find_map(|line| line.strip_prefix("x-loam-receipt-id: "));
+    let id = id.unwrap_or_else(|| panic!("{head}: {body}"));
+    assert_eq!(server.http(&format!("GET /receipts/{id}"), &[], "").0, 200);
+    let (url, ledger) = (format!("http://{}", server.address), folder.path().join("ledger"));
+    let (data, url) = (["--data", ledger.to_str().unwrap()], ["--server", &url]);
+    let refused = |more: &[&str], words: &str| {
+        let said = loam(&server, &[&["ledger", "erase", id][..], more].concat());
+        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(said.contains(words), "{more:?}: {said}");
+    };
+    refused(&data, "ask it with --server");
+    refused(&[data, url].concat(), "--server and --data are two places");
+    refused(&[], "name the ledger's folder (--data DIR) or a running server (--server URL)");
+    assert!(printed(&server, &["ledger", "erase", id, url[0], url[1]]).contains("erased"));
+    let (status, _, said) = server.http(&format!("GET /receipts/{id}"), &[], "");
+    assert!(status == 404 && said.contains("erased"), "{status}: {said}");
+    server.stop();
+}
+
+#[test]
+fn a_command_without_a_key_says_how_to_give_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--api-key", "a-key-of-some-length"]);
+    let said = String::from_utf8_lossy(&loam(&server, &["ps"]).stderr).into_owned();
+    assert!(said.contains("--key KEY or LOAM_KEY"), "{said}");
+    // A server is named alike by every command.
+    let url = format!("http://{}", server.address);
+    printed(&server, &["ps", "--server", &url, "--key", "a-key-of-some-length"]);
     server.stop();
 }
 

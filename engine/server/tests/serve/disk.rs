@@ -55,6 +55,12 @@ async fn below_its_reserve_nothing_new_is_taken_and_it_lifts_by_itself() {
     assert_eq!(refusal.code(), Code::Unavailable, "{refusal}");
     assert!(refusal.message().contains("below the reserve"), "{refusal}");
     until(async || (server.http("GET /health", &[], "").0 == 503).then_some(())).await;
+    let ps = || {
+        let url = format!("http://{}", server.address);
+        let ps = std::process::Command::new(env!("CARGO_BIN_EXE_loam")).args(["ps", "--url", &url]).output().unwrap();
+        String::from_utf8_lossy(&ps.stdout).into_owned()
+    };
+    until(async || ps().contains("takes no requests for now").then_some(())).await;
     let mut finished = None;
     while let Some(message) = running.message().await.unwrap() {
         if let Some(v1::generate_response::Event::Finished(it)) = message.event {

@@ -10,7 +10,7 @@ use loam_proto::v1;
 use tonic::Code;
 
 use crate::asking::{Client, question};
-use crate::running::Server;
+use crate::running::{Server, golden};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_runs_finishes_and_what_is_new_is_refused() {
@@ -123,6 +123,21 @@ fn a_model_that_is_not_there_leaves_no_ledger() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("config.json") && !ledger.exists(), "{said}");
+}
+
+#[test]
+fn a_port_that_is_in_use_is_told_with_the_flag_for_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().port();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_loam"))
+        .args(["serve", &golden("base"), "--port", &taken.to_string(), "--ledger", "off"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&format!("port {taken} of 127.0.0.1 is in use: say another with --port")), "{said}");
+    drop(listener);
 }
 
 #[test]

@@ -127,9 +127,38 @@ async fn what_is_suspended_is_not_answered_with() {
     assert_eq!(asked(&server, "clay").0, 200);
     assert_eq!(offered(&server), ["tiny", "clay", "loess"]);
     server.stop();
+}
+
+/// Whoever may take one adapter out of use cannot keep the base and the others from being served.
+#[test]
+fn what_was_taken_out_of_use_does_not_keep_a_server_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let operator = Operator::new(folder.path());
+    let key = folder.path().join("ann.key");
+    let data = operator.data.to_str().unwrap();
+    loam(&["id", "new", "--data", data, "--out", key.to_str().unwrap(), "--kind", "person"]).unwrap();
+    let ann = Operator { key, data: operator.data.clone() };
+    ann.publish(None, "clay", "adapters/qv-r8", "published");
+    operator.publish(None, "loess", "adapters/all-r16", "published");
+    ann.say(None, "clay", "suspended");
+    let server = Server::start(folder.path(), &["--require-published", "--pin", "clay"]);
+    let (status, said) = asked(&server, "clay");
+    assert!(status == 409 && said.contains("its authors suspended it"), "{status}: {said}");
+    assert_eq!([asked(&server, "tiny").0, asked(&server, "loess").0], [200, 200]);
+    assert_eq!(offered(&server), ["tiny", "loess"]);
+    let told = loam(&["ls", "--url", &format!("http://{}", server.address)]).unwrap();
+    assert!(told.contains("refused: its authors suspended it"), "{told}");
+    let warned = |line: &str| line.contains("WARN") && line.contains("its authors suspended it");
+    assert!(server.log().lines().any(warned), "{}", server.log());
+    // As soon as its authors say so it is used.
+    ann.say(Some(&server), "clay", "published");
+    assert_eq!(asked(&server, "clay").0, 200);
+    server.stop();
     operator.say(None, "loess", "retired");
-    let said = Server::try_start(folder.path(), &["--require-published"]).err().unwrap();
-    assert!(said.contains("--lora-modules loess=") && said.contains("it is retired"), "{said}");
+    let server = Server::start(folder.path(), &["--require-published"]);
+    let (status, said) = asked(&server, "loess");
+    assert!(status == 409 && said.contains("it is retired"), "{status}: {said}");
+    server.stop();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -167,31 +196,17 @@ async fn what_is_not_published_is_not_loaded() {
     server.stop();
 }
 
-/// What a server over two adapters says where the first is refused.
-fn refused(said: impl Fn(&Operator), reason: &str) {
+/// What is said over another base is said of another adapter, whatever it is called.
+#[test]
+fn what_is_published_over_another_base_is_not_loaded() {
     let folder = tempfile::tempdir().unwrap();
     let operator = Operator::new(folder.path());
-    let (key, data) = (folder.path().join("ann.key"), operator.data.clone());
-    loam(&["id", "new", "--data", data.to_str().unwrap(), "--out", key.to_str().unwrap(), "--kind", "person"]).unwrap();
-    said(&Operator { key, data });
+    let computed = operator.publish(None, "loess", "adapters/all-r16", "draft");
+    assert!(computed.contains(&GENERATIONS[1][..12]), "{computed}");
+    let base = "b".repeat(64);
+    let said = ["publish", "clay", "--generation", GENERATIONS[0], "--base", &base, "--licence", "MIT"];
+    operator.adapter(None, &[&said[..], &["--state", "published"]].concat()).unwrap();
     let told = Server::try_start(folder.path(), &["--require-published"]).err().unwrap();
-    assert!(told.contains("--lora-modules clay=") && told.contains(reason), "{reason}: {told}");
-}
-
-#[test]
-fn a_refusal_names_its_reason() {
-    let by_its_author = |ann: &Operator| {
-        ann.publish(None, "clay", "adapters/qv-r8", "published");
-        ann.say(None, "clay", "suspended");
-    };
-    refused(by_its_author, "its authors suspended it");
-    // What is said over another base is said of another adapter, whatever it is called.
-    let over_another = |ann: &Operator| {
-        let computed = ann.publish(None, "loess", "adapters/all-r16", "draft");
-        assert!(computed.contains(&GENERATIONS[1][..12]), "{computed}");
-        let base = "b".repeat(64);
-        let said = ["publish", "clay", "--generation", GENERATIONS[0], "--base", &base, "--licence", "MIT"];
-        ann.adapter(None, &[&said[..], &["--state", "published"]].concat()).unwrap();
-    };
-    refused(over_another, "it is published over base model bbbb");
+    let reason = "it is published over base model bbbb";
+    assert!(told.contains("--lora-modules clay=") && told.contains(reason), "{told}");
 }

@@ -1,10 +1,11 @@
 //! TLS: the port speaks nothing else then, and asks clients for certificates where it is told to.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use loam_proto::v1;
 use loam_proto::v1::server_client::ServerClient;
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedKey, IsCa, KeyPair, generate_simple_self_signed};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 
 use crate::running::Server;
@@ -63,4 +64,55 @@ async fn where_it_is_asked_for_a_client_shows_its_own() {
     assert!(ask(&server, &ours, None).await.is_err(), "none");
     assert!(ask(&server, &ours, Some(&strange)).await.is_err(), "another's");
     server.stop();
+}
+
+/// What `loam ls` says of a server that it does not trust, or of its files.
+fn listed(server: &Server, environment: &[(&str, &str)], more: &[&str]) -> Result<String, String> {
+    let url = format!("https://{}", server.address.replace("127.0.0.1", "localhost"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loam"));
+    command.env_clear().envs(environment.iter().copied()).args(["ls", "--url", &url]).args(more);
+    let output = command.output().unwrap();
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(said(&output.stdout)) } else { Err(said(&output.stderr)) }
+}
+
+#[test]
+fn a_command_trusts_whom_the_system_trusts_or_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, strange) = (certified(folder.path(), "localhost"), certified(folder.path(), "elsewhere"));
+    let server = Server::start(folder.path(), &["--tls-cert", word(&ours.pem_file), "--tls-key", word(&ours.key_file)]);
+    assert!(listed(&server, &[("SSL_CERT_FILE", word(&ours.pem_file))], &[]).unwrap().contains("tiny"));
+    assert!(listed(&server, &[], &["--ca", word(&ours.pem_file)]).unwrap().contains("tiny"));
+    let said = listed(&server, &[("SSL_CERT_FILE", word(&strange.pem_file))], &[]).unwrap_err();
+    assert!(said.contains("nobody whom this system trusts") && said.contains("give --ca FILE"), "{said}");
+    let said = listed(&server, &[], &["--ca", word(&strange.pem_file)]).unwrap_err();
+    assert!(said.contains("nobody in the file of --ca"), "{said}");
+    let said = listed(&server, &[], &["--ca", word(&ours.key_file)]).unwrap_err();
+    assert!(said.contains("holds no certificate"), "{said}");
+    server.stop();
+}
+
+/// As `openssl req -x509` makes them by itself.
+#[test]
+fn a_certificate_of_an_authority_is_refused_with_advice() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let files = [folder.path().join("ca.pem"), folder.path().join("ca.key")];
+    std::fs::write(&files[0], params.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(&files[1], key.serialize_pem()).unwrap();
+    let server = Server::start(folder.path(), &["--tls-cert", word(&files[0]), "--tls-key", word(&files[1])]);
+    let said = listed(&server, &[], &["--ca", word(&files[0])]).unwrap_err();
+    assert!(said.contains("CA:FALSE"), "{said}");
+    server.stop();
+}
+
+#[test]
+fn a_file_without_a_key_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = certified(folder.path(), "localhost");
+    let files = ["--tls-cert", word(&ours.pem_file), "--tls-key", word(&ours.pem_file)];
+    let said = Server::try_start(folder.path(), &files).err().unwrap();
+    assert!(said.contains("localhost.pem holds no private key; it can be a PEM file"), "{said}");
 }

@@ -53,6 +53,10 @@ const LEDGER_FAILED: &str = "LEDGER_FAILED: nothing can be recorded here any mor
 /// What a client is told where the device is lost.
 const DEVICE_LOST: &str = "DEVICE_LOST: nothing can be computed here any more; ask another server";
 
+/// What a client is told where an adapter's files are not what they were. Which files is the log's to say.
+const ADAPTER_UNREADABLE: &str = "ADAPTER_UNREADABLE: an adapter of this request cannot be read here any more; ask another \
+     server, or whoever runs this one: its log says why";
+
 impl Problem {
     /// A problem that is no field's.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
@@ -103,15 +107,8 @@ impl From<&Error> for Problem {
             Error::AdapterUnknown { .. } => (Kind::NotFound, Some("adapters.name".to_owned())),
             Error::AdapterForbidden { .. } => (Kind::Conflict, Some("adapters.name".to_owned())),
             Error::AdapterConflict { .. } | Error::AdapterChanged { .. } => (Kind::Conflict, None),
-            // What an adapter's files hold is the client's to mend.
-            Error::File { .. }
-            | Error::Json { .. }
-            | Error::Malformed { .. }
-            | Error::Field { .. }
-            | Error::TensorMissing { .. }
-            | Error::TensorStrange { .. }
-            | Error::TensorShape { .. }
-            | Error::TensorType { .. } => (Kind::Invalid, None),
+            // Whoever has an adapter loaded can mend its files, or name others.
+            error if is_of_files(error) => (Kind::Invalid, None),
             Error::Full { .. } => (Kind::Busy, None),
             Error::Refused(refused) => (refused_kind(refused), None),
             Error::Record(_) => return Self::new(Kind::Unavailable, LEDGER_FAILED),
@@ -120,6 +117,21 @@ impl From<&Error> for Problem {
         };
         Self { field, ..Self::new(kind, message) }
     }
+}
+
+/// Whether an adapter's files are not there, or do not hold what they should.
+fn is_of_files(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::File { .. }
+            | Error::Json { .. }
+            | Error::Malformed { .. }
+            | Error::Field { .. }
+            | Error::TensorMissing { .. }
+            | Error::TensorStrange { .. }
+            | Error::TensorShape { .. }
+            | Error::TensorType { .. }
+    )
 }
 
 fn refused_kind(refused: &loam_engine::scheduler::Refused) -> Kind {
@@ -139,6 +151,10 @@ impl From<Error> for Problem {
 impl From<&Failure> for Problem {
     fn from(failure: &Failure) -> Self {
         match failure {
+            // Whoever asks did not choose the files, and cannot mend them.
+            Failure::Adapter(error) if is_of_files(error) || matches!(**error, Error::AdapterChanged { .. }) => {
+                Self::new(Kind::Unavailable, ADAPTER_UNREADABLE)
+            }
             Failure::Adapter(error) | Failure::Request(error) => Self::from(&**error),
             Failure::AdaptersTooLarge => Self::new(Kind::Busy, failure.to_string()),
             Failure::Deadline => Self::new(Kind::Deadline, failure.to_string()),

@@ -39,6 +39,14 @@ fn read(text: &[u8], digest: &Hash) -> Option<Statement> {
     Statement::read(&envelope.payload).ok()
 }
 
+/// What else has a name, and is not retired. Two people may use one name: a generation alone says which adapter it is.
+pub(super) fn others(book: &dyn Book, name: &str, own: &Generation) -> anyhow::Result<Vec<Generation>> {
+    let adapters = book.registry().adapters();
+    let is_left = |one: &Generation| adapters.adapter(one).is_some_and(|it| it.state != AdapterState::Retired);
+    let called = names(book)?.into_iter().filter(|(one, called)| called == name && one != own && is_left(one));
+    Ok(called.map(|(one, _)| one).collect())
+}
+
 /// The published adapter that somebody calls by its generation, the beginning of that, or its name. A name stands for
 /// what is not retired, where that is one.
 pub(super) fn find(book: &dyn Book, word: &str) -> anyhow::Result<Generation> {

@@ -82,6 +82,10 @@ pub(super) fn run(publish: &Publish) -> anyhow::Result<()> {
     let mut pen = publish.signing.open(publish.json)?;
     let plan = publish.plan(&pen, &digests, &licence)?;
     let sources = told(&*pen.book, &plan.sources)?;
+    for other in called::others(&*pen.book, &publish.name, &plan.published.generation)? {
+        let name = &publish.name;
+        eprintln!("loam: another adapter here is called {name:?}, {other}: whoever says {name} will have to say which");
+    }
     if let Some(out) = &publish.out {
         write(out, &plan.text)?;
     }

@@ -14,6 +14,12 @@ pub(super) fn minute(time_ms: u64) -> String {
     format!("{} {:02}:{:02} UTC", day(time_ms), minutes / 60, minutes % 60)
 }
 
+/// A second: `2026-01-29 14:05:59 UTC`.
+pub(crate) fn second(time_ms: u64) -> String {
+    let seconds = time_ms % DAY_MS / 1_000;
+    format!("{} {:02}:{:02}:{:02} UTC", day(time_ms), seconds / 3_600, seconds / 60 % 60, seconds % 60)
+}
+
 /// Year, month and day of a day since 1970. Years begin in March here, so that the day that comes and goes is the last.
 fn civil(days: u64) -> (u64, u64, u64) {
     // From the first of March of the year 0, in turns of 400 years, which have the same number of days each.
@@ -46,5 +52,6 @@ mod tests {
             assert_eq!(day(days * DAY_MS + DAY_MS - 1), shown);
         }
         assert_eq!(minute(20_482 * DAY_MS + (14 * 60 + 5) * 60_000 + 59_999), "2026-01-29 14:05 UTC");
+        assert_eq!(second(20_482 * DAY_MS + (14 * 60 + 5) * 60_000 + 59_999), "2026-01-29 14:05:59 UTC");
     }
 }

@@ -8,7 +8,7 @@
 //! What somebody gives is read whole before anything is recorded: a file with a fault in it changes nothing.
 
 mod agree;
-mod calendar;
+pub(super) mod calendar;
 mod carry;
 mod changes;
 mod commit;

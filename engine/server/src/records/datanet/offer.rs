@@ -149,6 +149,11 @@ pub(super) fn offer(pen: &mut Pen, ground: &Ground, work: Work, texts: Texts, te
     bar.end();
     if !terms.json {
         twins.tell();
+        if !(twins.is_empty() || terms.skip_duplicates || terms.dry_run) {
+            println!(
+                "all of them are offered: --skip-duplicates leaves copies out, --dry-run shows them and offers nothing"
+            );
+        }
     }
     let left_out = if terms.skip_duplicates { twins.leave_out(&mut proposal) } else { 0 };
     ensure!(!proposal.operations.is_empty(), "all rows are there already: nothing is left to offer");

@@ -82,6 +82,11 @@ impl Twins {
         }
     }
 
+    /// Whether no two rows say the same.
+    pub(super) fn is_empty(&self) -> bool {
+        self.clusters.is_empty()
+    }
+
     /// For a person; nothing where there are none.
     pub(super) fn tell(&self) {
         if self.clusters.is_empty() {

@@ -108,15 +108,17 @@ pub(super) async fn openapi() -> Response {
 
 pub(super) async fn unknown(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     if guard::is_grpc(&headers) {
-        let message = format!("there is no method {} here; reflection lists those that there are", uri.path());
+        let method = guard::shortened(uri.path());
+        let message = format!("there is no method {method} here; reflection lists those that there are");
         return grpc::status(&Problem::new(Kind::Unsupported, message)).into_http();
     }
-    let message = format!("there is no page {method} {}; /openapi.json lists those that there are", uri.path());
+    let message =
+        format!("there is no page {method} {}; /openapi.json lists those that there are", guard::shortened(uri.path()));
     refusal(&Problem::new(Kind::NotFound, message))
 }
 
 pub(super) async fn wrong_method(method: Method, uri: Uri) -> Response {
-    let message = format!("{} is not asked with {method}; /openapi.json says with what", uri.path());
+    let message = format!("{} is not asked with {method}; /openapi.json says with what", guard::shortened(uri.path()));
     let mut response = refusal(&Problem::new(Kind::Invalid, message));
     *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
     response

@@ -50,6 +50,7 @@ fn message(message: Json) -> Result<Json, Problem> {
     let role = fields.iter().find(|(name, _)| name == "role").map(|(_, role)| role);
     let is_assistant = role.and_then(Json::as_str) == Some("assistant");
     let (mut read, mut has_content) = (Vec::with_capacity(fields.len()), false);
+    let is_null = fields.iter().any(|(name, value)| name == "content" && *value == Json::Null);
     for (name, value) in fields {
         let value = match (name.as_str(), value) {
             (_, Json::Null) => continue,
@@ -71,7 +72,10 @@ fn message(message: Json) -> Result<Json, Problem> {
         (true, _) => {}
         // Its turn can be tool calls alone.
         (false, true) => read.push(("content".to_owned(), Json::from(""))),
-        (false, false) => return Err(wrong("messages.content", "absent", "a string or an array of text parts")),
+        (false, false) => {
+            let found = if is_null { "null" } else { "absent" };
+            return Err(wrong("messages.content", found, "a string or an array of text parts"));
+        }
     }
     Ok(Json::Object(read))
 }

@@ -1,6 +1,6 @@
 //! A request's body, read: one request for the engine or several, and how their answers are to look.
 
-use loam_engine::fields::{self, Fields, count, flag, priority, text, texts, tokens};
+use loam_engine::fields::{self, Fields, answer_tokens, count, flag, priority, text, texts, tokens};
 use loam_engine::json;
 use loam_engine::json::Json;
 use loam_engine::request::{Generate, Prompt};
@@ -140,11 +140,11 @@ fn generate(fields: &mut Fields, endpoint: Endpoint, model: &Model) -> Result<(G
 }
 
 fn max_tokens(fields: &mut Fields, endpoint: Endpoint) -> Result<(Option<u32>, &'static str), Problem> {
-    let old = fields.read("max_tokens", count)?;
+    let old = fields.read("max_tokens", answer_tokens)?;
     if endpoint == Endpoint::Completion {
         return Ok((old.or(Some(COMPLETION_TOKENS)), "max_tokens"));
     }
-    match (old, fields.read("max_completion_tokens", count)?) {
+    match (old, fields.read("max_completion_tokens", answer_tokens)?) {
         (Some(old), Some(new)) if old != new => {
             let allowed = format!("{old}, which is `max_tokens`, or stand alone");
             Err(wrong("max_completion_tokens", &new.to_string(), &allowed))

@@ -1,11 +1,14 @@
 //! Answers that are whole.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use loam_engine::adapter::Generation;
 use loam_engine::{Error, Event, Failure};
+use loam_ledger_core::Hash;
 use loam_ledger_core::row::Finish;
-use loam_wire::Kind;
 use loam_wire::openai::Endpoint::{Chat, Completion};
+use loam_wire::{Kind, Problem};
 use serde_json::{Value, json};
 
 use super::ask::{answer, call, finished, scores, started, tokens, unrecorded, whole};
@@ -235,6 +238,23 @@ fn a_failure_is_the_answers() {
     let unknown = Failure::Adapter(Arc::new(Error::AdapterUnknown { name: "qv".to_owned() }));
     let problem = of(unknown);
     assert_eq!((problem.kind, problem.field.as_deref()), (Kind::NotFound, Some("model")));
+}
+
+/// The server's own files are not the client's fault, nor its business.
+#[test]
+fn files_that_are_gone_are_not_told_to_whoever_asks() {
+    let path = PathBuf::from("/srv/secret/adapter_config.json");
+    let (expected, found) = (Generation(Hash([1; 32])), Generation(Hash([2; 32])));
+    for error in [
+        Error::File { path: path.clone(), source: std::io::ErrorKind::NotFound.into() },
+        Error::Malformed { path, reason: "cut short".to_owned() },
+        Error::AdapterChanged { origin: "/srv/secret".to_owned(), expected, found },
+    ] {
+        let problem = Problem::from(&Failure::Adapter(Arc::new(error)));
+        assert_eq!((problem.kind, problem.field), (Kind::Unavailable, None));
+        assert!(problem.message.starts_with("ADAPTER_UNREADABLE: "), "{}", problem.message);
+        assert!(!problem.message.contains("secret"), "{}", problem.message);
+    }
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn parts_that_are_no_text_are_refused_by_name() {
 #[test]
 fn a_content_is_there() {
     let role = |role: &str| of(&format!(r#"{{"role": "{role}", "content": null}}"#));
-    refused(role("user"), "messages.content", "absent");
+    refused(role("user"), "messages.content", "is null");
     refused(of(r#"{"role": "user", "contents": "a"}"#), "messages.content", "absent");
     refused(of(r#"{"role": "user", "content": 1}"#), "messages.content", "array of text parts");
     becomes(r#"{"role": "assistant", "content": null}"#, r#"{"role": "assistant", "content": ""}"#);

@@ -134,6 +134,8 @@ refuses! {
     no_answers: Chat Completion, "n" as "0" => "1 to 128";
     too_many_answers: Chat Completion, "n" as "129" => "1 to 128";
     no_tokens: Chat Completion, "max_tokens" as "0" => "1 to";
+    tokens_below_none: Chat Completion, "max_tokens" as "-1" => "from 1 to 4194304";
+    unknown_form: Chat Completion, "response_format" as "{\"type\": \"yaml\"}" => "whose `type` is \"yaml\"; it can be";
     no_tokens_by_the_new_name: Chat, "max_completion_tokens" as "0" => "1 to";
     negative_temperature: Chat Completion, "temperature" as "-0.1" => "0 or more";
     top_p_of_zero: Chat Completion, "top_p" as "0" => "above 0";
