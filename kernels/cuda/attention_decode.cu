@@ -52,7 +52,7 @@ static __global__ void __launch_bounds__(D) attention_merge(const float* __restr
 }
 
 cudaError_t loam_attention_decode(LoamRows q, LoamRows out, LoamRows log_sum_exp, LoamSequences step, LoamPages kv, float scale, uint32_t window,
-                                  float* partials, bool dots, cudaStream_t stream) {
+                                  float* partials, cudaStream_t stream) {
   if (q.rows == 0) return cudaSuccess;
   const int heads = q.width / kv.head_dim, group = heads / kv.kv_heads, chunks = (group + kQueries - 1) / kQueries;
   // Four splits for each row at once, and at most what a large device holds.
@@ -77,10 +77,9 @@ cudaError_t loam_attention_decode(LoamRows q, LoamRows out, LoamRows log_sum_exp
                                reads(step.positions, step.rows), reads(step.split_of_row, step.rows + 1)}},
                   attention_merge<D, Out>, (const float*)partials, (Out*)out.at, out.stride, (float*)log_sum_exp.at, log_sum_exp.stride, step, window);
   };
-  const bool products = !dots && q.type == LOAM_BF16 && kv.type == LOAM_BF16 && out.type == LOAM_BF16;
   const cudaError_t attended = with_head(kv.head_dim, [&](auto head) {
     constexpr int D = decltype(head)::value;
-    if (products) return attend(Named<Products<D>>(), bf16(), bf16(), head);
+    if (q.type == LOAM_BF16 && kv.type == LOAM_BF16 && out.type == LOAM_BF16) return attend(Named<Products<D>>(), bf16(), bf16(), head);
     return with_activation(q.type, [&](auto q_value) {
       return with_activation(kv.type, [&](auto k_value) { return attend(Named<Dots<D>>(), q_value, k_value, head); });
     });

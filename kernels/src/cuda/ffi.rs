@@ -208,7 +208,6 @@ unsafe extern "C" {
         scale: f32,
         window: u32,
         partials: *mut f32,
-        dots: bool,
         stream: RawStream,
     ) -> c_int;
     pub(super) fn loam_lora_shrink(
