@@ -32,7 +32,7 @@ template <class K> struct Source {
   int kv_head;
   float scale;
 
-  __device__ __forceinline__ const K* key(uint32_t position) const { return kv.key(pages[position / kv.page_tokens], kv_head, position); }
+  __device__ __forceinline__ const K* key(uint32_t position) const { return kv.key(pages, kv_head, position); }
 };
 
 // The first position that a row sees; a window of 0 is none.
@@ -74,18 +74,27 @@ template <int D> static __device__ __forceinline__ void powers(Powers& walk, int
   }
 }
 
-// One split: into `values` and the walk's `greatest` and `sum`, all from nothing. The walk's queries are there.
-template <class Walk, class K>
-static __device__ __forceinline__ void attend_split(Walk& walk, const Source<K>& source, int count, uint32_t split, float (&values)[Walk::kOwn]) {
+// Positions `from .. to` of one split, each of which some query sees: into `values` and the walk's `greatest` and `sum`, all from
+// nothing. Tiles are sent for one ahead of what is computed, as far as there are places; what is done `meanwhile` may set the queries.
+template <class Walk, class K, class Work>
+static __device__ __forceinline__ void attend_split(Walk& walk, const Source<K>& source, int count, uint32_t from, uint32_t to, float (&values)[Walk::kOwn],
+                                                    Work meanwhile) {
+  constexpr uint32_t kAhead = (Walk::kPlaces - 1) * kTile;
+  auto send = [&](uint32_t tile) {
+    if (tile < to) walk.send(source, tile, max(from, tile), min(to, tile + kTile));
+    ptx::copy_commit();
+  };
+  const uint32_t begin = from / kTile * kTile;
+  if (kAhead) send(begin);
+  meanwhile();
   for (int j = 0; j < Walk::kOwn; ++j) values[j] = 0;
   if (threadIdx.x < kQueries) walk.greatest[threadIdx.x] = -INFINITY, walk.sum[threadIdx.x] = 0;
-  uint32_t first = walk.first[0], last = walk.last[0];
-  for (int n = 1; n < count; ++n) first = min(first, walk.first[n]), last = max(last, walk.last[n]);
-  for (uint32_t tile = split * kSplit; tile < (split + 1) * kSplit; tile += kTile) {
-    const uint32_t from = max(first, tile), to = min(last + 1, tile + kTile);
-    if (from >= to) continue;
+  for (uint32_t tile = begin; tile < to; tile += kTile) {
     __syncthreads();
-    walk.add_tile(source, count, tile, from, to, values);
+    send(tile + kAhead);
+    ptx::copy_wait<Walk::kPlaces - 1>();
+    __syncthreads();
+    walk.add_tile(source, count, tile, max(from, tile), min(to, tile + kTile), values);
   }
   __syncthreads();
 }

@@ -21,13 +21,14 @@ static __global__ void __launch_bounds__(Walk::kThreads, 1) attention_decode(con
     const uint32_t split = entry - step.split_of_row[row], position = step.positions[row], first = first_seen(position, window);
     if ((split + 1) * kSplit <= first) continue;
     const int head = kv_head * group + item % chunks * kQueries, count = min(kQueries, (int)(kv_head + 1) * group - head);
-    __syncthreads();
-    for (int e = threadIdx.x; e < kQueries * D; e += Walk::kThreads) store(&walk.q[e / D][e % D], e / D < count ? widen(q[row * q_stride + head * D + e]) : 0.0f);
-    if ((int)threadIdx.x < count) walk.first[threadIdx.x] = first, walk.last[threadIdx.x] = position;
-    __syncthreads();
     const Source<K> source = {kv, step.pages + step.segments[step.segment_of_row[row]].first_page, (int)kv_head, scale};
     float values[Walk::kOwn];
-    attend_split(walk, source, count, split, values);
+    __syncthreads();
+    attend_split(walk, source, count, max(first, split * kSplit), min(position + 1, (split + 1) * kSplit), values, [&] {
+      for (int e = threadIdx.x; e < kQueries * D; e += Walk::kThreads)
+        store(&walk.q[e / D][e % D], e / D < count ? widen(q[row * q_stride + head * D + e]) : 0.0f);
+      if ((int)threadIdx.x < count) walk.first[threadIdx.x] = first, walk.last[threadIdx.x] = position;
+    });
     float* const to = partials + ((int64_t)entry * group * kv.kv_heads + head) * (2 + D);
     UNROLL
     for (int j = 0; j < Walk::kOwn; ++j)

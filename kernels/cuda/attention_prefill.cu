@@ -24,9 +24,9 @@ static __device__ void attend_run(Walk& walk, const Q* q, int64_t q_stride, Out*
   __syncthreads();
   float values[kOwn], part[kOwn], greatest[kOwn], sum[kOwn];
   for (int j = 0; j < kOwn; ++j) values[j] = 0, greatest[j] = -INFINITY, sum[j] = 0;
-  const uint32_t last = walk.last[count - 1] / kSplit;
-  for (uint32_t split = walk.first[0] / kSplit; split <= last; ++split) {
-    attend_split(walk, source, count, split, part);
+  const uint32_t first = walk.first[0], last = walk.last[count - 1];
+  for (uint32_t split = first / kSplit * kSplit; split <= last; split += kSplit) {
+    attend_split(walk, source, count, max(first, split), min(last + 1, split + kSplit), part, [] {});
     UNROLL
     for (int j = 0; j < kOwn; ++j) {
       const int n = Walk::query(j);
