@@ -47,8 +47,10 @@ template <int D> struct Dots : Powers {
     }
     UNROLL
     for (int j = 0; j < kMine; ++j)
-      if (lane + j * kScoreLanes < count) power[lane + j * kScoreLanes][position] = sums[j] * scale;
+      if (lane + j * kScoreLanes < count) rows[lane + j * kScoreLanes].scores[position] = sums[j] * scale;
   }
+
+  static __device__ __forceinline__ void put(Row& row, uint32_t column, float power) { row.powers[column] = power; }
 
   // Adds the tile's values, weighted by their powers, to this thread's.
   __device__ __forceinline__ void add_values(int count, uint32_t from, uint32_t to, float (&sums)[kOwn]) {
@@ -60,7 +62,7 @@ template <int D> struct Dots : Powers {
       UNROLL
       for (int j = 0; j < kOwn; ++j) {
         if (query(j) >= count) continue;
-        const float weight = power[query(j)][position];
+        const float weight = rows[query(j)].powers[position];
         if (weight != 0.0f) sums[j] = fmaf(weight, value, sums[j]);
       }
     }
@@ -77,7 +79,7 @@ template <int D> struct Dots : Powers {
     score(count, from - tile, to - tile, source.scale);
     __syncthreads();
     stage(source, source.kv.values_after(), tile, from, to);
-    powers<D>(*this, count, tile);
+    powers(*this, count, tile);
     __syncthreads();
     add_values(count, from - tile, to - tile, sums);
   }

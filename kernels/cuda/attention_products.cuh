@@ -7,8 +7,6 @@
 // What no query sees is zeros, never read. What one query of a block sees and another does not is multiplied by 0, so that a value that is
 // not a number spreads to the 16 queries of its own request that stand together.
 #pragma once
-#include <cstring>
-
 #include "attention.cuh"
 
 // 44 KB at heads of 64, 61 at 96, 79 at 128, 81 at 256: the smallest devices give a block 101 KB, and those of data centres have
@@ -52,32 +50,26 @@ template <int D> struct Products : Powers {
         ptx::multiply_16x8x16_bf16(sums, a, b);
       }
       UNROLL
-      for (int j = 0; j < 4; ++j) power[query(j)][first + lane % 4 * 2 + j % 2] = sums[j] * scale;
+      for (int j = 0; j < 4; ++j) rows[query(j)].scores[first + lane % 4 * 2 + j % 2] = sums[j] * scale;
     }
   }
 
-  // Two neighbouring powers, as two numbers of bf16 each: the nearest, and what is left.
-  static __device__ __forceinline__ void parts(const float* of, uint32_t& near, uint32_t& rest) {
-    bf16 nears[2], rests[2];
-    UNROLL
-    for (int i = 0; i < 2; ++i) {
-      nears[i] = __float2bfloat16(of[i]);
-      rests[i] = __float2bfloat16(of[i] - __bfloat162float(nears[i]));
-    }
-    memcpy(&near, nears, 4), memcpy(&rest, rests, 4);
+  static __device__ __forceinline__ void put(Row& row, uint32_t column, float power) {
+    const bf16 near = __float2bfloat16(power);
+    row.parts[0][column] = near, row.parts[1][column] = __float2bfloat16(power - __bfloat162float(near));
   }
 
   // Adds the tile's values, weighted by their powers, to this thread's.
   __device__ __forceinline__ void add_values(uint32_t tile, int count, float (&sums)[kOwn]) {
-    const int lane = threadIdx.x % 32, row = lane / 4, pair = lane % 4 * 2;
+    const int lane = threadIdx.x % 32;
     UNROLL
     for (int j = 0; j < kOwn; ++j)
       if (query(j) < count) sums[j] *= factor[query(j)];
     UNROLL
     for (int k = 0; k < kTile; k += 16) {
       uint32_t near[4], rest[4];
-      UNROLL
-      for (int i = 0; i < 4; ++i) parts(&power[row + i % 2 * 8][k + i / 2 * 8 + pair], near[i], rest[i]);
+      ptx::load_matrix_x4(near, &rows[lane % 16].parts[0][k + lane / 16 * 8]);
+      ptx::load_matrix_x4(rest, &rows[lane % 16].parts[1][k + lane / 16 * 8]);
       UNROLL
       for (int j = 0; j < kOwn; j += 4) {
         uint32_t b[2];
@@ -93,7 +85,7 @@ template <int D> struct Products : Powers {
   __device__ __forceinline__ void add_tile(const Source<bf16>& source, int count, uint32_t tile, uint32_t, uint32_t, float (&sums)[kOwn]) {
     score(tile, source.scale);
     __syncthreads();
-    powers<D>(*this, count, tile);
+    powers(*this, count, tile);
     __syncthreads();
     add_values(tile, count, sums);
   }
