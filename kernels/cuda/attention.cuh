@@ -13,7 +13,7 @@
 #include "ptx.cuh"
 #include "types.cuh"
 
-constexpr int kTile = 64, kSplit = 512, kQueries = 16;
+constexpr int kTile = 64, kQueries = 16;
 
 // Threads of a block: whole warps, a multiple of the head's size or a divisor, and of the tile.
 template <int D> constexpr int kBlock = D == 96 ? 192 : 256;

@@ -7,6 +7,8 @@
 // The grid is a function of the batch's rows alone. The last blocks see the most, and go first.
 #include "attention_walks.cuh"
 
+constexpr uint32_t kSplit = 512;  // as in decode, where one arithmetic is asked for
+
 // What a block has to do in one segment: queries `from .. to` of the batch.
 template <int D, class Walk, class Q, class K, class Out>
 static __device__ void attend_run(Walk& walk, const Q* q, int64_t q_stride, Out* out, int64_t out_stride, float* log_sum_exp, int64_t log_stride,

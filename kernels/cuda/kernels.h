@@ -23,14 +23,14 @@ struct LoamSegment {
   uint32_t first_row, rows, first_position, first_page, pages;
 };
 
-// A step's sequences, on the device. A segment of one row has its splits (512 positions each) from `split_of_row[row]` on;
-// other rows have none there.
+// A step's sequences, on the device. A segment of one row has its splits (`*split_tokens` positions each) from
+// `split_of_row[row]` on; other rows have none there.
 struct LoamSequences {
   const uint32_t *positions, *segment_of_row;
   const LoamSegment* segments;
   const uint32_t* pages;
   const uint32_t* split_of_row;  // [rows + 1]
-  const uint32_t* row_of_split;
+  const uint32_t *row_of_split, *split_tokens;
   int32_t rows, segment_count, page_count, split_count;
 };
 

@@ -45,6 +45,7 @@ pub(super) struct LoamSequences {
     pub(super) pages: *const u32,
     pub(super) split_of_row: *const u32,
     pub(super) row_of_split: *const u32,
+    pub(super) split_tokens: *const u32,
     pub(super) rows: i32,
     pub(super) segment_count: i32,
     pub(super) page_count: i32,
