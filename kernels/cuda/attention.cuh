@@ -13,14 +13,21 @@
 #include "ptx.cuh"
 #include "types.cuh"
 
-constexpr int kTile = 64, kSplit = 512, kQueries = 16;
+constexpr int kTile = 64, kQueries = 16;
 
 // Threads of a block: whole warps, a multiple of the head's size or a divisor, and of the tile.
 template <int D> constexpr int kBlock = D == 96 ? 192 : 256;
 
-// Powers of scores and what they are relative to: the part of a block's shared memory that both arithmetics have.
+// A query's scores over a tile, and in their place its powers: in f32, or as two numbers of bf16 each, the nearest and what is left.
+// Four columns more, so that lanes of one column, and rows of a matrix, are in banks of their own.
+union Row {
+  float scores[kTile + 4], powers[kTile + 4];
+  bf16 parts[2][kTile];
+};
+
+// Scores and what their powers are relative to: the part of a block's shared memory that both arithmetics have.
 struct Powers {
-  float power[kQueries][kTile + 4];  // scores first; four columns more, so that lanes of one column are in banks of their own
+  Row rows[kQueries];
   float greatest[kQueries], sum[kQueries], factor[kQueries];
   uint32_t first[kQueries], last[kQueries];  // positions that a query sees
 };
@@ -32,7 +39,7 @@ template <class K> struct Source {
   int kv_head;
   float scale;
 
-  __device__ __forceinline__ const K* key(uint32_t position) const { return kv.key(pages[position / kv.page_tokens], kv_head, position); }
+  __device__ __forceinline__ const K* key(uint32_t position) const { return kv.key(pages, kv_head, position); }
 };
 
 // The first position that a row sees; a window of 0 is none.
@@ -41,15 +48,15 @@ static __device__ __forceinline__ uint32_t first_seen(uint32_t position, uint32_
 }
 
 // A tile's scores to powers relative to the greatest so far, and the factor that brings what was summed before to the same.
-template <int D> static __device__ __forceinline__ void powers(Powers& walk, int count, uint32_t tile) {
+template <class Walk> static __device__ __forceinline__ void powers(Walk& walk, int count, uint32_t tile) {
   const uint32_t lane = threadIdx.x % 32;
-  for (int n = threadIdx.x / 32; n < count; n += kBlock<D> / 32) {
+  for (int n = threadIdx.x / 32; n < count; n += Walk::kThreads / 32) {
     float scores[2];
     bool seen[2];
     for (int j = 0; j < 2; ++j) {
       const uint32_t position = tile + lane + 32 * j;
       seen[j] = position >= walk.first[n] && position <= walk.last[n];
-      scores[j] = seen[j] ? walk.power[n][lane + 32 * j] : -INFINITY;
+      scores[j] = seen[j] ? walk.rows[n].scores[lane + 32 * j] : -INFINITY;
     }
     float greatest = fmaxf(scores[0], scores[1]);
     for (int other = 16; other > 0; other /= 2) greatest = fmaxf(greatest, __shfl_xor_sync(0xffffffffu, greatest, other));
@@ -58,9 +65,10 @@ template <int D> static __device__ __forceinline__ void powers(Powers& walk, int
     // Where nothing was seen yet there is nothing to be relative to.
     const float base = greatest == -INFINITY ? 0.0f : greatest;
     float sum = 0;
+    __syncwarp();
     for (int j = 0; j < 2; ++j) {
       const float power = seen[j] ? expf(scores[j] - base) : 0.0f;
-      walk.power[n][lane + 32 * j] = power;
+      Walk::put(walk.rows[n], lane + 32 * j, power);
       sum += power;
     }
     for (int other = 16; other > 0; other /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, other);
@@ -74,18 +82,27 @@ template <int D> static __device__ __forceinline__ void powers(Powers& walk, int
   }
 }
 
-// One split: into `values` and the walk's `greatest` and `sum`, all from nothing. The walk's queries are there.
-template <class Walk, class K>
-static __device__ __forceinline__ void attend_split(Walk& walk, const Source<K>& source, int count, uint32_t split, float (&values)[Walk::kOwn]) {
+// Positions `from .. to` of one split, each of which some query sees: into `values` and the walk's `greatest` and `sum`, all from
+// nothing. Tiles are sent for one ahead of what is computed, as far as there are places; what is done `meanwhile` may set the queries.
+template <class Walk, class K, class Work>
+static __device__ __forceinline__ void attend_split(Walk& walk, const Source<K>& source, int count, uint32_t from, uint32_t to, float (&values)[Walk::kOwn],
+                                                    Work meanwhile) {
+  constexpr uint32_t kAhead = (Walk::kPlaces - 1) * kTile;
+  auto send = [&](uint32_t tile) {
+    if (tile < to) walk.send(source, tile, max(from, tile), min(to, tile + kTile));
+    ptx::copy_commit();
+  };
+  const uint32_t begin = from / kTile * kTile;
+  if (kAhead) send(begin);
+  meanwhile();
   for (int j = 0; j < Walk::kOwn; ++j) values[j] = 0;
   if (threadIdx.x < kQueries) walk.greatest[threadIdx.x] = -INFINITY, walk.sum[threadIdx.x] = 0;
-  uint32_t first = walk.first[0], last = walk.last[0];
-  for (int n = 1; n < count; ++n) first = min(first, walk.first[n]), last = max(last, walk.last[n]);
-  for (uint32_t tile = split * kSplit; tile < (split + 1) * kSplit; tile += kTile) {
-    const uint32_t from = max(first, tile), to = min(last + 1, tile + kTile);
-    if (from >= to) continue;
+  for (uint32_t tile = begin; tile < to; tile += kTile) {
     __syncthreads();
-    walk.add_tile(source, count, tile, from, to, values);
+    send(tile + kAhead);
+    ptx::copy_wait<Walk::kPlaces - 1>();
+    __syncthreads();
+    walk.add_tile(source, count, tile, max(from, tile), min(to, tile + kTile), values);
   }
   __syncthreads();
 }

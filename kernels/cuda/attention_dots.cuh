@@ -10,7 +10,7 @@
 
 // 86 KB at the largest head, 25 KB at the smallest.
 template <int D> struct Dots : Powers {
-  static constexpr int kThreads = kBlock<D>, kLanes = kThreads / D;
+  static constexpr int kPlaces = 1, kThreads = kBlock<D>, kLanes = kThreads / D;
   static constexpr int kOwn = kQueries * D / kThreads;  // queries of which a thread has a column
   float q[kQueries][D];
   float tile_values[kTile][D + 1];  // keys, then values; a column more, as above
@@ -47,8 +47,10 @@ template <int D> struct Dots : Powers {
     }
     UNROLL
     for (int j = 0; j < kMine; ++j)
-      if (lane + j * kScoreLanes < count) power[lane + j * kScoreLanes][position] = sums[j] * scale;
+      if (lane + j * kScoreLanes < count) rows[lane + j * kScoreLanes].scores[position] = sums[j] * scale;
   }
+
+  static __device__ __forceinline__ void put(Row& row, uint32_t column, float power) { row.powers[column] = power; }
 
   // Adds the tile's values, weighted by their powers, to this thread's.
   __device__ __forceinline__ void add_values(int count, uint32_t from, uint32_t to, float (&sums)[kOwn]) {
@@ -60,21 +62,24 @@ template <int D> struct Dots : Powers {
       UNROLL
       for (int j = 0; j < kOwn; ++j) {
         if (query(j) >= count) continue;
-        const float weight = power[query(j)][position];
+        const float weight = rows[query(j)].powers[position];
         if (weight != 0.0f) sums[j] = fmaf(weight, value, sums[j]);
       }
     }
   }
 
-  // One tile, of which some query sees positions `from .. to`. A barrier stands before it.
+  // Keys come at once; there is no second place.
+  template <class K> __device__ __forceinline__ void send(const Source<K>& source, uint32_t tile, uint32_t from, uint32_t to) {
+    stage(source, 0, tile, from, to);
+  }
+
+  // One tile whose keys are there, of which some query sees positions `from .. to`.
   template <class K>
   __device__ __forceinline__ void add_tile(const Source<K>& source, int count, uint32_t tile, uint32_t from, uint32_t to, float (&sums)[kOwn]) {
-    stage(source, 0, tile, from, to);
-    __syncthreads();
     score(count, from - tile, to - tile, source.scale);
     __syncthreads();
     stage(source, source.kv.values_after(), tile, from, to);
-    powers<D>(*this, count, tile);
+    powers(*this, count, tile);
     __syncthreads();
     add_values(count, from - tile, to - tile, sums);
   }

@@ -7,6 +7,8 @@
 // The grid is a function of the batch's rows alone. The last blocks see the most, and go first.
 #include "attention_walks.cuh"
 
+constexpr uint32_t kSplit = 512;  // as in decode, where one arithmetic is asked for
+
 // What a block has to do in one segment: queries `from .. to` of the batch.
 template <int D, class Walk, class Q, class K, class Out>
 static __device__ void attend_run(Walk& walk, const Q* q, int64_t q_stride, Out* out, int64_t out_stride, float* log_sum_exp, int64_t log_stride,
@@ -24,9 +26,9 @@ static __device__ void attend_run(Walk& walk, const Q* q, int64_t q_stride, Out*
   __syncthreads();
   float values[kOwn], part[kOwn], greatest[kOwn], sum[kOwn];
   for (int j = 0; j < kOwn; ++j) values[j] = 0, greatest[j] = -INFINITY, sum[j] = 0;
-  const uint32_t last = walk.last[count - 1] / kSplit;
-  for (uint32_t split = walk.first[0] / kSplit; split <= last; ++split) {
-    attend_split(walk, source, count, split, part);
+  const uint32_t first = walk.first[0], last = walk.last[count - 1];
+  for (uint32_t split = first / kSplit * kSplit; split <= last; split += kSplit) {
+    attend_split(walk, source, count, max(first, split), min(last + 1, split + kSplit), part, [] {});
     UNROLL
     for (int j = 0; j < kOwn; ++j) {
       const int n = Walk::query(j);

@@ -23,14 +23,14 @@ struct LoamSegment {
   uint32_t first_row, rows, first_position, first_page, pages;
 };
 
-// A step's sequences, on the device. A segment of one row has its splits (512 positions each) from `split_of_row[row]` on;
-// other rows have none there.
+// A step's sequences, on the device. A segment of one row has its splits (`*split_tokens` positions each) from
+// `split_of_row[row]` on; other rows have none there.
 struct LoamSequences {
   const uint32_t *positions, *segment_of_row;
   const LoamSegment* segments;
   const uint32_t* pages;
   const uint32_t* split_of_row;  // [rows + 1]
-  const uint32_t* row_of_split;
+  const uint32_t *row_of_split, *split_tokens;
   int32_t rows, segment_count, page_count, split_count;
 };
 
@@ -184,10 +184,9 @@ cudaError_t loam_copy_page(void* pages, int64_t page_bytes, uint32_t from, uint3
 // Attention of segments of several rows; see attention_prefill.cu.
 cudaError_t loam_attention_prefill(LoamRows q, LoamRows out, LoamRows log_sum_exp, LoamSequences step, LoamPages kv, float scale, uint32_t window, cudaStream_t stream);
 
-// Attention of segments of one row, through `partials[split_count, q_heads, 2 + head_dim]`; `dots`: by dot products even
-// where prefill has matrix products. See attention_decode.cu.
+// Attention of segments of one row, through `partials[split_count, q_heads, 2 + head_dim]`; see attention_decode.cu.
 cudaError_t loam_attention_decode(LoamRows q, LoamRows out, LoamRows log_sum_exp, LoamSequences step, LoamPages kv, float scale, uint32_t window,
-                                  float* partials, bool dots, cudaStream_t stream);
+                                  float* partials, cudaStream_t stream);
 
 // Of both halves: fewer than `dots_below` pairs, or rows, of an adapter are multiplied by dot products even where others are
 // by matrix products.

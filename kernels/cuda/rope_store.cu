@@ -34,7 +34,7 @@ static __global__ void __launch_bounds__(kThreads) rope_store(X* qkv, int64_t st
   };
   if (head < q_heads) return rotate(from);
   const int kv_head = (head - q_heads) % kv.kv_heads;
-  K* const key = kv.key(step.pages[segment.first_page + position / kv.page_tokens], kv_head, position);
+  K* const key = kv.key(step.pages + segment.first_page, kv_head, position);
   if (head < q_heads + kv.kv_heads) return rotate(key);
   for (int i = threadIdx.x; i < head_dim; i += kThreads) store(key + kv.values_after() + i, value(i));
 }

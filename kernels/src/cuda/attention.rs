@@ -1,6 +1,6 @@
 //! Rotation, pages and attention on the device.
 
-use super::backend::{Cuda, CudaMode, CudaStep};
+use super::backend::{Cuda, CudaStep};
 use super::device::{DeviceMemory, checked};
 use super::ffi::{LoamPages, LoamRows, loam_attention_decode, loam_attention_prefill, loam_copy_page, loam_rope_store};
 use super::{loam_type, written};
@@ -39,10 +39,10 @@ impl Attention for Cuda {
             let heads = op.heads();
             let len = sequences.split_count as usize * heads.q_heads * (2 + heads.head_dim);
             let mut scratch = self.scratch();
-            let (partials, dots) = (scratch.values(len)?, self.mode() == CudaMode::Fast);
+            let partials = scratch.values(len)?;
             // SAFETY: as above, and there is room for all partial results.
             checked(unsafe {
-                loam_attention_decode(q, out, log_sum_exp, sequences, kv, scale, window, partials, dots, stream)
+                loam_attention_decode(q, out, log_sum_exp, sequences, kv, scale, window, partials, stream)
             })?;
         }
         Ok(())

@@ -38,6 +38,7 @@ pub enum CudaMode {
 #[derive(Debug)]
 pub struct CudaStep {
     plan: StepPlan,
+    mode: CudaMode,
     /// Sent when an operation first asks for them; a step that is replayed has none of its own.
     own: OnceLock<Arc<StepTables>>,
     /// Those of the graph that is made of this step, meanwhile.
@@ -168,6 +169,11 @@ impl CudaStep {
         &self.plan
     }
 
+    /// What its tables hold.
+    pub(super) fn lists(&self) -> Lists {
+        Lists::of(&self.plan, self.mode)
+    }
+
     /// Its tables on the device.
     pub(super) fn tables(&self) -> Result<Arc<StepTables>, Error> {
         if let Some(tables) = &*self.placed() {
@@ -177,7 +183,7 @@ impl CudaStep {
             return Ok(Arc::clone(tables));
         }
         graph::refuse_recorded("another step's tables")?;
-        let tables = Arc::new(StepTables::of(&Stream::default(), &Lists::of(&self.plan))?);
+        let tables = Arc::new(StepTables::of(&Stream::default(), &self.lists())?);
         Ok(Arc::clone(self.own.get_or_init(|| tables)))
     }
 
@@ -261,7 +267,7 @@ impl Device for Cuda {
 
     fn step(&self, inputs: StepInputs, limits: StepLimits) -> Result<CudaStep, Error> {
         let plan = StepPlan::new(inputs, limits)?;
-        Ok(CudaStep { plan, own: OnceLock::new(), placed: Mutex::default() })
+        Ok(CudaStep { plan, mode: self.mode, own: OnceLock::new(), placed: Mutex::default() })
     }
 
     /// A key's first step calls its operations twice: to run them, and to record them. Steps with a prompt or with

@@ -45,6 +45,7 @@ pub(super) struct LoamSequences {
     pub(super) pages: *const u32,
     pub(super) split_of_row: *const u32,
     pub(super) row_of_split: *const u32,
+    pub(super) split_tokens: *const u32,
     pub(super) rows: i32,
     pub(super) segment_count: i32,
     pub(super) page_count: i32,
@@ -209,7 +210,6 @@ unsafe extern "C" {
         scale: f32,
         window: u32,
         partials: *mut f32,
-        dots: bool,
         stream: RawStream,
     ) -> c_int;
     pub(super) fn loam_lora_shrink(

@@ -14,7 +14,7 @@ use super::adapters::Ranks;
 use super::backend::{Cuda, CudaStep};
 use super::device::{DeviceMemory, Graph, Stream, watched};
 use super::ffi::RawStream;
-use super::work::{Lists, Rooms, StepTables};
+use super::work::{Rooms, StepTables};
 use crate::backend::GraphKey;
 use crate::error::{Error, expect_shape};
 use crate::layout::{DType, RowSet, StepLimits, StepPlan};
@@ -114,7 +114,7 @@ impl Graphs {
         step: &CudaStep,
         operations: Operations<'_>,
     ) -> Result<(), Error> {
-        let (plan, lists) = (step.plan(), Lists::of(step.plan()));
+        let (plan, lists) = (step.plan(), step.lists());
         // Whose memory is gone is gone, and nobody else has its key.
         if self.recorded.get(&key).is_none_or(Recorded::is_gone) {
             self.recorded.retain(|_, held| !held.is_gone());
@@ -127,7 +127,7 @@ impl Graphs {
             held.tables.send(&gpu.stream(), &lists)?;
             return Ok(held.graph.launch(&gpu.stream())?);
         }
-        let rooms = Rooms::of_decode(plan, key.with_adapters);
+        let rooms = Rooms::of_decode(plan, key.with_adapters, gpu.mode());
         if !rooms.hold(&lists) || rooms.words() > WORDS_MAX || self.refused.contains(&key) {
             return operations();
         }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::backend::CudaMode;
 use super::device::{DeviceMemory, Stream};
 use super::ffi::{LoamPairs, LoamSequences};
 use crate::error::Error;
@@ -13,6 +14,9 @@ use crate::layout::{ADAPTERS_PER_ROW_MAX, DType, KV_SPLIT_TOKENS, PairList, RowS
 
 /// Pairs of one adapter, or rows with the same adapters, that a block takes together.
 const TOGETHER: usize = 16;
+/// Lengths of splits that decode attention has in fast mode where there are no more than so many of them in a step.
+const SHORT_SPLITS: [usize; 2] = [128, 256];
+const SHORT_SPLITS_MAX: usize = 32;
 /// Words that are rather sent in vain than in a copy of their own.
 const GAP_MAX: usize = 4096;
 
@@ -25,8 +29,9 @@ const SCORED_TOKENS: usize = 4;
 const POSITIONS: usize = 5;
 const SEGMENT_OF_ROW: usize = 6;
 const SEGMENTS: usize = 7;
-const SPLIT_OF_ROW: usize = 8;
-const OF_PAIRS: usize = 9;
+const SPLIT_TOKENS: usize = 8;
+const SPLIT_OF_ROW: usize = 9;
+const OF_PAIRS: usize = 10;
 /// The longest come last: what of them is in use ends a copy.
 const ROW_OF_SPLIT: usize = OF_PAIRS + 3 * PAIR_LISTS;
 const PAGES: usize = ROW_OF_SPLIT + 1;
@@ -69,7 +74,7 @@ pub(super) struct StepTables {
 }
 
 impl Lists {
-    pub(super) fn of(plan: &StepPlan) -> Self {
+    pub(super) fn of(plan: &StepPlan, mode: CudaMode) -> Self {
         let mut lists = Self(std::array::from_fn(|_| Vec::new()));
         lists.0[TOKENS] = plan.tokens().to_vec();
         lists.0[TAKEN] = vec![NONE; plan.tokens().len()];
@@ -77,7 +82,7 @@ impl Lists {
         lists.0[SAMPLED] = plan.sampled().to_vec();
         lists.0[SCORED] = plan.scored().iter().map(|scored| scored.row).collect();
         lists.0[SCORED_TOKENS] = plan.scored().iter().map(|scored| scored.token).collect();
-        lists.put_sequences(plan);
+        lists.put_sequences(plan, split_tokens(plan, mode));
         for (lists, set) in lists.0[OF_PAIRS..ROW_OF_SPLIT].chunks_exact_mut(PAIR_LISTS).zip(SETS) {
             put_pairs(lists, plan.pairs(set));
         }
@@ -85,8 +90,9 @@ impl Lists {
     }
 
     /// Segments that have rows, each with the pages that these see.
-    fn put_sequences(&mut self, plan: &StepPlan) {
+    fn put_sequences(&mut self, plan: &StepPlan, split_tokens: usize) {
         let lists = &mut self.0;
+        lists[SPLIT_TOKENS].push(split_tokens as u32);
         lists[POSITIONS] = plan.positions().to_vec();
         lists[SPLIT_OF_ROW].push(0);
         for (index, it) in (0..).zip(plan.segments().iter().filter(|it| it.rows > 0)) {
@@ -98,11 +104,25 @@ impl Lists {
             for row in it.rows() {
                 lists[SEGMENT_OF_ROW].push(index);
                 if it.rows == 1 {
-                    lists[ROW_OF_SPLIT].extend(std::iter::repeat_n(row as u32, last / KV_SPLIT_TOKENS + 1));
+                    lists[ROW_OF_SPLIT].extend(std::iter::repeat_n(row as u32, last / split_tokens + 1));
                 }
                 let splits = lists[ROW_OF_SPLIT].len() as u32;
                 lists[SPLIT_OF_ROW].push(splits);
             }
+        }
+    }
+}
+
+/// How many positions a split has. In fast mode splits are short where a step has few of them, so that those of all heads
+/// are enough for a device, and no more than it holds at once; where one arithmetic is asked for they are as long as
+/// everywhere. It is a step's own, so that one graph serves all contexts.
+fn split_tokens(plan: &StepPlan, mode: CudaMode) -> usize {
+    let decoding = || plan.segments().iter().filter(|it| it.rows == 1);
+    let splits = |tokens: usize| decoding().map(|it| it.first_position as usize / tokens + 1).sum::<usize>();
+    match mode {
+        CudaMode::Deterministic => KV_SPLIT_TOKENS,
+        CudaMode::Fast => {
+            SHORT_SPLITS.into_iter().find(|tokens| splits(*tokens) <= SHORT_SPLITS_MAX).unwrap_or(KV_SPLIT_TOKENS)
         }
     }
 }
@@ -149,8 +169,9 @@ impl Rooms {
     /// As much as steps of one row a request need that have this one's numbers of rows and its limits.
     ///
     /// Of splits there is room for twice those of all pages and one more a row, and for no more: partial results are as
-    /// many, and would be gigabytes if every row had the longest context. Rows that share more have no room.
-    pub(super) fn of_decode(plan: &StepPlan, with_adapters: bool) -> Self {
+    /// many, and would be gigabytes if every row had the longest context. Rows that share more have no room. As many
+    /// short splits as there may be have some.
+    pub(super) fn of_decode(plan: &StepPlan, with_adapters: bool, mode: CudaMode) -> Self {
         let (limits, rows) = (plan.limits(), plan.rows(RowSet::Batch));
         let splits_of_pages = limits.pages.saturating_mul(limits.page_tokens).div_ceil(KV_SPLIT_TOKENS);
         let mut rooms = [0; LISTS];
@@ -160,8 +181,10 @@ impl Rooms {
         rooms[POSITIONS] = rows;
         rooms[SEGMENT_OF_ROW] = rows;
         rooms[SEGMENTS] = rows * SEGMENT_WORDS;
+        rooms[SPLIT_TOKENS] = 1;
         rooms[SPLIT_OF_ROW] = rows + 1;
-        rooms[ROW_OF_SPLIT] = (rows * limits.positions.div_ceil(KV_SPLIT_TOKENS)).min(2 * splits_of_pages + rows);
+        let splits = (rows * limits.positions.div_ceil(KV_SPLIT_TOKENS)).min(2 * splits_of_pages + rows);
+        rooms[ROW_OF_SPLIT] = if mode == CudaMode::Fast { splits.max(SHORT_SPLITS_MAX) } else { splits };
         rooms[PAGES] = rows.saturating_mul(limits.positions.div_ceil(limits.page_tokens));
         for (rooms, set) in rooms[OF_PAIRS..ROW_OF_SPLIT].chunks_exact_mut(PAIR_LISTS).zip(SETS) {
             let adapted = if with_adapters { plan.rows(set) } else { 0 };
@@ -259,6 +282,7 @@ impl StepTables {
             pages: self.at(PAGES),
             split_of_row: self.at(SPLIT_OF_ROW),
             row_of_split: self.at(ROW_OF_SPLIT),
+            split_tokens: self.at(SPLIT_TOKENS),
             rows: rooms[POSITIONS] as i32,
             segment_count: (rooms[SEGMENTS] / SEGMENT_WORDS) as i32,
             page_count: rooms[PAGES] as i32,
@@ -283,5 +307,47 @@ impl StepTables {
             shrink_count: (room(SHRINKS) / RUN_WORDS) as i32,
             expand_count: (room(EXPANDS) / RUN_WORDS) as i32,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CudaMode, split_tokens};
+    use crate::layout::{Segment, StepInputs, StepLimits, StepPlan};
+
+    const PAGE_TOKENS: usize = 64;
+
+    /// Of a step of so many rows with so many positions each, and a prompt.
+    fn split(rows: u32, positions: u32, mode: CudaMode) -> usize {
+        let pages = positions.div_ceil(PAGE_TOKENS as u32);
+        let mut inputs = StepInputs { tokens: vec![0; rows as usize + 40], ..StepInputs::default() };
+        inputs.pages = (0..rows * pages + 1).collect();
+        inputs.segments.extend((0..rows).map(|row| Segment {
+            first_row: row,
+            rows: 1,
+            first_position: positions - 1,
+            first_page: row * pages,
+            pages,
+        }));
+        inputs.segments.push(Segment {
+            first_row: rows,
+            rows: 40,
+            first_position: 0,
+            first_page: rows * pages,
+            pages: 1,
+        });
+        let pages = inputs.pages.len();
+        let limits =
+            StepLimits { vocabulary: 1, positions: positions as usize + 40, pages, page_tokens: PAGE_TOKENS, slots: 0 };
+        split_tokens(&StepPlan::new(inputs, limits).expect("a step"), mode)
+    }
+
+    #[test]
+    fn splits_are_short_where_there_are_few() {
+        let fast = |rows, positions| split(rows, positions, CudaMode::Fast);
+        assert_eq!([fast(1, 1), fast(1, 4096), fast(4, 1024), fast(32, 128)], [128; 4]);
+        assert_eq!([fast(1, 4097), fast(8, 1024), fast(1, 8192)], [256; 3]);
+        assert_eq!([fast(9, 1024), fast(1, 8193), fast(33, 1), fast(1, 1 << 17)], [512; 4]);
+        assert_eq!([1, 17].map(|rows| split(rows, 1024, CudaMode::Deterministic)), [512; 2]);
     }
 }

@@ -6,7 +6,8 @@ use crate::error::{ACTIVATIONS, Error, expect_shape, expect_type, product};
 /// Attention walks a sequence in tiles of so many positions, counted from position 0: the order of its sums.
 pub const KV_TILE_TOKENS: usize = 64;
 
-/// Attention's partial results cover so many positions, counted from position 0, and are merged in order.
+/// Attention's partial results cover so many positions, counted from position 0, and are merged in order. CUDA's fast mode
+/// has shorter ones in decode.
 pub const KV_SPLIT_TOKENS: usize = 512;
 
 /// What a page holds: `[layers, 2 (keys, values), kv_heads, page_tokens, head_dim]`.

@@ -35,6 +35,19 @@ fn decode(requests: &[(u32, &[u32])]) -> StepInputs {
     inputs
 }
 
+/// Rows at one position that share all but their last page.
+fn sharing(rows: u32, first_position: u32) -> StepInputs {
+    let (mut inputs, shared) = (StepInputs::default(), first_position / 16);
+    for row in 0..rows {
+        let (first_page, pages) = (inputs.pages.len() as u32, shared + 1);
+        inputs.pages.extend((0..shared).chain([shared + row]));
+        inputs.segments.push(Segment { first_row: row, rows: 1, first_position, first_page, pages });
+        inputs.tokens.push(row);
+        inputs.sampled.push(row);
+    }
+    inputs
+}
+
 fn decoder(gpu: &Cuda, layers: usize) -> Decoder<'_> {
     let mut decoder = Decoder::new(gpu, layers);
     for (slot, rank) in (0..).zip(RANKS) {
@@ -96,6 +109,17 @@ fn one_graph_serves_every_mix_of_adapters() {
         }
         assert!(seen[0] != seen[1], "steps differ");
     }
+}
+
+/// In fast mode a step of 12 rows has 12 splits of 128 positions, 24 of 256, 24 of 512.
+#[test]
+fn one_graph_serves_every_length_of_splits() {
+    let gpu = gpu(CudaMode::Fast);
+    let mut decoder = decoder(&gpu, 1);
+    for position in [20, 300, 515, 21] {
+        same(&gpu, &mut decoder, &sharing(12, position), key(12, false));
+    }
+    assert!(!gpu.nodes(key(12, false)).is_empty());
 }
 
 #[test]
@@ -216,18 +240,10 @@ fn what_no_graph_serves_runs() {
         same(&gpu, &mut decoder, &inputs, key(2, true));
         assert!(gpu.nodes(key(2, true)).is_empty(), "nothing was recorded");
     }
-    // Rows that share all but one of their pages have more splits than there is room for, in a space of few pages.
+    // They have more splits than there is room for, in a space of few pages.
     let limits = |pages| loam_kernels::layout::StepLimits { pages, ..LIMITS };
-    let mut shared = StepInputs::default();
-    for row in 0..8 {
-        let first_page = shared.pages.len() as u32;
-        shared.pages.extend((0..32).chain([32 + row]));
-        shared.segments.push(Segment { first_row: row, rows: 1, first_position: 515, first_page, pages: 33 });
-        shared.tokens.push(row);
-        shared.sampled.push(row);
-    }
     for (pages, is_recorded) in [(40, false), (120, true)] {
-        let step = gpu.step(shared.clone(), limits(pages)).expect("a step");
+        let step = gpu.step(sharing(8, 515), limits(pages)).expect("a step");
         gpu.run(Some((key(8, false), &step)), &mut || decoder.forward(&step)).expect("it runs");
         assert_eq!(!gpu.nodes(key(8, false)).is_empty(), is_recorded, "{pages} pages");
     }

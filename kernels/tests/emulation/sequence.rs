@@ -206,7 +206,7 @@ fn bf16_is_multiplied_by_matrix_products_and_f32_is_not() {
     let (prompt, token): (&[_], &[_]) = (&[(0, 20, 9)], &[(0, 20, 1)]);
     let attended = |gpu, dtypes, runs| products(|| drop(attend(gpu, dtypes, None, runs))) > 0;
     assert!(attended(&deterministic, bf16, prompt) && attended(&deterministic, bf16, token));
-    assert!(attended(&fast, bf16, prompt) && !attended(&fast, bf16, token), "decode has dot products");
+    assert!(attended(&fast, bf16, prompt) && attended(&fast, bf16, token));
     assert!(!attended(&deterministic, f32, prompt) && !attended(&fast, f32, token));
 
     let rows: Vec<(usize, &[u32])> = (0..4).map(|row| (row, &[1][..])).collect();
