@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use loam_kernels::Backend;
-use loam_kernels::backend::{Add, Device as _, Expand, GraphKey, Shrink};
+use loam_kernels::backend::{Adapted, Add, Device as _, Expand, GraphKey, Shrink};
 use loam_kernels::layout::{
     ADAPTERS_PER_ROW_MAX, Adapter, AdapterLayout, DType, Pair, RowSet, Rows, RowsMut, Segment, SiteKind, SiteShape,
     StepInputs, StepLimits,
@@ -136,7 +136,7 @@ impl Case {
         let wanted = PASS_LEAST.as_nanos().div_ceil(guess.as_nanos().max(1));
         let turns = usize::try_from(wanted)?.div_ceil(self.sets).clamp(1, 64);
         // There is no other model in this process.
-        let key = GraphKey { model: 0, rows: u32::try_from(self.rows())?, with_adapters: true };
+        let key = GraphKey { model: 0, rows: u32::try_from(self.rows())?, adapted: Adapted::Layers };
         let mut microseconds = Vec::new();
         let mut until = Instant::now() + LOOKS_TIME;
         // The first look, in which a graph may be recorded, is not counted.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use loam_kernels::backend::{CopyPages, Device, GraphKey};
+use loam_kernels::backend::{Adapted, CopyPages, Device, GraphKey};
 use loam_kernels::layout::{
     ADAPTERS_PER_ROW_MAX, Adapter, KvShape, PagedKv, RowSet, Sampling, Segment, SiteShape, StepInputs, StepLimits,
     StepPlan,
@@ -73,11 +73,12 @@ struct Launched<S> {
 
 /// What of a step differs between devices.
 struct Laid<'a> {
-    /// Padded, where there is a key.
+    /// Padded, where steps of a size are recorded.
     inputs: Cow<'a, StepInputs>,
     /// One for each sampled row.
     sampling: Cow<'a, [Sampling]>,
-    key: Option<GraphKey>,
+    /// Rows of the recorded steps that it is one of.
+    rows: Option<u32>,
 }
 
 impl<B: Backend + 'static> Runner<B> {
@@ -90,7 +91,7 @@ impl<B: Backend + 'static> Runner<B> {
         kv.check()?;
         let step = StepLimits { vocabulary: shape.vocabulary, positions: decoder.positions, pages, page_tokens, slots };
         let model = MODELS.fetch_add(1, Ordering::Relaxed);
-        let padding = Padding::of(&*backend, model, &step);
+        let padding = Padding::of(&*backend, &step);
         let held = pages.saturating_add(padding.as_ref().map_or(0, Padding::pages));
         let memory = backend.allocate(decoder.dtype, kv.page_len().saturating_mul(held))?;
         // The largest step may be padded as well.
@@ -134,10 +135,10 @@ impl<B: Backend + 'static> Runner<B> {
             if rows as usize > self.limits.rows_max.min(held) {
                 break;
             }
-            for with_adapters in [false, true] {
+            for adapted in [Adapted::Nowhere, Adapted::Layers] {
                 let mut inputs = StepInputs::default();
                 inputs.pad(rows as usize, &pages, page_tokens.min(positions))?;
-                self.run_for_nobody(inputs, Some(GraphKey { model: self.model, rows, with_adapters }))?;
+                self.run_for_nobody(inputs, Some(GraphKey { model: self.model, rows, adapted }))?;
             }
         }
         Ok(())
@@ -180,7 +181,7 @@ impl<B: Backend + 'static> Runner<B> {
         let mut replaced = Vec::new();
         let done = self.install(batch, &mut replaced).and_then(|()| match &step {
             None => Ok(Coming::default()),
-            Some(step) => self.run(step, (laid.key, &laid.sampling), tap).and_then(|()| self.coming(batch)),
+            Some(step) => self.run_laid(step, (laid.rows, &laid.sampling), tap).and_then(|()| self.coming(batch)),
         });
         if done.is_err() {
             for (slot, adapter) in replaced.into_iter().rev() {
@@ -251,14 +252,26 @@ impl<B: Backend + 'static> Runner<B> {
     fn lay<'a>(&self, batch: &'a Batch, may_replay: bool) -> Result<Laid<'a>, Error> {
         let (mut inputs, mut sampling) = (Cow::Borrowed(&batch.inputs), Cow::Borrowed(&*batch.sampling));
         let padding = self.padding.as_ref().filter(|_| may_replay);
-        let Some((padding, key)) = padding.and_then(|it| Some((it, it.key(&inputs)?))) else {
-            return Ok(Laid { inputs, sampling, key: None });
+        let Some((padding, rows)) = padding.and_then(|it| Some((it, it.rows(&inputs)?))) else {
+            return Ok(Laid { inputs, sampling, rows: None });
         };
-        if inputs.tokens.len() < key.rows as usize {
-            padding.pad(inputs.to_mut(), key)?;
+        if inputs.tokens.len() < rows as usize {
+            padding.pad(inputs.to_mut(), rows)?;
             sampling.to_mut().resize(inputs.sampled.len(), Sampling::default());
         }
-        Ok(Laid { inputs, sampling, key: Some(key) })
+        Ok(Laid { inputs, sampling, rows: Some(rows) })
+    }
+
+    /// Under the name of steps of so many rows, where it is one of them.
+    fn run_laid(
+        &mut self,
+        step: &B::Step,
+        (rows, sampling): (Option<u32>, &[Sampling]),
+        tap: Option<&mut (dyn Tap<B::Memory> + Send)>,
+    ) -> Result<(), Error> {
+        let adapted = self.adapted(step.as_ref());
+        let key = rows.map(|rows| GraphKey { model: self.model, rows, adapted });
+        self.run(step, (key, sampling), tap)
     }
 
     fn run(
@@ -268,11 +281,14 @@ impl<B: Backend + 'static> Runner<B> {
         tap: Option<&mut (dyn Tap<B::Memory> + Send)>,
     ) -> Result<(), Error> {
         let mut h_widths = self.h_widths(step.as_ref())?;
-        let for_all_adapters = key.is_some_and(|key| key.with_adapters);
+        let for_all_adapters = key.is_some_and(|key| key.adapted != Adapted::Nowhere);
         if for_all_adapters {
-            // What is recorded serves whoever comes, at whichever sites these do something.
+            // What is recorded serves whoever comes, at whichever of the key's sites these do something.
             let sites = self.decoder.sites.shapes().iter();
             h_widths = sites.map(|site| site.modules.len() * self.rank_max as usize).collect();
+        }
+        if key.is_some_and(|key| key.adapted == Adapted::Layers) {
+            self.sites_of_vocabulary().for_each(|site| h_widths[site] = 0);
         }
         let asked = sampling.iter().map(|row| row.top_log_probabilities as usize).max();
         self.scratch.top_max = asked.unwrap_or(0).max(1);
@@ -285,6 +301,23 @@ impl<B: Backend + 'static> Runner<B> {
         // How tokens are chosen is no part of what a device may replay: it is another matter with every step.
         backend.run(None, &mut || decoder.sample(step, sampling, scratch))?;
         Ok(())
+    }
+
+    fn sites_of_vocabulary(&self) -> impl Iterator<Item = usize> {
+        [self.decoder.sites.embedding(), self.decoder.sites.head()].into_iter()
+    }
+
+    /// Where a step's rows use those who are in its slots now. Few are used at the vocabulary, and steps without them need not
+    /// run there what does nothing.
+    fn adapted(&self, plan: &StepPlan) -> Adapted {
+        let groups = plan.pairs(RowSet::Batch).groups();
+        let used = groups.iter().filter_map(|group| self.slots[group.slot as usize].as_ref());
+        let mut ranks = used.flat_map(|it| self.sites_of_vocabulary().map(|site| it.layout().sites()[site].rank));
+        match groups.is_empty() {
+            true => Adapted::Nowhere,
+            false if ranks.any(|rank| rank > 0) => Adapted::Everywhere,
+            false => Adapted::Layers,
+        }
     }
 
     /// For each site, what the step's adapters need of `h` there at most.

@@ -79,12 +79,11 @@ static __device__ __forceinline__ void finish(float (&sums)[Tile::kOwn], const C
     UNROLL
     for (int j = 0; j < Tile::kOwn; ++j)
       if (is_there(j)) to.planes[blockIdx.z * plane + in_plane(j)] = sums[j];
-    __threadfence();
+    // The ticket releases what the block wrote before the barrier, and acquires what the others did.
     __syncthreads();
     if (threadIdx.x == 0) *drawn = ptx::ticket_draw(to.tickets + blockIdx.y * gridDim.x + blockIdx.x, cuts - 1);
     __syncthreads();
     if (*drawn != cuts - 1) return;
-    __threadfence();
     UNROLL
     for (int j = 0; j < Tile::kOwn; ++j) sums[j] = 0;
     for (uint32_t cut = 0; cut < cuts; ++cut)

@@ -41,23 +41,34 @@ struct LoamPages {
   LoamType type;
 };
 
-// One use of an adapter, and neighbours in a list: `from .. to`.
+// One use of an adapter.
 struct LoamPair {
   uint32_t row, slot;
   float weight;
 };
-struct LoamRun {
-  uint32_t from, to;
+// Up to 16 pairs `from .. to` of one adapter.
+struct LoamShrink {
+  uint32_t from, to, slot;
+};
+// Up to 16 rows `rows_alike[from .. to]` that use the same adapters: their slots are `slots[slots ..]`, and for each of these there is
+// a use by each of the rows, from `uses[uses]` on.
+struct LoamExpand {
+  uint32_t from, to, adapters, slots, uses;
+};
+struct LoamUse {
+  uint32_t pair;
+  float weight;
 };
 
 // Uses of adapters by a set's rows, and the work that follows. `*_count` are the rooms of the lists; how much of them is in
 // use the device knows: `counts` are shrinks, expands, pairs.
 struct LoamPairs {
   const LoamPair* pairs;
-  const uint32_t *of_row, *by_row;  // of_row[rows + 1]
-  const LoamRun* shrinks;           // up to 16 pairs of one adapter
-  const LoamRun* expands;           // up to 16 rows in `rows_alike`, which use the same adapters
-  const uint32_t* rows_alike;
+  const uint32_t* of_row;  // [rows + 1]: how many uses rows before it have
+  const LoamShrink* shrinks;
+  const LoamExpand* expands;
+  const uint32_t *rows_alike, *slots;
+  const LoamUse* uses;
   const uint32_t* counts;
   int32_t rows, pair_count, shrink_count, expand_count;
 };
@@ -81,10 +92,14 @@ struct LoamPlaces {
   int64_t slot_bytes;
 };
 
+// Modules of a site, or layers over one input, at most.
+constexpr int kLoamLayers = 4;
+
 // Some of a site's outputs, which are delta's columns from its first on: `from .. to`, which lie in `tiles` tiles of 64 columns of
 // a module from `first_tile` on, counted over all modules; or, where `of_row` is given, one column for each row.
 struct LoamColumns {
   uint32_t from, to, first_tile, tiles;
+  uint32_t outputs[kLoamLayers];  // of all the site's modules
   const uint32_t* of_row;
 };
 
@@ -136,7 +151,6 @@ struct LoamLayer {
   LoamType bias_type;
 };
 // Layers over one input, side by side in its output; those that are not there have no outputs.
-constexpr int kLoamLayers = 4;
 struct LoamLayers {
   LoamLayer each[kLoamLayers];
   LoamType type;
@@ -188,18 +202,15 @@ cudaError_t loam_attention_prefill(LoamRows q, LoamRows out, LoamRows log_sum_ex
 cudaError_t loam_attention_decode(LoamRows q, LoamRows out, LoamRows log_sum_exp, LoamSequences step, LoamPages kv, float scale, uint32_t window,
                                   float* partials, cudaStream_t stream);
 
-// Of both halves: fewer than `dots_below` pairs, or rows, of an adapter are multiplied by dot products even where others are
-// by matrix products.
 // h[pair] = A x[row], K cut every 512: `planes[cuts, pairs, h width]` and `tickets[shrinks, h width / 16]` of zeros, which it
 // leaves so, are scratch and may be null where there is one cut. See lora_shrink.cu.
-cudaError_t loam_lora_shrink(LoamRows x, LoamRows h, LoamPlaces places, LoamPairs pairs, float* planes, uint32_t* tickets, uint32_t dots_below,
-                             cudaStream_t stream);
+cudaError_t loam_lora_shrink(LoamRows x, LoamRows h, LoamPlaces places, LoamPairs pairs, float* planes, uint32_t* tickets, cudaStream_t stream);
 
 // h[pair] = A[token[row]]; see lora_shrink.cu.
 cudaError_t loam_lora_shrink_tokens(const uint32_t* tokens, LoamRows h, LoamPlaces places, LoamPairs pairs, cudaStream_t stream);
 
 // delta[row] = sum over the row's pairs of (weight scale h[pair]) B, of some columns. See lora_expand.cu.
-cudaError_t loam_lora_expand(LoamRows h, LoamRows delta, LoamPlaces places, LoamColumns columns, LoamPairs pairs, uint32_t dots_below, cudaStream_t stream);
+cudaError_t loam_lora_expand(LoamRows h, LoamRows delta, LoamPlaces places, LoamColumns columns, LoamPairs pairs, cudaStream_t stream);
 
 // Each row's token and what is said of it, through `raw` and, for rows whose logits something changes, `adjusted` and
 // `adjusted_logits[adjusted, adjusted_stride]`, which are scratch. See sample.cu.

@@ -1,21 +1,21 @@
 // The first half of an adapter: h[pair, r] = sum_k x[row, k] A[r, k], for up to 16 pairs of one adapter at once.
 //
 // Threads to data: a block has 16 ranks and 512 of k. By matrix products where x and A are bf16, see `shrink_products`. By dot
-// products otherwise, and in the fast mode for one to three pairs: a warp has four of the ranks, a lane k = lane, lane + 32, ...: 16
-// values of A in registers, which meet every pair's row. A sum is a lane's own in order, then lanes by halves, then cuts of
-// 512 in order, whoever else is there.
+// products otherwise: a warp has four of the ranks, a lane k = lane, lane + 32, ...: 16 values of A in registers, which meet every
+// pair's row. A sum is a lane's own in order, then lanes by halves, then cuts of 512 in order, whoever else is there.
 // Bytes moved: A once for every 16 pairs; x once a block of ranks, from L2; a plane of h a cut, out and in.
-// Why this tile: rank 16 over 4,096 is 128 KB of A and 8 blocks; of 16 pairs' rows every value of A is read once. The last block of
+// Why this tile: rank 16 over 4,096 is 128 KB of A and 8 blocks, whose 16 KB are on their way before the first value is used; pairs
+// that are absent cost nothing that memory would not take longer for. The last block of
 // a tile to draw its ticket adds the planes. The grid is a function of the batch's rows, of h's width and of the site; the
 // list of runs says what there is, so that one graph serves every mix of adapters and ranks.
 // No windows: where adapters lie their table alone knows.
-#include <cstring>
 #include <type_traits>
 
 #include "adapters.cuh"
 #include "launch.cuh"
 #include "ptx.cuh"
 #include "types.cuh"
+#include "vectors.cuh"
 
 constexpr int kThreads = 128, kRanks = 16, kCut = 512, kOwnRanks = kRanks / (kThreads / 32), kOwn = kCut / 32;
 // Four times as many as all multiprocessors of an H200 hold at once.
@@ -23,7 +23,7 @@ constexpr unsigned kBlocksMax = 8192;
 
 // This warp's ranks over one cut, for all pairs of a run, to `to[pair * stride + rank]`.
 template <class X, class A>
-static __device__ void shrink_dots(const X* x, int64_t x_stride, const A* a, uint32_t rank, const LoamPair* pairs, LoamRun run, int from, int in_features,
+static __device__ void shrink_dots(const X* x, int64_t x_stride, const A* a, uint32_t rank, const LoamPair* pairs, const LoamShrink& run, int from, int in_features,
                                   float* to, int64_t stride) {
   const int lane = threadIdx.x % 32, first = blockIdx.y * kRanks + threadIdx.x / 32 * kOwnRanks;
   for (int r = first; r < first + kOwnRanks && r < (int)rank; ++r) {
@@ -48,17 +48,16 @@ static __device__ void shrink_dots(const X* x, int64_t x_stride, const A* a, uin
 }
 
 // Draws a ticket; who draws the last adds the cuts' planes, in order.
-static __device__ void add_planes(const float* planes, int64_t plane, int width, float* h, int64_t h_stride, LoamRun run, int first, uint32_t rank, uint32_t* ticket,
+static __device__ void add_planes(const float* planes, int64_t plane, int width, float* h, int64_t h_stride, const LoamShrink& run, int first, uint32_t rank, uint32_t* ticket,
                                   uint32_t* drawn) {
   const uint32_t cuts = gridDim.z;
-  __threadfence();
+  // The ticket releases what the block wrote before the barrier, and acquires what the others did.
   __syncthreads();
   if (threadIdx.x == 0) *drawn = ptx::ticket_draw(ticket, cuts - 1);
   __syncthreads();
   const bool is_last = *drawn == cuts - 1;
   __syncthreads();
   if (!is_last) return;
-  __threadfence();
   const int ranks = min(kRanks, (int)rank - first);
   for (uint32_t e = threadIdx.x; e < (run.to - run.from) * ranks; e += kThreads) {
     const uint32_t pair = run.from + e / ranks, r = first + e % ranks;
@@ -68,41 +67,39 @@ static __device__ void add_planes(const float* planes, int64_t plane, int width,
   }
 }
 
-// Two neighbours of a row as one word, zeros from its end on. A row may begin at any value.
-static __device__ __forceinline__ uint32_t two(const bf16* from, int left) {
-  if (left > 1 && (uintptr_t)from % 4 == 0) return *(const uint32_t*)from;
-  bf16 values[2] = {left > 0 ? from[0] : __float2bfloat16(0.0f), left > 1 ? from[1] : __float2bfloat16(0.0f)};
-  uint32_t word;
-  memcpy(&word, values, 4);
-  return word;
-}
-
-// The same by matrix products of 16 ranks and 8 pairs, operands swapped so that few pairs waste little. A warp has a quarter of
-// the cut; `parts[warps, 16, 16]` are added in order. Absent pairs and ranks are zeros.
-static __device__ void shrink_products(const bf16* x, int64_t x_stride, const bf16* a, uint32_t rank, const LoamPair* pairs, LoamRun run, int from, int in_features,
-                                       float* to, int64_t stride, float* parts) {
-  constexpr int kWarps = kThreads / 32, kShare = kCut / kWarps;
+// The same by matrix products of 16 ranks and 8 pairs, operands swapped so that few pairs waste little. A warp has a quarter of the
+// cut, a lane eight neighbours of every 32 of k, which stand where a lane has its values in two products, of A and of x alike;
+// `parts[warps, 16, 16]` are added in order. Absent ranks and pairs are the last ones once more, and are not written.
+static __device__ void shrink_products(const bf16* x, int64_t x_stride, const bf16* a, uint32_t rank, const LoamPair* pairs, const LoamShrink& run, int from,
+                                       int in_features, float* to, int64_t stride, float* parts) {
+  constexpr int kWarps = kThreads / 32, kShare = kCut / kWarps, kSteps = kShare / 32;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = lane / 4, pair = lane % 4 * 2, first = blockIdx.y * kRanks, count = run.to - run.from;
-  const int begin = from + warp * kShare, end = min(begin + kShare, in_features);
+  const int begin = from + warp * kShare, own = begin + lane % 4 * kVector;
+  const bool is_whole = begin + kShare <= in_features && (in_features | x_stride) % kVector == 0 && ((uintptr_t)a | (uintptr_t)x) % 16 == 0;
+  auto of_rank = [&](int j) { return a + (int64_t)min(first + row + j * 8, (int)rank - 1) * in_features; };
+  auto of_pair = [&](int half) { return x + pairs[run.from + min(half * 8 + row, count - 1)].row * x_stride; };
   float sums[2][4] = {};
-  for (int k = begin; k < end; k += 16) {
-    uint32_t of_a[4];
+  uint4 of_a[kSteps][2];
+  UNROLL
+  for (int i = 0; i < kSteps; ++i) {
     UNROLL
-    for (int i = 0; i < 4; ++i) {
-      const int r = first + row + i % 2 * 8, at = k + i / 2 * 8 + pair;
-      of_a[i] = r < (int)rank ? two(a + (int64_t)r * in_features + at, end - at) : 0;
+    for (int j = 0; j < 2; ++j) {
+      const int at = own + i * 32;
+      of_a[i][j] = is_whole ? ptx::load_once_16(of_rank(j) + at) : eight(of_rank(j) + at, in_features - at);
     }
+  }
+  UNROLL
+  for (int half = 0; half < 2; ++half) {
+    if (half * 8 >= count) continue;
+    const bf16* const from_x = of_pair(half);
+    uint4 of_x[kSteps];
     UNROLL
-    for (int half = 0; half < 2; ++half) {
-      if (half * 8 >= count) continue;
-      const int n = half * 8 + row;
-      uint32_t of_x[2];
-      UNROLL
-      for (int i = 0; i < 2; ++i) {
-        const int at = k + i * 8 + pair;
-        of_x[i] = n < count ? two(x + pairs[run.from + n].row * x_stride + at, end - at) : 0;
-      }
-      ptx::multiply_16x8x16_bf16(sums[half], of_a, of_x);
+    for (int i = 0; i < kSteps; ++i) of_x[i] = is_whole ? ptx::load_16(from_x + own + i * 32) : eight(from_x + own + i * 32, in_features - own - i * 32);
+    UNROLL
+    for (int i = 0; i < kSteps; ++i) {
+      const uint4 &low = of_a[i][0], &high = of_a[i][1];
+      ptx::multiply_16x8x16_bf16(sums[half], {low.x, high.x, low.y, high.y}, {of_x[i].x, of_x[i].y});
+      ptx::multiply_16x8x16_bf16(sums[half], {low.z, high.z, low.w, high.w}, {of_x[i].z, of_x[i].w});
     }
   }
   UNROLL
@@ -119,7 +116,7 @@ static __device__ void shrink_products(const bf16* x, int64_t x_stride, const bf
 
 template <class X>
 static __global__ void __launch_bounds__(kThreads) lora_shrink(const X* __restrict__ x, int64_t x_stride, float* h, int64_t h_stride, LoamPlaces places, LoamPairs of,
-                                                               int in_features, int width, float* planes, uint32_t* tickets, uint32_t dots_below) {
+                                                               int in_features, int width, float* planes, uint32_t* tickets) {
   SHARED_BYTES(window);
   uint32_t* const drawn = (uint32_t*)window;
   float* const parts = (float*)window + 4;
@@ -127,11 +124,11 @@ static __global__ void __launch_bounds__(kThreads) lora_shrink(const X* __restri
   const int first = blockIdx.y * kRanks;
   const int64_t plane = (int64_t)of.pair_count * width, stride = cuts > 1 ? width : h_stride;
   for (uint32_t index = blockIdx.x; index < of.counts[0]; index += gridDim.x) {
-    const LoamRun run = of.shrinks[index];
-    const LoamPlace place = place_of(places, of.pairs[run.from].slot);
+    const LoamShrink run = of.shrinks[index];
+    const LoamPlace place = place_of(places, run.slot);
     if (first >= (int)place.rank) continue;
     float* const to = cuts > 1 ? planes + cut * plane : h;
-    if (std::is_same_v<X, bf16> && place.type == LOAM_BF16 && run.to - run.from >= dots_below) {
+    if (std::is_same_v<X, bf16> && place.type == LOAM_BF16) {
       shrink_products((const bf16*)x, x_stride, (const bf16*)place.a, place.rank, of.pairs, run, cut * kCut, in_features, to, stride, parts);
     } else {
       with_weight(place.type, [&](auto a) {
@@ -142,7 +139,7 @@ static __global__ void __launch_bounds__(kThreads) lora_shrink(const X* __restri
   }
 }
 
-cudaError_t loam_lora_shrink(LoamRows x, LoamRows h, LoamPlaces places, LoamPairs pairs, float* planes, uint32_t* tickets, uint32_t dots_below, cudaStream_t stream) {
+cudaError_t loam_lora_shrink(LoamRows x, LoamRows h, LoamPlaces places, LoamPairs pairs, float* planes, uint32_t* tickets, cudaStream_t stream) {
   if (pairs.pair_count == 0 || h.width == 0) return cudaSuccess;
   // An input of no values still has sums: 0.
   const unsigned cuts = max(1, (x.width + kCut - 1) / kCut), tiles = (h.width + kRanks - 1) / kRanks;
@@ -152,7 +149,7 @@ cudaError_t loam_lora_shrink(LoamRows x, LoamRows h, LoamPlaces places, LoamPair
   return with_activation(x.type, [&](auto x_value) {
     using X = decltype(x_value);
     return launch({.name = "lora_shrink", .grid = {across, tiles, cuts}, .block = kThreads, .shared_bytes = 16 + kThreads / 32 * 16 * 16 * sizeof(float), .stream = stream},
-                  lora_shrink<X>, (const X*)x.at, x.stride, (float*)h.at, h.stride, places, pairs, x.width, h.width, planes, tickets, dots_below);
+                  lora_shrink<X>, (const X*)x.at, x.stride, (float*)h.at, h.stride, places, pairs, x.width, h.width, planes, tickets);
   });
 }
 

@@ -92,7 +92,8 @@ impl<B: Backend> Decoder<B> {
         let (rows, hidden) = (pass.rows(RowSet::Batch), self.shape.hidden);
         let out = RowsMut::new(&mut s.residual, rows, hidden)?;
         self.backend.embed(pass.step, Embed { table: &self.embedding, out })?;
-        if let Some(delta) = self.adapt(pass, self.sites.embedding(), RowSet::Batch, None, &mut s.h, &mut s.delta)? {
+        let delta = self.adapt(pass, self.sites.embedding(), RowSet::Batch, None, &mut s.h, &mut s.delta)?;
+        if let Some(delta) = delta.join(&*self.backend)? {
             let x = RowsMut::new(&mut s.residual, rows, hidden)?;
             self.backend.add(pass.step, Add { x, delta, set: RowSet::Batch })?;
         }
@@ -111,9 +112,10 @@ impl<B: Backend> Decoder<B> {
         let (rows, heads) = (pass.rows(RowSet::Batch), self.heads());
         let (hidden, width) = (self.shape.hidden, heads.qkv_width());
         let x = Rows::new(&s.normed, rows, hidden)?;
-        self.linear(&layer.qkv, x, &mut s.wide)?;
         let site = number * SITES_OF_LAYER + QKV;
-        let mut delta = self.adapt(pass, site, RowSet::Batch, Some(x), &mut s.h, &mut s.delta)?;
+        let delta = self.adapt(pass, site, RowSet::Batch, Some(x), &mut s.h, &mut s.delta)?;
+        self.linear(&layer.qkv, x, &mut s.wide)?;
+        let mut delta = delta.join(&*self.backend)?;
         if let Some((q_weight, k_weight)) = &layer.qk_norms {
             // The delta is added where the heads are normed, and so no more when they are turned.
             let (qkv, delta) = (RowsMut::new(&mut s.wide, rows, width)?, delta.take());
@@ -143,9 +145,10 @@ impl<B: Backend> Decoder<B> {
         let layer = &self.layers[number];
         let rows = pass.rows(RowSet::Batch);
         let x = Rows::new(&s.attended, rows, self.heads().q_width())?;
-        self.linear(&layer.o, x, &mut s.narrow)?;
         let site = number * SITES_OF_LAYER + O;
         let delta = self.adapt(pass, site, RowSet::Batch, Some(x), &mut s.h, &mut s.delta)?;
+        self.linear(&layer.o, x, &mut s.narrow)?;
+        let delta = delta.join(&*self.backend)?;
         self.add_norm(pass, (&mut s.residual, &s.narrow, &mut s.normed), delta, &layer.mlp_norm)
     }
 
@@ -154,9 +157,10 @@ impl<B: Backend> Decoder<B> {
         let layer = &self.layers[number];
         let (rows, intermediate) = (pass.rows(RowSet::Batch), self.shape.intermediate);
         let x = Rows::new(&s.normed, rows, self.shape.hidden)?;
-        self.linear(&layer.gate_up, x, &mut s.wide)?;
         let site = number * SITES_OF_LAYER + GATE_UP;
         let delta = self.adapt(pass, site, RowSet::Batch, Some(x), &mut s.h, &mut s.delta)?;
+        self.linear(&layer.gate_up, x, &mut s.wide)?;
+        let delta = delta.join(&*self.backend)?;
         let gate_up = Rows::new(&s.wide, rows, 2 * intermediate)?;
         let out = RowsMut::new(&mut s.gated, rows, intermediate)?;
         self.backend.gate(pass.step, Gate { activation: self.activation, gate_up, delta, out })
@@ -166,11 +170,24 @@ impl<B: Backend> Decoder<B> {
     fn reduce(&self, pass: &mut Pass<'_, B>, s: &mut Scratch<B::Memory>, number: usize) -> Result<(), Error> {
         let layer = &self.layers[number];
         let x = Rows::new(&s.gated, pass.rows(RowSet::Batch), self.shape.intermediate)?;
-        self.linear(&layer.down, x, &mut s.narrow)?;
         let site = number * SITES_OF_LAYER + DOWN;
         let delta = self.adapt(pass, site, RowSet::Batch, Some(x), &mut s.h, &mut s.delta)?;
+        self.linear(&layer.down, x, &mut s.narrow)?;
+        let delta = delta.join(&*self.backend)?;
         let next = self.layers.get(number + 1).map_or(&self.norm, |next| &next.attention_norm);
         self.add_norm(pass, (&mut s.residual, &s.narrow, &mut s.normed), delta, next)
+    }
+}
+
+/// What adapters add, which nobody may read before it is joined.
+struct Beside<'d, M>(Option<Rows<'d, M>>);
+
+impl<'d, M> Beside<'d, M> {
+    fn join<B: Backend<Memory = M>>(self, backend: &B) -> Result<Option<Rows<'d, M>>, Error> {
+        if self.0.is_some() {
+            backend.join()?;
+        }
+        Ok(self.0)
     }
 }
 
@@ -184,8 +201,9 @@ impl<B: Backend> Decoder<B> {
         }
         self.gather(pass, s, set)?;
         let x = Rows::new(&s.chosen, rows, self.shape.hidden)?;
+        let delta = self.adapt(pass, self.sites.head(), set, Some(x), &mut s.h, &mut s.delta)?;
         self.linear(&self.head, x, &mut s.logits)?;
-        if let Some(delta) = self.adapt(pass, self.sites.head(), set, Some(x), &mut s.h, &mut s.delta)? {
+        if let Some(delta) = delta.join(&*self.backend)? {
             let x = RowsMut::new(&mut s.logits, rows, self.shape.vocabulary)?;
             self.backend.add(pass.step, Add { x, delta, set })?;
         }
@@ -265,6 +283,7 @@ impl<B: Backend> Decoder<B> {
     }
 
     /// What the rows' adapters add at a site; none where no adapter of the step has a rank there.
+    /// What a set's adapters add to a site's outputs, computed beside what follows until it is [joined](Beside::join).
     fn adapt<'d>(
         &self,
         pass: &mut Pass<'_, B>,
@@ -273,20 +292,21 @@ impl<B: Backend> Decoder<B> {
         x: Option<Rows<'_, B::Memory>>,
         h: &mut B::Memory,
         delta: &'d mut B::Memory,
-    ) -> Result<Option<Rows<'d, B::Memory>>, Error> {
+    ) -> Result<Beside<'d, B::Memory>, Error> {
         pass.tap(site, set, x)?;
         let h_width = pass.h_widths[site];
         if h_width == 0 {
-            return Ok(None);
+            return Ok(Beside(None));
         }
-        let (adapters, pairs) = (pass.adapters, pass.pairs(set));
-        let h_rows = RowsMut::new(h, pairs, h_width)?;
-        self.backend.lora_shrink(pass.step, Shrink { adapters, site, set, x, h: h_rows })?;
+        let (step, adapters, pairs) = (pass.step, pass.adapters, pass.pairs(set));
         let (rows, width) = (pass.rows(set), self.sites.shapes()[site].out_features());
-        let out = RowsMut::new(delta, rows, width)?;
-        self.backend
-            .lora_expand(pass.step, Expand { adapters, site, set, h: Rows::new(h, pairs, h_width)?, delta: out })?;
-        Ok(Some(Rows::new(delta, rows, width)?))
+        self.backend.beside(&mut || {
+            let to = RowsMut::new(h, pairs, h_width)?;
+            self.backend.lora_shrink(step, Shrink { adapters, site, set, x, h: to })?;
+            let (h, delta) = (Rows::new(h, pairs, h_width)?, RowsMut::new(delta, rows, width)?);
+            self.backend.lora_expand(step, Expand { adapters, site, set, h, delta })
+        })?;
+        Ok(Beside(Some(Rows::new(delta, rows, width)?)))
     }
 
     fn add_norm(

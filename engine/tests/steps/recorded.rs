@@ -4,7 +4,7 @@ use loam_engine::adapter::HostAdapter;
 use loam_engine::executor::{Batch, Executor as _, Uploaded};
 use loam_engine::model::Sites;
 use loam_engine::runner::Runner;
-use loam_kernels::backend::GraphKey;
+use loam_kernels::backend::{Adapted, GraphKey};
 use loam_kernels::layout::{ADAPTERS_PER_ROW_MAX, RANK_MAX, RowSet, Rows, Sampling, Scored};
 
 use crate::machine::{Part, ROWS_MAX, adapter, batch, model, recording, uploaded, watched};
@@ -47,22 +47,26 @@ fn install(runner: &mut Runner<Watched>, adapters: &[(u32, &Uploaded)]) {
 #[test]
 fn only_steps_that_are_alike_have_a_name() {
     let (watched, mut runner) = recording(RANK_MAX);
-    let resident = uploaded(&runner, 1);
-    install(&mut runner, &[(0, &resident)]);
+    let everywhere = uploaded(&runner, 1);
+    let sites = Sites::new(&self::model().shape);
+    let in_layers = adapter(sites.shapes(), 2, |site| site != sites.embedding() && site != sites.head());
+    let in_layers = runner.uploader().upload(&in_layers).unwrap();
+    install(&mut runner, &[(0, &in_layers), (1, &everywhere)]);
     let model = runner.model();
-    let name = |rows, with_adapters| Some(GraphKey { model, rows, with_adapters });
+    let name = |rows, adapted| Some(GraphKey { model, rows, adapted });
     watched.take();
     let mut named = |step| {
         runner.execute(&step).unwrap();
         key(&watched.take())
     };
     for (rows, padded) in [(1, 1), (2, 2), (3, 4), (9, 16), (17, 24), (25, 32), (33, 48), (48, 48)] {
-        assert_eq!(named(decode(rows, &[])), name(padded, false), "{rows} rows");
-        assert_eq!(named(decode(rows, &[(0, 1.0)])), name(padded, true), "{rows} rows");
+        assert_eq!(named(decode(rows, &[])), name(padded, Adapted::Nowhere), "{rows} rows");
+        assert_eq!(named(decode(rows, &[(0, 1.0)])), name(padded, Adapted::Layers), "{rows} rows");
+        assert_eq!(named(decode(rows, &[(0, 1.0), (1, 1.0)])), name(padded, Adapted::Everywhere), "{rows} rows");
     }
     let mut one = decode(3, &[]);
     one.inputs.pairs = decode(1, &[(0, 1.0)]).inputs.pairs;
-    assert_eq!(named(one), name(4, true), "one of three uses an adapter");
+    assert_eq!(named(one), name(4, Adapted::Layers), "one of three uses an adapter");
     assert_eq!(named(batch(&[Part::new(0, &[1, 2])])), None, "prefill");
     let mut twice = decode(2, &[]);
     twice.inputs.sampled = vec![0, 0];
@@ -126,25 +130,35 @@ fn padding_is_seen_by_nobody() {
     }
 }
 
-/// What is recorded under a key serves all adapters: it asks at every site, through an `h` for any rank.
+/// What is recorded under a key serves all adapters: it asks at every site of the layers, through an `h` for any rank. At
+/// the embedding and the head only under a key of its own.
 #[test]
 fn a_recorded_step_asks_at_every_site() {
     let (watched, mut runner) = recording(8);
     let all = Sites::new(&model().shape);
-    let few = adapter(all.shapes(), 1, |site| site == 5);
-    let few = runner.uploader().upload(&few).unwrap();
-    install(&mut runner, &[(0, &few)]);
+    let few = [5, all.head()].map(|at| {
+        let few = adapter(all.shapes(), 1, |site| site == at);
+        runner.uploader().upload(&few).unwrap()
+    });
+    install(&mut runner, &[(0, &few[0]), (1, &few[1])]);
     watched.take();
-    runner.execute(&decode(3, &[(0, 1.0)])).unwrap();
-    let calls = watched.take();
-    let sites = |name| calls.iter().filter(|call| call.name == name).map(|call| call.site.unwrap()).collect::<Vec<_>>();
-    assert_eq!(sites("lora_shrink"), [9, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
-    assert_eq!(sites("lora_expand"), [9, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
-    let sizes: Vec<_> = calls.iter().filter_map(|call| call.h).collect();
-    let layer = [3, 1, 2, 1];
-    let modules = [1].into_iter().chain(layer).chain(layer).chain([1]);
-    let expected: Vec<_> = modules.map(|modules| [4 * ADAPTERS_PER_ROW_MAX, modules * 8]).collect();
-    assert_eq!(sizes, expected, "modules of rank 8 at most");
+    let mut asked = |slot| {
+        runner.execute(&decode(3, &[(slot, 1.0)])).unwrap();
+        let calls = watched.take();
+        let sites = |name: &str| {
+            let calls = calls.iter().filter(|call| call.name == name);
+            calls.map(|call| call.site.unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(sites("lora_shrink"), sites("lora_expand"));
+        (sites("lora_shrink"), calls.iter().filter_map(|call| call.h).collect::<Vec<_>>())
+    };
+    let sizes = |modules: Vec<usize>| -> Vec<_> {
+        modules.into_iter().map(|modules| [4 * ADAPTERS_PER_ROW_MAX, modules * 8]).collect()
+    };
+    let layers = [3, 1, 2, 1].repeat(2);
+    assert_eq!(asked(0), ((0..8).collect(), sizes(layers.clone())), "modules of rank 8 at most");
+    let everywhere = [vec![1], layers, vec![1]].concat();
+    assert_eq!(asked(1), (vec![9, 0, 1, 2, 3, 4, 5, 6, 7, 8], sizes(everywhere)));
 
     runner.execute(&decode(3, &[])).unwrap();
     let calls = watched.take();

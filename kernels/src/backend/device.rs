@@ -78,6 +78,17 @@ pub trait Device: Send + Sync {
         operations: &mut (dyn FnMut() -> Result<(), Error> + Send),
     ) -> Result<(), Error>;
 
+    /// Runs operations that need not wait for those between here and [`Device::join`], nor these for them: what either
+    /// writes the other does not touch. A device may run them at once, or side by side.
+    fn beside(&self, operations: &mut dyn FnMut() -> Result<(), Error>) -> Result<(), Error> {
+        operations()
+    }
+
+    /// What follows waits for all that was to run beside.
+    fn join(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// A table of `slots` empty slots for adapters of a model with these sites.
     fn adapters(&self, sites: &[SiteShape], slots: usize) -> Result<Self::Adapters, Error>;
 
@@ -117,8 +128,19 @@ pub struct GraphKey {
     pub model: u64,
     /// Rows, padding included.
     pub rows: u32,
-    /// Whether some row uses an adapter; a step in which none does runs the base's operations alone.
-    pub with_adapters: bool,
+    /// Which of its operations are adapters'.
+    pub adapted: Adapted,
+}
+
+/// Where a step's rows use adapters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Adapted {
+    /// Nowhere: the base's operations alone.
+    Nowhere,
+    /// In the layers, as most do.
+    Layers,
+    /// At the embedding or the head too, where an adapter's outputs are as many as tokens.
+    Everywhere,
 }
 
 impl GraphKey {

@@ -19,7 +19,7 @@ pub use dense::{
     Activation, Add, AddRmsNorm, ApplyLinear, Dense, Embed, Gate, GatherRows, HeadShape, Product, QkNorm, RmsNorm,
     TakeTokens,
 };
-pub use device::{Device, GraphKey, Reading, Source};
+pub use device::{Adapted, Device, GraphKey, Reading, Source};
 pub use lora::{Expand, Lora, Shrink};
 pub use sampling::{HeadDelta, Sample, SampleOutputs, Sampler, Score};
 

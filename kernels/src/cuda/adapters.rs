@@ -5,7 +5,7 @@ use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::device::{DeviceMemory, Stream};
-use super::ffi::{LoamColumns, LoamPlaces, LoamType};
+use super::ffi::{LAYERS, LoamColumns, LoamPlaces, LoamType};
 use super::loam_type;
 use crate::error::{Error, expect_below, expect_shape};
 use crate::layout::{Adapter, AdapterLayout, B_TILE_COLUMNS, DType, Group, PairList, SitePlace, SiteShape};
@@ -57,6 +57,9 @@ impl Drop for CudaAdapters {
 
 impl CudaAdapters {
     pub(super) fn new(sites: Vec<SiteShape>, slots: usize) -> Result<Self, Error> {
+        for site in &sites {
+            expect_below("a site's number of modules", site.modules.len(), LAYERS + 1)?;
+        }
         let slot_words = words_before(&sites, sites.len());
         let table = DeviceMemory::new("the table of adapters", DType::U32, slot_words * slots)?;
         let ranks = Arc::new(Ranks(Mutex::new(vec![None; slots])));
@@ -120,7 +123,9 @@ impl CudaAdapters {
         }
         let tiles = end_tile.saturating_sub(first_tile);
         let [from, to, first_tile, tiles] = [columns.start, columns.end, first_tile, tiles].map(|count| count as u32);
-        LoamColumns { from, to, first_tile, tiles, of_row: ptr::null() }
+        let mut outputs = [0; LAYERS];
+        outputs.iter_mut().zip(&self.sites[site].modules).for_each(|(to, count)| *to = *count as u32);
+        LoamColumns { from, to, first_tile, tiles, outputs, of_row: ptr::null() }
     }
 
     /// A site's places in the adapters of checked pairs, in order of groups.

@@ -21,6 +21,8 @@ pub struct Cuda {
     scratch: Mutex<Scratch>,
     /// Of operations that are made of others, which use theirs meanwhile.
     outer_scratch: Mutex<Scratch>,
+    /// Of adapters' operations, which run beside others.
+    adapters_scratch: Mutex<Scratch>,
     graphs: Mutex<Graphs>,
 }
 
@@ -75,7 +77,8 @@ impl Cuda {
     pub fn open(ordinal: usize, mode: CudaMode) -> Result<Self, Error> {
         device::open(ordinal)?;
         let library = if mode == CudaMode::Fast { Library::open() } else { None };
-        Ok(Self { mode, library, scratch: Mutex::default(), outer_scratch: Mutex::default(), graphs: Mutex::default() })
+        let [scratch, outer_scratch, adapters_scratch] = Default::default();
+        Ok(Self { mode, library, scratch, outer_scratch, adapters_scratch, graphs: Mutex::default() })
     }
 
     pub(super) const fn library(&self) -> Option<&Library> {
@@ -114,6 +117,11 @@ impl Cuda {
     /// The same, for an operation that calls others meanwhile.
     pub(super) fn outer_scratch(&self) -> MutexGuard<'_, Scratch> {
         self.outer_scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, for adapters.
+    pub(super) fn adapters_scratch(&self) -> MutexGuard<'_, Scratch> {
+        self.adapters_scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -284,6 +292,15 @@ impl Device for Cuda {
             return operations();
         }
         self.graphs().run(self, key, step, operations)
+    }
+
+    /// In what is recorded, where a branch costs nothing when it is replayed; elsewhere launches come one by one.
+    fn beside(&self, operations: &mut dyn FnMut() -> Result<(), Error>) -> Result<(), Error> {
+        graph::beside(operations)
+    }
+
+    fn join(&self) -> Result<(), Error> {
+        graph::join()
     }
 
     fn adapters(&self, sites: &[SiteShape], slots: usize) -> Result<CudaAdapters, Error> {

@@ -72,10 +72,11 @@ pub(super) struct LoamPages {
 pub(super) struct LoamPairs {
     pub(super) pairs: *const c_void,
     pub(super) of_row: *const u32,
-    pub(super) by_row: *const u32,
     pub(super) shrinks: *const c_void,
     pub(super) expands: *const c_void,
     pub(super) rows_alike: *const u32,
+    pub(super) slots: *const u32,
+    pub(super) uses: *const c_void,
     pub(super) counts: *const u32,
     pub(super) rows: i32,
     pub(super) pair_count: i32,
@@ -99,6 +100,7 @@ pub(super) struct LoamColumns {
     pub(super) to: u32,
     pub(super) first_tile: u32,
     pub(super) tiles: u32,
+    pub(super) outputs: [u32; LAYERS],
     pub(super) of_row: *const u32,
 }
 
@@ -219,7 +221,6 @@ unsafe extern "C" {
         pairs: LoamPairs,
         planes: *mut f32,
         tickets: *mut u32,
-        dots_below: u32,
         stream: RawStream,
     ) -> c_int;
     pub(super) fn loam_lora_shrink_tokens(
@@ -235,7 +236,6 @@ unsafe extern "C" {
         places: LoamPlaces,
         columns: LoamColumns,
         pairs: LoamPairs,
-        dots_below: u32,
         stream: RawStream,
     ) -> c_int;
     pub(super) fn loam_gather_rows(from: LoamRows, which: *const u32, out: LoamRows, stream: RawStream) -> c_int;

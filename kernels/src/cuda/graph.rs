@@ -8,14 +8,15 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
 use super::adapters::Ranks;
 use super::backend::{Cuda, CudaStep};
-use super::device::{DeviceMemory, Graph, Stream, watched};
+use super::device::{DeviceMemory, Event, Graph, Stream, watched};
 use super::ffi::RawStream;
 use super::work::{Rooms, StepTables};
-use crate::backend::GraphKey;
+use crate::backend::{Adapted, GraphKey};
 use crate::error::{Error, expect_shape};
 use crate::layout::{DType, RowSet, StepLimits, StepPlan};
 
@@ -57,8 +58,62 @@ struct Use {
 
 /// What this thread records: a capture belongs to one, and others load adapters meanwhile.
 struct Recording {
-    stream: RawStream,
+    stream: Rc<Stream>,
+    branch: Branch,
     uses: Vec<Use>,
+}
+
+/// What runs beside the rest of what is recorded.
+struct Branch {
+    stream: Stream,
+    /// Where it begins, and where it ends.
+    begun: Event,
+    ended: Event,
+    state: BranchState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum BranchState {
+    /// There is nothing that the rest would have to wait for.
+    Joined,
+    /// It is being recorded.
+    Open,
+    /// The rest has not waited for it yet.
+    Ended,
+}
+
+impl Recording {
+    fn new() -> Result<Self, Error> {
+        let (stream, begun, ended) = (Stream::new()?, Event::new()?, Event::new()?);
+        let branch = Branch { stream, begun, ended, state: BranchState::Joined };
+        Ok(Self { stream: Rc::new(Stream::new()?), branch, uses: Vec::new() })
+    }
+
+    /// The stream that what is launched now belongs to.
+    fn order(&self) -> &Stream {
+        if self.branch.state == BranchState::Open { &self.branch.stream } else { &self.stream }
+    }
+
+    fn begin_branch(&mut self) -> Result<(), Error> {
+        assert!(self.branch.state == BranchState::Joined, "a branch is joined before the next one begins");
+        self.branch.begun.record(&self.stream)?;
+        self.branch.stream.wait(&self.branch.begun)?;
+        self.branch.state = BranchState::Open;
+        Ok(())
+    }
+
+    fn end_branch(&mut self) -> Result<(), Error> {
+        self.branch.state = BranchState::Ended;
+        Ok(self.branch.ended.record(&self.branch.stream)?)
+    }
+
+    fn join(&mut self) -> Result<(), Error> {
+        if self.branch.state == BranchState::Ended {
+            self.stream.wait(&self.branch.ended)?;
+            self.branch.state = BranchState::Joined;
+        }
+        Ok(())
+    }
 }
 
 thread_local! {
@@ -71,7 +126,22 @@ pub(super) fn order() -> RawStream {
 }
 
 fn recorded() -> Option<RawStream> {
-    RECORDING.with_borrow(|it| it.as_ref().map(|it| it.stream))
+    RECORDING.with_borrow(|it| it.as_ref().map(|it| it.order().raw()))
+}
+
+/// Records operations as a branch; where nothing is recorded they just run.
+pub(super) fn beside(operations: &mut dyn FnMut() -> Result<(), Error>) -> Result<(), Error> {
+    let of_branch = |work: fn(&mut Recording) -> Result<(), Error>| {
+        RECORDING.with_borrow_mut(|it| it.as_mut().map_or(Ok(()), work))
+    };
+    of_branch(Recording::begin_branch)?;
+    operations()?;
+    of_branch(Recording::end_branch)
+}
+
+/// What is recorded next waits for the branch.
+pub(super) fn join() -> Result<(), Error> {
+    RECORDING.with_borrow_mut(|it| it.as_mut().map_or(Ok(()), Recording::join))
 }
 
 /// Refuses what no graph can hold.
@@ -127,7 +197,7 @@ impl Graphs {
             held.tables.send(&gpu.stream(), &lists)?;
             return Ok(held.graph.launch(&gpu.stream())?);
         }
-        let rooms = Rooms::of_decode(plan, key.with_adapters, gpu.mode());
+        let rooms = Rooms::of_decode(plan, key.adapted, gpu.mode());
         if !rooms.hold(&lists) || rooms.words() > WORDS_MAX || self.refused.contains(&key) {
             return operations();
         }
@@ -147,6 +217,7 @@ impl Graphs {
         };
         gpu.scratch().keep();
         gpu.outer_scratch().keep();
+        gpu.adapters_scratch().keep();
         let (sampled, limits) = (plan.rows(RowSet::Sampled), *plan.limits());
         self.recorded.insert(key, Recorded { graph, tables, rooms, sampled, limits, uses, lives });
         Ok(())
@@ -171,8 +242,9 @@ impl Graphs {
 
 /// What operations launch, and which adapters they use.
 fn record(operations: Operations<'_>) -> Result<(Graph, Vec<Use>), Error> {
-    let stream = Stream::new()?;
-    RECORDING.set(Some(Recording { stream: stream.raw(), uses: Vec::new() }));
+    let recording = Recording::new()?;
+    let stream = Rc::clone(&recording.stream);
+    RECORDING.set(Some(recording));
     let _ended = Ended;
     let graph = stream.capture(operations)?;
     Ok((graph, RECORDING.take().map(|it| it.uses).unwrap_or_default()))
@@ -189,7 +261,7 @@ pub(super) fn is_recordable(plan: &StepPlan) -> bool {
 pub(super) fn check_key(key: GraphKey, plan: &StepPlan) -> Result<(), Error> {
     expect_shape("a graph's rows", plan.rows(RowSet::Batch), key.rows as usize)?;
     let pairs = plan.pairs(RowSet::Batch).pairs().len();
-    if key.with_adapters || pairs == 0 {
+    if key.adapted != Adapted::Nowhere || pairs == 0 {
         return Ok(());
     }
     let found = format!("with {pairs} pairs");

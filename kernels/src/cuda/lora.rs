@@ -2,7 +2,7 @@
 
 use std::ptr;
 
-use super::backend::{Cuda, CudaMode, CudaStep};
+use super::backend::{Cuda, CudaStep};
 use super::device::checked;
 use super::ffi::{LoamRows, loam_lora_expand, loam_lora_shrink, loam_lora_shrink_tokens};
 use super::graph::note;
@@ -34,7 +34,7 @@ impl Lora for Cuda {
             return Ok(checked(unsafe { loam_lora_shrink_tokens(tokens, h, places, pairs, stream) })?);
         };
         let (cuts, width) = (op.adapters.site(op.site).in_features.div_ceil(CUT), op.h.width());
-        let mut scratch = self.scratch();
+        let mut scratch = self.adapters_scratch();
         let (planes, tickets) = if cuts > 1 {
             let tickets = scratch.tickets(pairs.shrink_count as usize * width.div_ceil(RANKS))?;
             (scratch.values(cuts * pairs.pair_count as usize * width)?, tickets)
@@ -42,9 +42,7 @@ impl Lora for Cuda {
             (ptr::null_mut(), ptr::null_mut())
         };
         // SAFETY: `check` has seen that all fits; planes and tickets are as many as kernels.h asks for.
-        Ok(checked(unsafe {
-            loam_lora_shrink(LoamRows::of(x)?, h, places, pairs, planes, tickets, self.dots_below(), stream)
-        })?)
+        Ok(checked(unsafe { loam_lora_shrink(LoamRows::of(x)?, h, places, pairs, planes, tickets, stream) })?)
     }
 
     fn lora_expand(&self, step: &CudaStep, mut op: Expand<'_, Self>) -> Result<(), Error> {
@@ -60,7 +58,7 @@ impl Lora for Cuda {
         let (h, delta) = (LoamRows::of(&op.h)?, written(&mut op.delta)?);
         let columns = op.adapters.columns(op.site, 0..op.delta.width());
         // SAFETY: `check` has seen that all fits.
-        Ok(checked(unsafe { loam_lora_expand(h, delta, places, columns, pairs, self.dots_below(), self.order()) })?)
+        Ok(checked(unsafe { loam_lora_expand(h, delta, places, columns, pairs, self.order()) })?)
     }
 }
 
@@ -71,15 +69,5 @@ fn expect_room(pairs: i32, rows: usize) -> Result<(), Error> {
         Ok(())
     } else {
         Err(Error::Shape { what: "h, by pairs that a graph has room for,", expected, found: rows })
-    }
-}
-
-impl Cuda {
-    /// Rows of an adapter from which on matrix products are faster than dot products; one arithmetic where that is asked for.
-    pub(super) const fn dots_below(&self) -> u32 {
-        match self.mode() {
-            CudaMode::Deterministic => 0,
-            CudaMode::Fast => 4,
-        }
     }
 }

@@ -1,5 +1,8 @@
 //! Log-probabilities of given tokens on the device, a few tiles of the vocabulary at a time.
 
+use std::ops::Range;
+use std::ptr;
+
 use super::backend::{Cuda, CudaStep, Scratch};
 use super::device::{DeviceMemory, checked};
 use super::ffi::{
@@ -78,8 +81,7 @@ impl Head<'_> {
             }
             first += count;
         }
-        let columns = LoamColumns { from: 0, to: 0, first_tile: 0, tiles: 0, of_row: tokens };
-        self.add_delta(columns, LoamRows::packed(self.room.targets, rows, 1)?)
+        self.add_delta(0..0, tokens, LoamRows::packed(self.room.targets, rows, 1)?)
     }
 
     /// A part's outputs for some tokens, as a layer of their own: the same values, widened to f32 where they were f16.
@@ -106,7 +108,7 @@ impl Head<'_> {
         let bias = part.bias.as_ref().map(|bias| take(bias, 1, self.room.biases, DType::F32)).transpose()?;
         let layer = LoamLayer {
             weight: self.room.weights.cast(),
-            bias: bias.map_or(std::ptr::null(), |()| self.room.biases.cast_const().cast()),
+            bias: bias.map_or(ptr::null(), |()| self.room.biases.cast_const().cast()),
             stride: k as i64,
             out_features: count as i32,
             bias_type: LoamType::F32,
@@ -118,24 +120,23 @@ impl Head<'_> {
     fn see(&self, from: usize, to: usize) -> Result<(), Error> {
         let logits = LoamRows::packed(self.room.logits, self.x.rows as usize, to - from)?;
         gemm::apply(self.gpu, self.x, &gemm::layers_of(self.weights, from..to)?, logits)?;
-        if let Some(delta) = &self.delta {
-            self.add_delta(delta.adapters.columns(delta.site, from..to), logits)?;
-        }
+        self.add_delta(from..to, ptr::null(), logits)?;
         let Room { targets, seen, above, .. } = self.room;
         let first_tile = (from / TILE_TOKENS) as i32;
         // SAFETY: there is room for all tiles of all rows.
         Ok(checked(unsafe { loam_score_tiles(logits, targets, seen, above, first_tile, self.gpu.order()) })?)
     }
 
-    /// Adds to logits of some columns what adapters do, as `lora_expand` and `add` would.
-    fn add_delta(&self, columns: LoamColumns, logits: LoamRows) -> Result<(), Error> {
+    /// Adds to logits of some columns, or of one column for each row, what adapters do, as `lora_expand` and `add` would.
+    fn add_delta(&self, columns: Range<usize>, of_row: *const u32, logits: LoamRows) -> Result<(), Error> {
         let Some(of) = &self.delta else { return Ok(()) };
+        let columns = LoamColumns { of_row, ..of.adapters.columns(of.site, columns) };
         let (pairs, places) = (self.step.tables()?.pairs(RowSet::Scored), of.adapters.raw(of.site));
         let (h, delta) = (LoamRows::of(&of.h)?, LoamRows { at: self.room.delta.cast(), ..logits });
-        let (dots_below, stream) = (self.gpu.dots_below(), self.gpu.order());
+        let stream = self.gpu.order();
         // SAFETY: `check` has seen that the site has the vocabulary's outputs, and `h` all pairs; `delta` is as large as
         // the logits.
-        checked(unsafe { loam_lora_expand(h, delta, places, columns, pairs, dots_below, stream) })?;
+        checked(unsafe { loam_lora_expand(h, delta, places, columns, pairs, stream) })?;
         // SAFETY: as above.
         Ok(checked(unsafe { loam_add(logits, delta, pairs.of_row, stream) })?)
     }

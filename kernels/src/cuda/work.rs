@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::backend::CudaMode;
 use super::device::{DeviceMemory, Stream};
 use super::ffi::{LoamPairs, LoamSequences};
+use crate::backend::Adapted;
 use crate::error::Error;
 use crate::layout::{ADAPTERS_PER_ROW_MAX, DType, KV_SPLIT_TOKENS, PairList, RowSet, StepPlan};
 
@@ -41,17 +42,20 @@ const LISTS: usize = PAGES + 1;
 const USED: usize = 0;
 const PAIRS: usize = 1;
 const OF_ROW: usize = 2;
-const BY_ROW: usize = 3;
-const SHRINKS: usize = 4;
-const EXPANDS: usize = 5;
-const ROWS_ALIKE: usize = 6;
-const PAIR_LISTS: usize = 7;
+const SHRINKS: usize = 3;
+const EXPANDS: usize = 4;
+const ROWS_ALIKE: usize = 5;
+const SLOTS: usize = 6;
+const USES: usize = 7;
+const PAIR_LISTS: usize = 8;
 
 const SETS: [RowSet; 3] = [RowSet::Batch, RowSet::Sampled, RowSet::Scored];
-/// Words of a `LoamSegment`, a `LoamPair`, a `LoamRun`.
+/// Words of a `LoamSegment`, a `LoamPair`, a `LoamShrink`, a `LoamExpand`, a `LoamUse`.
 const SEGMENT_WORDS: usize = 5;
 const PAIR_WORDS: usize = 3;
-const RUN_WORDS: usize = 2;
+const SHRINK_WORDS: usize = 3;
+const EXPAND_WORDS: usize = 5;
+const USE_WORDS: usize = 2;
 
 /// Where a row takes no token: `kNone` of take_tokens.cu.
 const NONE: u32 = u32::MAX;
@@ -131,33 +135,43 @@ fn put_pairs(lists: &mut [Vec<u32>], list: &PairList) {
     let pairs = list.pairs();
     lists[PAIRS].extend(pairs.iter().flat_map(|pair| [pair.row, pair.slot, pair.weight.to_bits()]));
     lists[OF_ROW].push(0);
-    for row in 0..list.rows() {
-        lists[BY_ROW].extend(list.of_row(row));
-        let end = lists[BY_ROW].len() as u32;
-        lists[OF_ROW].push(end);
-    }
+    let mut end = 0;
+    lists[OF_ROW].extend((0..list.rows()).map(|row| {
+        end += list.of_row(row).len() as u32;
+        end
+    }));
     for group in list.groups() {
         let runs = (group.from..group.to).step_by(TOGETHER);
-        lists[SHRINKS].extend(runs.flat_map(|from| [from as u32, (from + TOGETHER).min(group.to) as u32]));
+        let run = |from: usize| [from as u32, (from + TOGETHER).min(group.to) as u32, group.slot];
+        lists[SHRINKS].extend(runs.flat_map(run));
     }
-    (lists[ROWS_ALIKE], lists[EXPANDS]) = rows_alike(list);
-    let used = [lists[SHRINKS].len() / RUN_WORDS, lists[EXPANDS].len() / RUN_WORDS, pairs.len()];
+    put_expands(lists, list);
+    let used = [lists[SHRINKS].len() / SHRINK_WORDS, lists[EXPANDS].len() / EXPAND_WORDS, pairs.len()];
     lists[USED].extend(used.map(|count| count as u32));
 }
 
-/// Rows that use the same adapters side by side, and runs of them: a block reads each of their adapters once.
-fn rows_alike(list: &PairList) -> (Vec<u32>, Vec<u32>) {
-    let slots = |row: u32| list.of_row(row as usize).iter().map(|pair| list.pairs()[*pair as usize].slot);
+/// Rows that use the same adapters side by side, and runs of them: each of their adapters is read once. What a run needs to
+/// know of its rows lies together, so that little is read before the adapters are.
+fn put_expands(lists: &mut [Vec<u32>], list: &PairList) {
+    let pair = |index: &u32| &list.pairs()[*index as usize];
+    let slots = |row: u32| list.of_row(row as usize).iter().map(|index| pair(index).slot);
     let mut rows: Vec<u32> = (0..list.rows() as u32).filter(|row| !list.of_row(*row as usize).is_empty()).collect();
     rows.sort_by(|one, other| slots(*one).cmp(slots(*other)));
-    let mut runs = Vec::new();
     let mut from = 0;
     while from < rows.len() {
-        let alike = rows[from..].iter().take(TOGETHER).take_while(|row| slots(**row).eq(slots(rows[from]))).count();
-        runs.extend([from as u32, (from + alike) as u32]);
-        from += alike;
+        let is_alike = |row: &&u32| slots(**row).eq(slots(rows[from]));
+        let to = from + rows[from..].iter().take(TOGETHER).take_while(is_alike).count();
+        let adapters = list.of_row(rows[from] as usize).len();
+        let places = [lists[SLOTS].len(), lists[USES].len() / USE_WORDS];
+        lists[EXPANDS].extend([from, to, adapters, places[0], places[1]].map(|count| count as u32));
+        lists[SLOTS].extend(slots(rows[from]));
+        for each in 0..adapters {
+            let uses = rows[from..to].iter().map(|row| &list.of_row(*row as usize)[each]);
+            lists[USES].extend(uses.flat_map(|index| [*index, pair(index).weight.to_bits()]));
+        }
+        from = to;
     }
-    (rows, runs)
+    lists[ROWS_ALIKE] = rows;
 }
 
 impl Rooms {
@@ -171,7 +185,7 @@ impl Rooms {
     /// Of splits there is room for twice those of all pages and one more a row, and for no more: partial results are as
     /// many, and would be gigabytes if every row had the longest context. Rows that share more have no room. As many
     /// short splits as there may be have some.
-    pub(super) fn of_decode(plan: &StepPlan, with_adapters: bool, mode: CudaMode) -> Self {
+    pub(super) fn of_decode(plan: &StepPlan, adapted: Adapted, mode: CudaMode) -> Self {
         let (limits, rows) = (plan.limits(), plan.rows(RowSet::Batch));
         let splits_of_pages = limits.pages.saturating_mul(limits.page_tokens).div_ceil(KV_SPLIT_TOKENS);
         let mut rooms = [0; LISTS];
@@ -187,15 +201,16 @@ impl Rooms {
         rooms[ROW_OF_SPLIT] = if mode == CudaMode::Fast { splits.max(SHORT_SPLITS_MAX) } else { splits };
         rooms[PAGES] = rows.saturating_mul(limits.positions.div_ceil(limits.page_tokens));
         for (rooms, set) in rooms[OF_PAIRS..ROW_OF_SPLIT].chunks_exact_mut(PAIR_LISTS).zip(SETS) {
-            let adapted = if with_adapters { plan.rows(set) } else { 0 };
+            let adapted = if adapted == Adapted::Nowhere { 0 } else { plan.rows(set) };
             let pairs = adapted * ADAPTERS_PER_ROW_MAX;
             rooms[USED] = 3;
             rooms[PAIRS] = pairs * PAIR_WORDS;
             rooms[OF_ROW] = plan.rows(set) + 1;
-            rooms[BY_ROW] = pairs;
-            rooms[SHRINKS] = pairs * RUN_WORDS;
-            rooms[EXPANDS] = adapted * RUN_WORDS;
+            rooms[SHRINKS] = pairs * SHRINK_WORDS;
+            rooms[EXPANDS] = adapted * EXPAND_WORDS;
             rooms[ROWS_ALIKE] = adapted;
+            rooms[SLOTS] = pairs;
+            rooms[USES] = pairs * USE_WORDS;
         }
         Self(rooms)
     }
@@ -297,15 +312,16 @@ impl StepTables {
         LoamPairs {
             pairs: at(PAIRS).cast(),
             of_row: at(OF_ROW),
-            by_row: at(BY_ROW),
             shrinks: at(SHRINKS).cast(),
             expands: at(EXPANDS).cast(),
             rows_alike: at(ROWS_ALIKE),
+            slots: at(SLOTS),
+            uses: at(USES).cast(),
             counts: at(USED),
             rows: room(OF_ROW) as i32 - 1,
             pair_count: (room(PAIRS) / PAIR_WORDS) as i32,
-            shrink_count: (room(SHRINKS) / RUN_WORDS) as i32,
-            expand_count: (room(EXPANDS) / RUN_WORDS) as i32,
+            shrink_count: (room(SHRINKS) / SHRINK_WORDS) as i32,
+            expand_count: (room(EXPANDS) / EXPAND_WORDS) as i32,
         }
     }
 }

@@ -163,13 +163,15 @@ impl<'a> Decoder<'a> {
         let pairs = count * ADAPTERS_PER_ROW_MAX;
         let head_site = layers.len() * SITES_OF_LAYER;
         let delta = |h: &mut DeviceMemory, delta: &mut DeviceMemory, site, set, x: Option<Rows<'_, _>>, width| {
-            let h_rows = rows_mut(h, pairs, H_WIDTH);
-            gpu.lora_shrink(step, Shrink { adapters, site, set, x, h: h_rows })?;
-            let (h, delta) = (rows(h, pairs, H_WIDTH), rows_mut(delta, plan.rows(set), width));
-            gpu.lora_expand(step, Expand { adapters, site, set, h, delta })
+            gpu.beside(&mut || {
+                gpu.lora_shrink(step, Shrink { adapters, site, set, x, h: rows_mut(h, pairs, H_WIDTH) })?;
+                let (h, delta) = (rows(h, pairs, H_WIDTH), rows_mut(delta, plan.rows(set), width));
+                gpu.lora_expand(step, Expand { adapters, site, set, h, delta })
+            })
         };
         gpu.embed(step, Embed { table: embedding, out: rows_mut(&mut room.residual, count, HIDDEN) })?;
         delta(&mut room.h, &mut room.delta, head_site + 1, set, None, HIDDEN)?;
+        gpu.join()?;
         let x = rows_mut(&mut room.residual, count, HIDDEN);
         gpu.add(step, Add { x, delta: rows(&room.delta, count, HIDDEN), set })?;
         let (x, out) = (rows(&room.residual, count, HIDDEN), rows_mut(&mut room.normed, count, HIDDEN));
@@ -178,8 +180,9 @@ impl<'a> Decoder<'a> {
             let site = layer * SITES_OF_LAYER;
             let wide = HEADS.qkv_width();
             let (x, out) = (rows(&room.normed, count, HIDDEN), rows_mut(&mut room.qkv, count, wide));
-            gpu.linear(ApplyLinear { x, weights: &it.linear[0], out })?;
             delta(&mut room.h, &mut room.delta, site, set, Some(rows(&room.normed, count, HIDDEN)), wide)?;
+            gpu.linear(ApplyLinear { x, weights: &it.linear[0], out })?;
+            gpu.join()?;
             let (qkv, held) = (rows_mut(&mut room.qkv, count, wide), rows(&room.delta, count, wide));
             let [q_weight, k_weight] = it.qk_norms.each_ref();
             gpu.qk_norm(step, QkNorm { qkv, delta: Some(held), heads: HEADS, q_weight, k_weight, epsilon })?;
@@ -190,8 +193,9 @@ impl<'a> Decoder<'a> {
             gpu.attention(step, Attend { q, kv, layer, scale: 0.125, window: None, out, log_sum_exp: None })?;
             let attended = || rows(&room.attended, count, HEADS.q_width());
             let out = rows_mut(&mut room.narrow, count, HIDDEN);
-            gpu.linear(ApplyLinear { x: attended(), weights: &it.linear[1], out })?;
             delta(&mut room.h, &mut room.delta, site + 1, set, Some(attended()), HIDDEN)?;
+            gpu.linear(ApplyLinear { x: attended(), weights: &it.linear[1], out })?;
+            gpu.join()?;
             let add = |room: &mut Room, weight| {
                 let (x, delta) = (rows(&room.narrow, count, HIDDEN), Some(rows(&room.delta, count, HIDDEN)));
                 let residual = rows_mut(&mut room.residual, count, HIDDEN);
@@ -201,23 +205,26 @@ impl<'a> Decoder<'a> {
             add(room, &it.norms[1])?;
             let wide = 2 * INTERMEDIATE;
             let (x, out) = (rows(&room.normed, count, HIDDEN), rows_mut(&mut room.gate_up, count, wide));
-            gpu.linear(ApplyLinear { x, weights: &it.linear[2], out })?;
             delta(&mut room.h, &mut room.delta, site + 2, set, Some(rows(&room.normed, count, HIDDEN)), wide)?;
+            gpu.linear(ApplyLinear { x, weights: &it.linear[2], out })?;
+            gpu.join()?;
             let (gate_up, held) = (rows(&room.gate_up, count, wide), Some(rows(&room.delta, count, wide)));
             let out = rows_mut(&mut room.gated, count, INTERMEDIATE);
             gpu.gate(step, Gate { activation: Activation::Silu, gate_up, delta: held, out })?;
             let gated = || rows(&room.gated, count, INTERMEDIATE);
             let out = rows_mut(&mut room.narrow, count, HIDDEN);
-            gpu.linear(ApplyLinear { x: gated(), weights: &it.linear[3], out })?;
             delta(&mut room.h, &mut room.delta, site + 3, set, Some(gated()), HIDDEN)?;
+            gpu.linear(ApplyLinear { x: gated(), weights: &it.linear[3], out })?;
+            gpu.join()?;
             add(room, layers.get(layer + 1).map_or(&*last_norm, |next| &next.norms[0]))?;
         }
         let (set, x) = (RowSet::Sampled, rows(&room.normed, count, HIDDEN));
         let sampled = plan.rows(set);
         gpu.gather_rows(step, GatherRows { x, set, out: rows_mut(&mut room.chosen, sampled, HIDDEN) })?;
         let (x, out) = (rows(&room.chosen, sampled, HIDDEN), rows_mut(&mut room.logits, sampled, VOCABULARY));
-        gpu.linear(ApplyLinear { x, weights: head, out })?;
         delta(&mut room.h, &mut room.delta, head_site, set, Some(rows(&room.chosen, sampled, HIDDEN)), VOCABULARY)?;
+        gpu.linear(ApplyLinear { x, weights: head, out })?;
+        gpu.join()?;
         let x = rows_mut(&mut room.logits, sampled, VOCABULARY);
         gpu.add(step, Add { x, delta: rows(&room.delta, sampled, VOCABULARY), set })
     }

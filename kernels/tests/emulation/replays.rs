@@ -1,7 +1,7 @@
 //! Steps that are recorded once and replayed: the same bits as when they run, whoever is in them.
 
 use loam_kernels::Error;
-use loam_kernels::backend::{Device, GraphKey};
+use loam_kernels::backend::{Adapted, Device, GraphKey};
 use loam_kernels::cuda::device::DeviceMemory;
 use loam_kernels::cuda::{Cuda, CudaMode};
 use loam_kernels::layout::{DType, Pair, Scored, Segment, StepInputs};
@@ -57,7 +57,8 @@ fn decoder(gpu: &Cuda, layers: usize) -> Decoder<'_> {
 }
 
 const fn key(rows: u32, with_adapters: bool) -> GraphKey {
-    GraphKey { model: 0, rows, with_adapters }
+    let adapted = if with_adapters { Adapted::Everywhere } else { Adapted::Nowhere };
+    GraphKey { model: 0, rows, adapted }
 }
 
 /// Runs a step from poisoned activations.
@@ -174,6 +175,26 @@ fn a_layer_is_11_nodes_and_19_with_adapters() {
         }
         let layer: usize = wanted.map(|(_, count)| count).sum();
         assert_eq!([one.len(), two.len()], [around + layer, around + 2 * layer]);
+    }
+}
+
+/// What adapters compute waits for what it is computed from, and the linear layer of the same input does not wait for it:
+/// only who adds up both does.
+#[test]
+fn adapters_run_beside_the_base() {
+    let gpu = gpu(CudaMode::Deterministic);
+    let mut decoder = decoder(&gpu, 1);
+    same(&gpu, &mut decoder, &decode(&[(40, &[0]), (3, &[1])]), key(2, true));
+    let nodes = gpu.nodes(key(2, true));
+    for (at, (name, waits)) in nodes.iter().enumerate() {
+        let expected = match name.as_str() {
+            _ if at == 0 => 0,
+            "qk_norm" | "gate" | "add_rms_norm" | "add" => 2,
+            // Also for the branch's own last one, which its input has come after.
+            "lora_shrink" => 2,
+            _ => 1,
+        };
+        assert_eq!(*waits, expected, "{name}, of {nodes:?}");
     }
 }
 

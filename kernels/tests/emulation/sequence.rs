@@ -212,9 +212,6 @@ fn bf16_is_multiplied_by_matrix_products_and_f32_is_not() {
     let rows: Vec<(usize, &[u32])> = (0..4).map(|row| (row, &[1][..])).collect();
     let adapted = |gpu, dtype, rows| products(|| drop(adapt(gpu, [dtype; 2], rows))) > 0;
     assert!(adapted(&deterministic, DType::Bf16, &rows) && adapted(&deterministic, DType::Bf16, &rows[..1]));
-    assert!(
-        adapted(&fast, DType::Bf16, &rows) && !adapted(&fast, DType::Bf16, &rows[..3]),
-        "few rows have dot products"
-    );
+    assert!(adapted(&fast, DType::Bf16, &rows) && adapted(&fast, DType::Bf16, &rows[..1]));
     assert!(!adapted(&deterministic, DType::F32, &rows));
 }

@@ -1,6 +1,6 @@
 //! Whole models: a request has the same logits alone, in a crowd, in chunks, and token by token.
 
-use loam_kernels::backend::{Device, GraphKey};
+use loam_kernels::backend::{Adapted, Device, GraphKey};
 use loam_kernels::layout::DType::{self, Bf16, F32};
 
 use super::machine::{Machine, each_level, hash, same};
@@ -42,7 +42,8 @@ fn run(
     let (mut done, mut out) = (vec![0; requests.len()], vec![Vec::new(); requests.len()]);
     for shares in schedule {
         let inputs = space.inputs(requests, &done, shares, slots);
-        let key = GraphKey { model: 0, rows: inputs.tokens.len() as u32, with_adapters: !inputs.pairs.is_empty() };
+        let adapted = if inputs.pairs.is_empty() { Adapted::Nowhere } else { Adapted::Everywhere };
+        let key = GraphKey { model: 0, rows: inputs.tokens.len() as u32, adapted };
         let step = machine.step(inputs, space.limits(requests)).unwrap();
         let mut rows = Vec::new();
         let mut operations = || {

@@ -4,14 +4,16 @@ use std::fs::File;
 use std::sync::Arc;
 
 use loam_engine::DType;
-use loam_engine::adapter::{HostAdapter, NoBaseTensors, PeftConfig, TENSORS_FILE, TensorFile, load};
+use loam_engine::adapter::{Generation, HostAdapter, NoBaseTensors, PeftConfig, TENSORS_FILE, TensorFile, load};
 use loam_engine::executor::{Batch, Executor as _, Outputs, Uploaded};
 use loam_engine::model::{Decoder, ModelConfig, Residence, Sites, Tap, Weights};
 use loam_engine::runner::{Runner, RunnerOptions};
-use loam_kernels::backend::GraphKey;
+use loam_kernels::backend::Adapted::{Everywhere, Layers, Nowhere};
+use loam_kernels::backend::{Adapted, GraphKey};
 use loam_kernels::cuda::device::DeviceMemory;
 use loam_kernels::cuda::{Cuda, CudaMode};
-use loam_kernels::layout::{Pair, RowSet, Rows, Sampling, Segment};
+use loam_kernels::layout::{AdapterLayout, Pair, RowSet, Rows, Sampling, Segment};
+use loam_ledger_core::Hash;
 
 use super::has_gpu;
 use crate::ask::{ADAPTERS, golden, prompt};
@@ -22,6 +24,8 @@ const PAGE_TOKENS: usize = 16;
 const PAGES_EACH: usize = 3;
 const SEQUENCES: usize = 11;
 const SLOTS: usize = 4;
+/// The number of the adapter that is everywhere.
+const EVERYWHERE: usize = ADAPTERS.len();
 const ROWS_MAX: usize = 32;
 const PROMPT_TOKENS: usize = 17;
 
@@ -39,6 +43,16 @@ fn adapter(name: &str) -> HostAdapter {
     let path = folder.join(TENSORS_FILE);
     let tensors = TensorFile::open(&path, File::open(&path).unwrap()).unwrap();
     load(&PeftConfig::read(&folder).unwrap(), &tensors, &Sites::new(&config().shape), &NoBaseTensors).unwrap()
+}
+
+/// An adapter at every site, the embedding and the head among them.
+fn everywhere() -> HostAdapter {
+    let sites = Sites::new(&config().shape);
+    let ranks: Vec<_> = sites.shapes().iter().map(|site| vec![(4, 0.5); site.modules.len()]).collect();
+    let layout = AdapterLayout::new(DType::F32, sites.shapes(), &ranks).unwrap();
+    let value = |at: usize| ((at * 2_654_435_761) >> 7 & 0xff) as f32 / 512.0 - 0.25;
+    let slab = (0..layout.len()).flat_map(|at| value(at).to_ne_bytes()).collect();
+    HostAdapter { generation: Generation(Hash([9; 32])), layout, slab }
 }
 
 fn config() -> ModelConfig {
@@ -81,7 +95,8 @@ impl Machine {
         }
         let is_tapped = start == Start::Tapped;
         let uploader = runner.uploader();
-        let adapters = ADAPTERS.iter().map(|name| uploader.upload(&adapter(name)).unwrap()).collect();
+        let loaded = ADAPTERS.iter().map(|name| adapter(name)).chain([everywhere()]);
+        let adapters = loaded.map(|adapter| uploader.upload(&adapter).unwrap()).collect();
         let sequences = vec![Vec::new(); SEQUENCES];
         let mut machine = Self { runner, is_tapped, sequences, adapters };
         // Prompts one after the other: they are no part of what is tried here.
@@ -141,16 +156,20 @@ impl Machine {
         outputs
     }
 
-    fn nodes(&self, gpu: &Cuda, rows: u32, with_adapters: bool) -> usize {
-        gpu.nodes(GraphKey { model: self.runner.model(), rows, with_adapters }).len()
+    fn nodes(&self, gpu: &Cuda, rows: u32, adapted: Adapted) -> usize {
+        gpu.nodes(GraphKey { model: self.runner.model(), rows, adapted }).len()
     }
 }
 
 /// Nodes of a recorded step of this model, as the table in the kernels' README has them: norms of heads it has none of. The
 /// first takes the tokens of the step before.
-fn nodes(with_adapters: bool) -> usize {
+fn nodes(adapted: Adapted) -> usize {
     let layers = config().shape.layers;
-    1 + if with_adapters { 10 + 18 * layers } else { 4 + 10 * layers }
+    1 + match adapted {
+        Adapted::Nowhere => 4 + 10 * layers,
+        Adapted::Layers => 4 + 18 * layers,
+        Adapted::Everywhere => 10 + 18 * layers,
+    }
 }
 
 /// Both ways, step by step, to the bit.
@@ -194,13 +213,30 @@ fn one_recording_serves_every_mix_of_adapters() {
         let rows: Vec<Row<'_>> =
             (0..9 + turn % 3).map(|at| ((at + turn) % SEQUENCES, MIXES[(at * 5 + turn) % MIXES.len()])).collect();
         both.step(&rows, &[]);
-        assert_eq!(both.recorded.nodes(&both.gpu, 16, true), nodes(true), "one recording, at every site");
+        assert_eq!(both.recorded.nodes(&both.gpu, 16, Layers), nodes(Layers), "one recording, at every layer's sites");
     }
-    assert_eq!(both.recorded.nodes(&both.gpu, 16, false), 0, "nobody ran the base alone yet");
+    assert_eq!(both.recorded.nodes(&both.gpu, 16, Nowhere), 0, "nobody ran the base alone yet");
     let base: Vec<Row<'_>> = (0..10).map(|id| (id, &[][..])).collect();
     both.step(&base, &[]);
-    assert_eq!(both.recorded.nodes(&both.gpu, 16, false), nodes(false), "who uses none pays for none");
-    assert_eq!(both.plain.nodes(&both.gpu, 16, true), 0, "the other model has recordings of its own");
+    assert_eq!(both.recorded.nodes(&both.gpu, 16, Nowhere), nodes(Nowhere), "who uses none pays for none");
+    assert_eq!(both.plain.nodes(&both.gpu, 16, Layers), 0, "the other model has recordings of its own");
+}
+
+/// What an adapter does at the embedding and the head, whoever has none there runs nothing of.
+#[test]
+fn an_adapter_of_the_vocabulary_has_a_recording_of_its_own() {
+    if !has_gpu() {
+        return;
+    }
+    let mut both = Both::new(CudaMode::Deterministic);
+    let rows: [Row<'_>; 3] = [(0, &[(0, 1.0)]), (1, &[(0, 0.5), (1, 1.0)]), (2, &[])];
+    both.step(&rows, &[(0, Some(0)), (1, Some(1))]);
+    assert_eq!(both.recorded.nodes(&both.gpu, 4, Everywhere), 0, "nobody has one there");
+    both.step(&rows, &[(1, Some(EVERYWHERE))]);
+    assert_eq!(both.recorded.nodes(&both.gpu, 4, Everywhere), nodes(Everywhere));
+    both.step(&[(0, &[(0, 1.0)]), (1, &[]), (2, &[(0, -1.0)])], &[]);
+    assert_eq!(both.recorded.nodes(&both.gpu, 4, Layers), nodes(Layers), "it is resident, and not used");
+    both.step(&rows, &[]);
 }
 
 #[test]
@@ -217,7 +253,7 @@ fn replays_see_who_is_resident_now() {
     both.step(&rows, &[(0, Some(3)), (2, Some(0)), (1, None), (1, Some(1))]);
     both.step(&[(0, &[(2, 1.0)]), (1, &[(0, 1.0)]), (2, &[(1, -0.5)])], &[]);
     both.step(&rows[..2], &[(2, None)]);
-    assert_eq!(both.recorded.nodes(&both.gpu, 4, true), nodes(true));
+    assert_eq!(both.recorded.nodes(&both.gpu, 4, Layers), nodes(Layers));
     let empty = both.recorded.batch(&[(0, &[(2, 1.0)])]);
     let error = both.recorded.runner.execute(&empty).expect_err("nobody is there").to_string();
     assert!(error.contains("slot 2"), "{error}");
@@ -243,8 +279,8 @@ fn fast_steps_are_replayed_alike() {
 fn a_start_that_is_warm_leaves_nothing_to_record() {
     let mut both = Both::start(CudaMode::Deterministic, Start::Warm);
     let sizes = GraphKey::ROWS.into_iter().filter(|rows| *rows as usize <= ROWS_MAX);
-    let is_there = |rows, with_adapters| both.recorded.nodes(&both.gpu, rows, with_adapters) == nodes(with_adapters);
-    assert!(sizes.clone().count() > 2 && sizes.clone().all(|rows| is_there(rows, false) && is_there(rows, true)));
+    let is_there = |rows, adapted| both.recorded.nodes(&both.gpu, rows, adapted) == nodes(adapted);
+    assert!(sizes.clone().count() > 2 && sizes.clone().all(|rows| is_there(rows, Nowhere) && is_there(rows, Layers)));
     both.step(&[(0, &[(0, 1.0)]), (1, &[])], &[(0, Some(0))]);
     both.step(&[(0, &[(0, 1.0)]), (1, &[]), (2, &[])], &[]);
 }
