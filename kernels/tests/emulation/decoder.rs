@@ -170,8 +170,7 @@ impl<'a> Decoder<'a> {
             })
         };
         gpu.embed(step, Embed { table: embedding, out: rows_mut(&mut room.residual, count, HIDDEN) })?;
-        delta(&mut room.h, &mut room.delta, head_site + 1, set, None, HIDDEN)?;
-        gpu.join()?;
+        delta(&mut room.h, &mut room.delta, head_site + 1, set, None, HIDDEN).and_then(|()| gpu.join())?;
         let x = rows_mut(&mut room.residual, count, HIDDEN);
         gpu.add(step, Add { x, delta: rows(&room.delta, count, HIDDEN), set })?;
         let (x, out) = (rows(&room.residual, count, HIDDEN), rows_mut(&mut room.normed, count, HIDDEN));
@@ -195,8 +194,8 @@ impl<'a> Decoder<'a> {
             let out = rows_mut(&mut room.narrow, count, HIDDEN);
             delta(&mut room.h, &mut room.delta, site + 1, set, Some(attended()), HIDDEN)?;
             gpu.linear(ApplyLinear { x: attended(), weights: &it.linear[1], out })?;
-            gpu.join()?;
             let add = |room: &mut Room, weight| {
+                gpu.join()?;
                 let (x, delta) = (rows(&room.narrow, count, HIDDEN), Some(rows(&room.delta, count, HIDDEN)));
                 let residual = rows_mut(&mut room.residual, count, HIDDEN);
                 let out = rows_mut(&mut room.normed, count, HIDDEN);
@@ -215,7 +214,6 @@ impl<'a> Decoder<'a> {
             let out = rows_mut(&mut room.narrow, count, HIDDEN);
             delta(&mut room.h, &mut room.delta, site + 3, set, Some(gated()), HIDDEN)?;
             gpu.linear(ApplyLinear { x: gated(), weights: &it.linear[3], out })?;
-            gpu.join()?;
             add(room, layers.get(layer + 1).map_or(&*last_norm, |next| &next.norms[0]))?;
         }
         let (set, x) = (RowSet::Sampled, rows(&room.normed, count, HIDDEN));
