@@ -78,6 +78,7 @@ fn kinds(count: usize, text_of: impl Fn(&Generate) -> String) -> Vec<Generate> {
                 // What a step that is laid ahead draws depends on a token that only the device knows.
                 it.sampling.frequency_penalty = Some(1.5);
                 it.sampling.repetition_penalty = Some(1.2);
+                it.max_tokens = Some(6);
             }
             _ => {
                 it.constraint = Some(Constraint::Regex("[0-9]{3}-[a-f]{2,4}".to_owned()));

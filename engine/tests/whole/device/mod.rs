@@ -131,7 +131,7 @@ fn deterministic_recorded(options: &OpenOptions, recorder: MemoryRecorder) -> En
 #[test]
 fn requests_of_every_kind_with_steps_ahead() {
     if has_gpu() {
-        check_kinds(deterministic_recorded, tier(12, 36));
+        check_kinds(deterministic_recorded, tier(6, 36));
     }
 }
 
