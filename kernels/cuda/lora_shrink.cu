@@ -5,9 +5,9 @@
 // pair's row. A sum is a lane's own in order, then lanes by halves, then cuts of 512 in order, whoever else is there.
 // Bytes moved: A once for every 16 pairs; x once a block of ranks, from L2; a plane of h a cut, out and in.
 // Why this tile: rank 16 over 4,096 is 128 KB of A and 8 blocks, whose 16 KB are on their way before the first value is used; pairs
-// that are absent cost nothing that memory would not take longer for. The last block of
-// a tile to draw its ticket adds the planes. The grid is a function of the batch's rows, of h's width and of the site; the
-// list of runs says what there is, so that one graph serves every mix of adapters and ranks.
+// that are absent cost nothing that memory would not take longer for. The last block of a tile to draw its ticket adds the
+// planes. The grid is a function of the batch's rows, of h's width and of the site; the list of runs says what there is, so
+// that one graph serves every mix of adapters and ranks.
 // No windows: where adapters lie their table alone knows.
 #include <type_traits>
 

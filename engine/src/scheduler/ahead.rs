@@ -24,7 +24,7 @@ enum Next {
     Pauses,
     /// It has none any more.
     Ends,
-    /// It has more of its prompt to read, or what nobody can lay yet.
+    /// It reads more of its prompt.
     Waits,
 }
 
