@@ -68,10 +68,9 @@ fn kinds(count: usize, text_of: impl Fn(&Generate) -> String) -> Vec<Generate> {
             0 => it.adapters.clear(),
             1 => it.ignore_eos = false,
             2 => {
-                // Some letters of its own answer end it.
-                let text: Vec<char> = text_of(&it).chars().collect();
-                let from = text.len() / 2;
-                it.stop = vec![text[from..text.len().min(from + 2)].iter().collect()];
+                // Some letters of its own answer end it, when others are done: then a step is ahead for sure.
+                it.max_tokens = Some(60);
+                it.stop = vec![letters_of_later(&text_of(&it))];
             }
             3 => it.n = 3,
             4 => {
@@ -90,6 +89,15 @@ fn kinds(count: usize, text_of: impl Fn(&Generate) -> String) -> Vec<Generate> {
         it
     };
     (0..count).map(kind).collect()
+}
+
+/// Two letters that come for the first time in a text's second half.
+fn letters_of_later(text: &str) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    let pairs: Vec<&[char]> = letters.windows(2).collect();
+    let is_new = |at: &usize| !pairs[..*at].contains(&pairs[*at]);
+    let at = (pairs.len() / 2..pairs.len()).find(is_new).expect("a text by chance has new letters");
+    pairs[at].iter().collect()
 }
 
 type Kept = Arc<Mutex<Vec<StepRecord>>>;
