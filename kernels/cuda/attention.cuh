@@ -18,11 +18,17 @@ constexpr int kTile = 64, kQueries = 16;
 // Threads of a block: whole warps, a multiple of the head's size or a divisor, and of the tile.
 template <int D> constexpr int kBlock = D == 96 ? 192 : 256;
 
+// What a partial result so far, and the next one, are multiplied by where they are merged.
+struct Factors {
+  float before, after;
+};
+
 // A query's scores over a tile, and in their place its powers: in f32, or as two numbers of bf16 each, the nearest and what is left.
-// Four columns more, so that lanes of one column, and rows of a matrix, are in banks of their own.
+// When splits are merged, factors of 32 of them. Four columns more, so that lanes of one column, and rows of a matrix, are in banks of their own.
 union Row {
   float scores[kTile + 4], powers[kTile + 4];
   bf16 parts[2][kTile];
+  Factors factors[32];
 };
 
 // Scores and what their powers are relative to: the part of a block's shared memory that both arithmetics have.
@@ -30,6 +36,7 @@ struct Powers {
   Row rows[kQueries];
   float greatest[kQueries], sum[kQueries], factor[kQueries];
   uint32_t first[kQueries], last[kQueries];  // positions that a query sees
+  uint32_t drawn;                            // a ticket
 };
 
 // What a block's queries read.
@@ -107,19 +114,19 @@ static __device__ __forceinline__ void attend_split(Walk& walk, const Source<K>&
   __syncthreads();
 }
 
-// A partial result, and another added to it; a sum of 0 is one where nothing was seen. For each of two halves the factor.
+// A partial result, and another added to it; a sum of 0 is one where nothing was seen.
 struct Blend {
-  float greatest, sum, before, after;
+  float greatest, sum;
+  Factors by;
 };
 static __device__ __forceinline__ Blend blend(float greatest, float sum, float part_greatest, float part_sum) {
-  if (part_sum == 0.0f) return {greatest, sum, 1, 0};
-  if (sum == 0.0f) return {part_greatest, part_sum, 0, 1};
+  if (part_sum == 0.0f) return {greatest, sum, {1, 0}};
+  if (sum == 0.0f) return {part_greatest, part_sum, {0, 1}};
   const float both = fmaxf(greatest, part_greatest), before = expf(greatest - both), after = expf(part_greatest - both);
-  return {both, fmaf(sum, before, part_sum * after), before, after};
+  return {both, fmaf(sum, before, part_sum * after), {before, after}};
 }
-static __device__ __forceinline__ float blended(float value, float part, const Blend& with) {
-  if (with.after == 0.0f) return value * with.before;
-  return fmaf(value, with.before, part * with.after);
+static __device__ __forceinline__ float blended(float value, float part, const Factors& by) {
+  return fmaf(value, by.before, part * by.after);
 }
 
 // A head's size as a constant.

@@ -32,9 +32,10 @@ static __device__ void attend_run(Walk& walk, const Q* q, int64_t q_stride, Out*
     UNROLL
     for (int j = 0; j < kOwn; ++j) {
       const int n = Walk::query(j);
-      if (n >= count) continue;
+      // Where nothing was seen values may be of no number.
+      if (n >= count || walk.sum[n] == 0.0f) continue;
       const Blend with = blend(greatest[j], sum[j], walk.greatest[n], walk.sum[n]);
-      greatest[j] = with.greatest, sum[j] = with.sum, values[j] = blended(values[j], part[j], with);
+      greatest[j] = with.greatest, sum[j] = with.sum, values[j] = blended(values[j], part[j], with.by);
     }
     __syncthreads();
   }

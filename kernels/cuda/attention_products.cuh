@@ -14,7 +14,7 @@
 template <int D> struct Products : Powers {
   static constexpr int kPlaces = D == 256 ? 1 : 2, kThreads = kBlock<D>, kWarps = kThreads / 32;
   static constexpr int kOwn = kQueries * D / kThreads;  // four for each 8 columns
-  bf16 q[kQueries][D + 8];
+  alignas(16) bf16 q[kQueries][D + 8];
   bf16 keys[kPlaces][kTile][D + 8], values[kPlaces][kTile][D + 8];
 
   // Which query and column this thread's value `j` is of.

@@ -200,7 +200,7 @@ cudaError_t loam_attention_prefill(LoamRows q, LoamRows out, LoamRows log_sum_ex
 
 // Attention of segments of one row, through `partials[split_count, q_heads, 2 + head_dim]`; see attention_decode.cu.
 cudaError_t loam_attention_decode(LoamRows q, LoamRows out, LoamRows log_sum_exp, LoamSequences step, LoamPages kv, float scale, uint32_t window,
-                                  float* partials, cudaStream_t stream);
+                                  float* partials, uint32_t* tickets, cudaStream_t stream);
 
 // h[pair] = A x[row], K cut every 512: `planes[cuts, pairs, h width]` and `tickets[shrinks, h width / 16]` of zeros, which it
 // leaves so, are scratch and may be null where there is one cut. See lora_shrink.cu.

@@ -3,11 +3,14 @@
 #include "kernels.h"
 #include "values.cuh"
 
-// Before a loop of a constant number of turns whose arrays are to stay in registers.
+// Before a loop of a constant number of turns whose arrays are to stay in registers; and before one whose turns wait for memory,
+// so that eight wait together.
 #ifdef LOAM_EMULATE
 #define UNROLL
+#define UNROLL_8
 #else
 #define UNROLL _Pragma("unroll")
+#define UNROLL_8 _Pragma("unroll 8")
 #endif
 
 // Types of activations: f32 and bf16. Rust's `check` has refused others.

@@ -39,10 +39,10 @@ impl Attention for Cuda {
             let heads = op.heads();
             let len = sequences.split_count as usize * heads.q_heads * (2 + heads.head_dim);
             let mut scratch = self.scratch();
-            let partials = scratch.values(len)?;
-            // SAFETY: as above, and there is room for all partial results.
+            let (partials, tickets) = (scratch.values(len)?, scratch.tickets(op.q.rows() * heads.q_heads)?);
+            // SAFETY: as above, and there is room for all partial results, and tickets for all rows.
             checked(unsafe {
-                loam_attention_decode(q, out, log_sum_exp, sequences, kv, scale, window, partials, stream)
+                loam_attention_decode(q, out, log_sum_exp, sequences, kv, scale, window, partials, tickets, stream)
             })?;
         }
         Ok(())

@@ -212,6 +212,7 @@ unsafe extern "C" {
         scale: f32,
         window: u32,
         partials: *mut f32,
+        tickets: *mut u32,
         stream: RawStream,
     ) -> c_int;
     pub(super) fn loam_lora_shrink(

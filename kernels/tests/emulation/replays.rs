@@ -142,13 +142,13 @@ fn a_graph_ends_with_its_memories() {
     let inputs = decode(&[(40, &[0]), (3, &[1])]);
     for layers in [1, 2] {
         same(&gpu, &mut decoder(&gpu, layers), &inputs, key(2, true));
-        assert_eq!(gpu.nodes(key(2, true)).len(), 10 + 19 * layers, "of the decoder that is there");
+        assert_eq!(gpu.nodes(key(2, true)).len(), 10 + 18 * layers, "of the decoder that is there");
     }
 }
 
 /// The table in `cuda/README.md`.
 #[test]
-fn a_layer_is_11_nodes_and_19_with_adapters() {
+fn a_layer_is_10_nodes_and_18_with_adapters() {
     let gpu = gpu(CudaMode::Deterministic);
     let names = |layers, with_adapters| {
         let (mut decoder, key) = (decoder(&gpu, layers), key(2, with_adapters));
@@ -161,7 +161,6 @@ fn a_layer_is_11_nodes_and_19_with_adapters() {
         ("qk_norm", 1),
         ("rope_store", 1),
         ("attention_decode", 1),
-        ("attention_merge", 1),
         ("add_rms_norm", 2),
         ("gate", 1),
     ];

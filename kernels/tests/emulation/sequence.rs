@@ -117,6 +117,22 @@ fn attention_has_one_arithmetic_where_types_are_mixed() {
     attends_alike([DType::F32, DType::Bf16, DType::F32], Some(513));
 }
 
+/// Whichever block of a row ends last, splits are merged in their order.
+#[test]
+fn splits_are_merged_in_order() {
+    for mode in [CudaMode::Deterministic, CudaMode::Fast] {
+        let gpu = gpu(mode);
+        let decoded = |dtype| attend(&gpu, [dtype; 3], None, &[(0, 543, 1), (1, 520, 1), (2, 140, 1)]);
+        for dtype in [DType::Bf16, DType::F32] {
+            let expected = decoded(dtype);
+            for seed in 1..=8 {
+                Emulation::seed(seed * 0x9e37_79b9);
+                assert!(decoded(dtype) == expected, "{mode:?}, {dtype:?}, seed {seed}");
+            }
+        }
+    }
+}
+
 const SITE: [usize; 2] = [1100, 130];
 const RANKS: [u32; 4] = [1, 8, 20, 64];
 

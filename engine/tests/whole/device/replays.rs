@@ -166,9 +166,9 @@ impl Machine {
 fn nodes(adapted: Adapted) -> usize {
     let layers = config().shape.layers;
     1 + match adapted {
-        Adapted::Nowhere => 4 + 10 * layers,
-        Adapted::Layers => 4 + 18 * layers,
-        Adapted::Everywhere => 10 + 18 * layers,
+        Adapted::Nowhere => 4 + 9 * layers,
+        Adapted::Layers => 4 + 17 * layers,
+        Adapted::Everywhere => 10 + 17 * layers,
     }
 }
 
