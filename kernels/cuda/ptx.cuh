@@ -287,18 +287,16 @@ EMULATED float exp2_fast(float x, emulation::Site site = emulation::Site::curren
   return (void)site, x < -126.0f ? 0.0f : exp2f(x);
 }
 EMULATED uint32_t ticket_add(uint32_t* p, uint32_t value, emulation::Site site = emulation::Site::current()) {
-  return emulation::atomic32(emulation::Atomic::kAdd, p, value, 0, false, true, site);
+  return emulation::atomic32(emulation::Atomic::kAdd, p, value, 0, false, emulation::Orders::kBoth, site);
 }
 EMULATED uint32_t ticket_draw(uint32_t* p, uint32_t last, emulation::Site site = emulation::Site::current()) {
-  return emulation::atomic32(emulation::Atomic::kIncrement, p, last, 0, false, true, site);
+  return emulation::atomic32(emulation::Atomic::kIncrement, p, last, 0, false, emulation::Orders::kBoth, site);
 }
 EMULATED uint32_t flag_read(const uint32_t* p, emulation::Site site = emulation::Site::current()) {
-  emulation::fence();
-  const uint32_t v = emulation::atomic32(emulation::Atomic::kOr, const_cast<uint32_t*>(p), 0, 0, false, true, site);
-  return v;
+  return emulation::atomic32(emulation::Atomic::kOr, const_cast<uint32_t*>(p), 0, 0, false, emulation::Orders::kHears, site);
 }
 EMULATED void flag_set(uint32_t* p, uint32_t value, emulation::Site site = emulation::Site::current()) {
-  emulation::atomic32(emulation::Atomic::kExchange, p, value, 0, false, true, site);
+  emulation::atomic32(emulation::Atomic::kExchange, p, value, 0, false, emulation::Orders::kTells, site);
 }
 template <class Done> EMULATED void spin_until(Done done, emulation::Site site = emulation::Site::current()) {
   while (!done()) emulation::yield("a spin", site);

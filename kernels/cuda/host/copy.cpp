@@ -117,7 +117,6 @@ bool mbarrier_test(void* at, unsigned parity, Site site) {
 // ---- between blocks, and between kernels.
 
 void dependency_wait() { me->depends = false; }
-void fence() { block.fenced_epoch = block.epoch; }
 
 // Lets the others run once. A spin that goes on while nothing else happens would go on for ever.
 void yield(const char* what, Site site) {
@@ -151,23 +150,24 @@ template <class T> static T changed(Atomic what, T old, T value, T compared, boo
   }
   return old;
 }
-template <class T> static T atomic(Atomic what, T* p, T value, T compared, bool is_signed, bool orders, Site site) {
+template <class T> static T atomic(Atomic what, T* p, T value, T compared, bool is_signed, Orders orders, Site site) {
   if (EMULATION_CHECKED) {
     require_aligned(p, sizeof(T), "an atomic operation", site);
     code = __builtin_return_address(0);
     if (in_shared((uintptr_t)p)) look_shared((uintptr_t)p, sizeof(T), true, true);
     else look_global((uintptr_t)p, sizeof(T), true, true);
+    if (orders == Orders::kHears || orders == Orders::kBoth) hear_blocks(p);
+    if (orders == Orders::kTells || orders == Orders::kBoth) tell_blocks(p);
   }
-  if (orders) fence();
   const T old = *p, now = changed(what, old, value, compared, is_signed);
   if (now != old) block.spins = 0;
   *p = now;
   return old;
 }
-uint32_t atomic32(Atomic what, uint32_t* p, uint32_t value, uint32_t compared, bool is_signed, bool orders, Site site) {
+uint32_t atomic32(Atomic what, uint32_t* p, uint32_t value, uint32_t compared, bool is_signed, Orders orders, Site site) {
   return atomic(what, p, value, compared, is_signed, orders, site);
 }
-uint64_t atomic64(Atomic what, uint64_t* p, uint64_t value, uint64_t compared, bool orders, Site site) {
+uint64_t atomic64(Atomic what, uint64_t* p, uint64_t value, uint64_t compared, Orders orders, Site site) {
   return atomic(what, p, value, compared, false, orders, site);
 }
 void float_atomic(Site site) {

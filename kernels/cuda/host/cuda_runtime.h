@@ -19,7 +19,6 @@ inline const char* cudaGetErrorString(cudaError_t) { return "see loam_emulation_
 #define SITE ::emulation::Site site = ::emulation::Site::current()
 EMULATED void __syncthreads(SITE) { emulation::sync_block(site); }
 EMULATED void __syncwarp(unsigned mask = ~0u, SITE) { emulation::sync_warp(mask, site); }
-EMULATED void __threadfence() { emulation::fence(); }
 EMULATED void __nanosleep(unsigned, SITE) { emulation::yield("__nanosleep", site); }
 EMULATED void __trap(SITE) { emulation::trap(site); }
 
@@ -82,10 +81,10 @@ REDUCE(__reduce_or_sync, unsigned, a | b)
 REDUCE(__reduce_xor_sync, unsigned, a ^ b)
 #undef REDUCE
 
-// ---- atomic operations: on integers. They order nothing by themselves; ptx::*_acq_rel and __threadfence do.
+// ---- atomic operations: on integers. They order nothing: ptx::ticket_* and ptx::flag_* do. There are no fences.
 #define ATOMIC(name, kind)                                                                                             \
-  EMULATED unsigned name(unsigned* p, unsigned v, SITE) { return emulation::atomic32(kind, p, v, 0, false, false, site); } \
-  EMULATED int name(int* p, int v, SITE) { return (int)emulation::atomic32(kind, (uint32_t*)p, (uint32_t)v, 0, true, false, site); }
+  EMULATED unsigned name(unsigned* p, unsigned v, SITE) { return emulation::atomic32(kind, p, v, 0, false, emulation::Orders::kNothing, site); } \
+  EMULATED int name(int* p, int v, SITE) { return (int)emulation::atomic32(kind, (uint32_t*)p, (uint32_t)v, 0, true, emulation::Orders::kNothing, site); }
 ATOMIC(atomicAdd, emulation::Atomic::kAdd)
 ATOMIC(atomicMin, emulation::Atomic::kMin)
 ATOMIC(atomicMax, emulation::Atomic::kMax)
@@ -94,13 +93,13 @@ ATOMIC(atomicAnd, emulation::Atomic::kAnd)
 ATOMIC(atomicOr, emulation::Atomic::kOr)
 #undef ATOMIC
 EMULATED unsigned atomicInc(unsigned* p, unsigned most, SITE) {
-  return emulation::atomic32(emulation::Atomic::kIncrement, p, most, 0, false, false, site);
+  return emulation::atomic32(emulation::Atomic::kIncrement, p, most, 0, false, emulation::Orders::kNothing, site);
 }
 EMULATED unsigned atomicCAS(unsigned* p, unsigned compared, unsigned v, SITE) {
-  return emulation::atomic32(emulation::Atomic::kCompare, p, v, compared, false, false, site);
+  return emulation::atomic32(emulation::Atomic::kCompare, p, v, compared, false, emulation::Orders::kNothing, site);
 }
 EMULATED unsigned long long atomicAdd(unsigned long long* p, unsigned long long v, SITE) {
-  return emulation::atomic64(emulation::Atomic::kAdd, (uint64_t*)p, v, 0, false, site);
+  return emulation::atomic64(emulation::Atomic::kAdd, (uint64_t*)p, v, 0, emulation::Orders::kNothing, site);
 }
 EMULATED float atomicAdd(float*, float, SITE) { emulation::float_atomic(site); }
 

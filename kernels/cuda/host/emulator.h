@@ -75,13 +75,14 @@ bool mbarrier_test(void* barrier, unsigned parity, Site site);
 
 // ---- between blocks, and between kernels.
 void dependency_wait();
-void fence();
 void yield(const char* what, Site site);  // one round of a spin loop
 // Says that `bytes` at `p` are read or written as one access of that size; checked build.
 void touch(const void* p, unsigned bytes, bool writes, Site site);
+// What an atomic operation is between blocks: one that acquires hears what those that release have told.
+enum class Orders { kNothing, kHears, kTells, kBoth };
 enum class Atomic { kAdd, kMin, kMax, kExchange, kCompare, kIncrement, kAnd, kOr };
-uint32_t atomic32(Atomic what, uint32_t* p, uint32_t value, uint32_t compared, bool is_signed, bool orders, Site site);
-uint64_t atomic64(Atomic what, uint64_t* p, uint64_t value, uint64_t compared, bool orders, Site site);
+uint32_t atomic32(Atomic what, uint32_t* p, uint32_t value, uint32_t compared, bool is_signed, Orders orders, Site site);
+uint64_t atomic64(Atomic what, uint64_t* p, uint64_t value, uint64_t compared, Orders orders, Site site);
 [[noreturn]] void float_atomic(Site site);
 [[noreturn]] void trap(Site site);
 

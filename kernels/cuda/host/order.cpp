@@ -1,4 +1,7 @@
 // What the checked build looks at: where an access lands, and what it is ordered with.
+#include <algorithm>
+#include <unordered_map>
+
 #include "state.h"
 
 // The program's own image, in which constant tables lie.
@@ -73,6 +76,46 @@ void mark_landed(void* to, unsigned bytes, unsigned agent) {
   for (uintptr_t i = at / kGranule; i < (at + bytes) / kGranule; ++i) written[i] = s;
 }
 
+// ---- what blocks tell each other, in this launch.
+static std::unordered_map<const void*, std::vector<Telling>> words;
+
+void forget_blocks() { words.clear(); }
+void hear_blocks(const void* at) {
+  const std::vector<Telling>& word = words[at];
+  const auto is_known = [&](const Heard& h) { return h.word == &word && h.count == word.size() && happened_before(h.at); };
+  if (std::any_of(block.heard.begin(), block.heard.end(), is_known)) return;
+  block.heard.push_back({&word, word.size(), now()});
+}
+void tell_blocks(const void* at) {
+  std::vector<Telling>& word = words[at];
+  Telling telling = {block.first_epoch, block.epoch, {}, {}};
+  for (const Heard& h : block.heard)
+    if (h.word != &word && happened_before(h.at)) telling.heard.push_back(h);
+  tell(telling.known, *me);
+  word.push_back(std::move(telling));
+}
+
+static bool tells_of(const Telling& t, Stamp s) {
+  return epoch_of(s) >= t.first_epoch && (epoch_of(s) < t.epoch || (epoch_of(s) == t.epoch && clock_of(s) <= t.known[thread_of(s)]));
+}
+// Whether one of the tellings tells of `s`, or heard of it: each is asked once.
+using Asked = std::unordered_map<const std::vector<Telling>*, size_t>;
+static bool was_told(const Heard& heard, Stamp s, Asked& asked) {
+  for (size_t& i = asked[heard.word]; i < heard.count;) {
+    const Telling& telling = (*heard.word)[i++];
+    if (tells_of(telling, s)) return true;
+    for (const Heard& other : telling.heard)
+      if (was_told(other, s, asked)) return true;
+  }
+  return false;
+}
+static bool has_heard(Stamp s) {
+  Asked asked;
+  for (const Heard& heard : block.heard)
+    if (happened_before(heard.at) && was_told(heard, s, asked)) return true;
+  return false;
+}
+
 static void look_windows(uintptr_t p, unsigned bytes, bool writes, bool& constant) {
   const auto& windows = block.order->windows;
   bool inside = windows.empty();
@@ -107,9 +150,9 @@ void look_global(uintptr_t p, unsigned bytes, bool writes, bool atomic) {
     if (s >> 31 >= block.launch_epoch && !atomic) {
       if (s >> 31 < block.first_epoch) {
         if (writes) fail("two_blocks_one_word", "write at " + describe(p) + ", which another block of this launch has written", (void*)p);
-        // Another block's results may be read by who has seen its ticket: a fence there after the write, and one here.
-        if (block.fenced_epoch == 0)
-          fail("block_race", "read at " + describe(p) + ", which another block of this launch has written, and no fence here", (void*)p);
+        if (!has_heard(s))
+          fail("block_race", "read at " + describe(p) + ", which another block of this launch has written, and told nobody of who told this thread",
+               (void*)p);
       } else if (!happened_before(s)) {
         fail("global_race", text("%s at ", verb) + describe(p) + " and a write by " + who(s) + ", with no barrier between", (void*)p);
       }

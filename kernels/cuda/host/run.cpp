@@ -47,8 +47,8 @@ static void begin_block(const Order& order, unsigned number) {
   block.threads = block.live = b.x * b.y * b.z;
   block.arrived = block.ready_from = block.ready_to = 0;
   block.first_epoch = ++block.epoch;
-  block.spins = block.fenced_epoch = 0;
-  block.mbarriers.clear();
+  block.spins = 0;
+  block.mbarriers.clear(), block.heard.clear();
   for (auto& named : block.named) named.arrived = 0, named.told.clear(), named.waiting.clear();
   for (unsigned w = 0; w < (block.threads + 31) / 32; ++w) {
     block.warp[w].arrived = 0;
@@ -98,6 +98,7 @@ cudaError_t run(const Order& order) {
   if (!shared_memory) shared_memory = (unsigned char*)aligned_alloc(1024, 256 * 1024);
   block.order = &order, block.shared = shared_memory, failed = false;
   block.launch_epoch = block.epoch + 1;
+  forget_blocks();
   const unsigned blocks = order.grid.x * order.grid.y * order.grid.z;
   // Every block once: a step that has no factor in common with their number.
   uint64_t at = 0, step = 1;

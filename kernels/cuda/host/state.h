@@ -26,6 +26,16 @@ inline Stamp stamp_of(uint64_t epoch, unsigned clock, unsigned thread) { return 
 // meet at less than the whole block have one; all are forgotten at a barrier of the whole block.
 using Knowledge = std::vector<uint32_t>;
 
+// Between blocks, which run one after the other: at a word (a ticket, a flag) who tells says what it knows, and who hears knows it
+// too. A word's tellings are in the order of their epochs.
+struct Telling;
+struct Heard { const std::vector<Telling>* word; size_t count; Stamp at; };  // the word's first `count` tellings
+struct Telling {
+  uint64_t first_epoch, epoch;  // of the block that tells, and now
+  Knowledge known;              // of this epoch
+  std::vector<Heard> heard;     // of other words
+};
+
 struct Copy { void* to; const void* from; unsigned bytes, valid, group; Site site; };
 
 struct Thread {
@@ -73,7 +83,7 @@ struct Block {
   unsigned ready_from = 0, ready_to = 0;
   uint64_t epoch = 1, first_epoch = 1, launch_epoch = 1, spins = 0;
   unsigned bulk_clock = 1;
-  uint64_t fenced_epoch = 0;
+  std::vector<Heard> heard;
   unsigned char* shared = nullptr;
 };
 extern Block block;
@@ -123,6 +133,9 @@ void mark_landed(void* to, unsigned bytes, unsigned agent);
 bool happened_before(Stamp s);
 void tell(Knowledge& to, Thread& from);
 void learn(Thread& to, const Knowledge& from);
+void tell_blocks(const void* word);
+void hear_blocks(const void* word);
+void forget_blocks();
 inline bool in_shared(uintptr_t p) { return p - (uintptr_t)block.shared < 256 * 1024; }
 extern const void* code;  // the access that is looked at
 

@@ -402,6 +402,8 @@ pub(super) mod emulated {
         bytes_missing = loam_planted_bytes_missing;
         float_atomic = loam_planted_float_atomic;
         global_race = loam_planted_global_race;
+        heard_by_one = loam_planted_heard_by_one;
+        heard_elsewhere = loam_planted_heard_elsewhere;
         lanes_differ = loam_planted_lanes_differ;
         lanes_missing = loam_planted_lanes_missing;
         mask_differs = loam_planted_mask_differs;
@@ -425,6 +427,7 @@ pub(super) mod emulated {
         spin_without_end = loam_planted_spin_without_end;
         stale_phase = loam_planted_stale_phase;
         swapped_fragment = loam_planted_swapped_fragment;
+        told_too_early = loam_planted_told_too_early;
         two_blocks_one_word = loam_planted_two_blocks_one_word;
         unwritten_shared = loam_planted_unwritten_shared;
         wait_without_barrier = loam_planted_wait_without_barrier;

@@ -70,6 +70,9 @@ faults! {
     misaligned_load: "misaligned", "misaligned_load.cu:";
     two_blocks_one_word: "two_blocks_one_word", "of \"out\"";
     block_race: "block_race", "of \"out\"";
+    told_too_early: "block_race", "of \"out\"";
+    heard_by_one: "block_race", "of \"out\"";
+    heard_elsewhere: "block_race", "of \"out\"";
     global_race: "global_race", "of \"out\"";
     read_before_dependency: "read_before_dependency", "of \"neighbour\"";
     no_dependency_wait: "no_dependency_wait", "";
