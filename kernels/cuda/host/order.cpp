@@ -151,7 +151,7 @@ void look_global(uintptr_t p, unsigned bytes, bool writes, bool atomic) {
       if (s >> 31 < block.first_epoch) {
         if (writes) fail("two_blocks_one_word", "write at " + describe(p) + ", which another block of this launch has written", (void*)p);
         if (!has_heard(s))
-          fail("block_race", "read at " + describe(p) + ", which another block of this launch has written, and told nobody of who told this thread",
+          fail("block_race", "read at " + describe(p) + ", which another block of this launch has written, and no ticket told this thread of it",
                (void*)p);
       } else if (!happened_before(s)) {
         fail("global_race", text("%s at ", verb) + describe(p) + " and a write by " + who(s) + ", with no barrier between", (void*)p);
