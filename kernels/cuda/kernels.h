@@ -198,7 +198,8 @@ cudaError_t loam_copy_page(void* pages, int64_t page_bytes, uint32_t from, uint3
 // Attention of segments of several rows; see attention_prefill.cu.
 cudaError_t loam_attention_prefill(LoamRows q, LoamRows out, LoamRows log_sum_exp, LoamSequences step, LoamPages kv, float scale, uint32_t window, cudaStream_t stream);
 
-// Attention of segments of one row, through `partials[split_count, q_heads, 2 + head_dim]`; see attention_decode.cu.
+// Attention of segments of one row, through `partials[split_count, q_heads, 2 + head_dim]` and `tickets[rows, q_heads]` of zeros,
+// which it leaves so; see attention_decode.cu.
 cudaError_t loam_attention_decode(LoamRows q, LoamRows out, LoamRows log_sum_exp, LoamSequences step, LoamPages kv, float scale, uint32_t window,
                                   float* partials, uint32_t* tickets, cudaStream_t stream);
 

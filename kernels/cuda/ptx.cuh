@@ -265,13 +265,13 @@ EMULATED bool mbarrier_test(uint64_t* at, unsigned parity, emulation::Site site 
   return emulation::mbarrier_test(at, parity, site);
 }
 EMULATED uint4 load_once_16(const void* p, emulation::Site site = emulation::Site::current()) {
-  emulation::touch(p, 16, false, site);
+  emulation::touch_unchanging(p, 16, site);
   uint4 v;
   memcpy(&v, p, 16);
   return v;
 }
 EMULATED uint4 load_16(const void* p, emulation::Site site = emulation::Site::current()) {
-  emulation::touch(p, 16, false, site);
+  emulation::touch_unchanging(p, 16, site);
   uint4 v;
   memcpy(&v, p, 16);
   return v;

@@ -136,6 +136,14 @@ void touch(const void* p, unsigned bytes, bool writes, Site site) {
   look(p, bytes, writes, __builtin_return_address(0));
 }
 
+void touch_unchanging(const void* p, unsigned bytes, Site site) {
+  if (!EMULATION_CHECKED) return;
+  touch(p, bytes, false, site);
+  if (is_written_here((uintptr_t)p, bytes))
+    fail("changing_read", "load, by way of what never looks again, at " + describe((uintptr_t)p) + ", which this launch has written", p,
+         place_of(site).c_str());
+}
+
 template <class T> static T changed(Atomic what, T old, T value, T compared, bool is_signed) {
   using S = std::make_signed_t<T>;
   switch (what) {
@@ -154,8 +162,9 @@ template <class T> static T atomic(Atomic what, T* p, T value, T compared, bool 
   if (EMULATION_CHECKED) {
     require_aligned(p, sizeof(T), "an atomic operation", site);
     code = __builtin_return_address(0);
-    if (in_shared((uintptr_t)p)) look_shared((uintptr_t)p, sizeof(T), true, true);
-    else look_global((uintptr_t)p, sizeof(T), true, true);
+    if (!in_shared((uintptr_t)p)) look_global((uintptr_t)p, sizeof(T), true, true);
+    else if (orders == Orders::kNothing) look_shared((uintptr_t)p, sizeof(T), true, true);
+    else fail("outside_allocation", "a ticket or a flag in shared memory, where other blocks cannot see it", p, place_of(site).c_str());
     if (orders == Orders::kHears || orders == Orders::kBoth) hear_blocks(p);
     if (orders == Orders::kTells || orders == Orders::kBoth) tell_blocks(p);
   }

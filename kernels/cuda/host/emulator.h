@@ -78,6 +78,7 @@ void dependency_wait();
 void yield(const char* what, Site site);  // one round of a spin loop
 // Says that `bytes` at `p` are read or written as one access of that size; checked build.
 void touch(const void* p, unsigned bytes, bool writes, Site site);
+void touch_unchanging(const void* p, unsigned bytes, Site site);  // a load of what does not change while a launch runs
 // What an atomic operation is between blocks: one that acquires hears what those that release have told.
 enum class Orders { kNothing, kHears, kTells, kBoth };
 enum class Atomic { kAdd, kMin, kMax, kExchange, kCompare, kIncrement, kAnd, kOr };

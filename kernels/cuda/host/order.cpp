@@ -111,8 +111,8 @@ static bool was_told(const Heard& heard, Stamp s, Asked& asked) {
 }
 static bool has_heard(Stamp s) {
   Asked asked;
-  for (const Heard& heard : block.heard)
-    if (happened_before(heard.at) && was_told(heard, s, asked)) return true;
+  for (auto heard = block.heard.rbegin(); heard != block.heard.rend(); ++heard)
+    if (happened_before(heard->at) && was_told(*heard, s, asked)) return true;
   return false;
 }
 
@@ -159,6 +159,14 @@ void look_global(uintptr_t p, unsigned bytes, bool writes, bool atomic) {
     }
     if (writes && !atomic) a->written[i] = self;
   }
+}
+
+// Whether this launch has written some of it.
+bool is_written_here(uintptr_t p, unsigned bytes) {
+  const Allocation* a = allocation_of(p);
+  if (!a) return false;
+  const Stamp* const first = a->written + (p - a->from) / kGranule;
+  return std::any_of(first, first + (bytes + kGranule - 1) / kGranule, [](Stamp s) { return epoch_of(s) >= block.launch_epoch; });
 }
 
 void look(const void* pointer, unsigned bytes, bool writes, const void* from) {

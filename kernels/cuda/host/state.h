@@ -128,6 +128,7 @@ cudaError_t release(void* p);
 void look(const void* p, unsigned bytes, bool writes, const void* code);
 void look_global(uintptr_t p, unsigned bytes, bool writes, bool atomic);
 void look_shared(uintptr_t p, unsigned bytes, bool writes, bool atomic);
+bool is_written_here(uintptr_t p, unsigned bytes);
 void mark_in_flight(void* to, unsigned bytes);
 void mark_landed(void* to, unsigned bytes, unsigned agent);
 bool happened_before(Stamp s);

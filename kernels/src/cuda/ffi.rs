@@ -400,6 +400,7 @@ pub(super) mod emulated {
         block_race = loam_planted_block_race;
         bulk_never_waited = loam_planted_bulk_never_waited;
         bytes_missing = loam_planted_bytes_missing;
+        changing_read = loam_planted_changing_read;
         float_atomic = loam_planted_float_atomic;
         global_race = loam_planted_global_race;
         heard_by_one = loam_planted_heard_by_one;

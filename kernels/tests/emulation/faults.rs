@@ -73,6 +73,7 @@ faults! {
     told_too_early: "block_race", "of \"out\"";
     heard_by_one: "block_race", "of \"out\"";
     heard_elsewhere: "block_race", "of \"out\"";
+    changing_read: "changing_read", "of \"out\"";
     global_race: "global_race", "of \"out\"";
     read_before_dependency: "read_before_dependency", "of \"neighbour\"";
     no_dependency_wait: "no_dependency_wait", "";
