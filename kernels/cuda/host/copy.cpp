@@ -130,17 +130,18 @@ void yield(const char* what, Site site) {
   me->waits = nullptr;
 }
 
-void touch(const void* p, unsigned bytes, bool writes, Site site) {
-  if (!EMULATION_CHECKED) return;
+static void touch_from(const void* p, unsigned bytes, bool writes, Site site, const void* code) {
   if ((uintptr_t)p % bytes) fail("misaligned", text("access of %u bytes at an address that is no multiple", bytes), p, place_of(site).c_str());
-  look(p, bytes, writes, __builtin_return_address(0));
+  look(p, bytes, writes, code);
 }
-
+void touch(const void* p, unsigned bytes, bool writes, Site site) {
+  if (EMULATION_CHECKED) touch_from(p, bytes, writes, site, __builtin_return_address(0));
+}
 void touch_unchanging(const void* p, unsigned bytes, Site site) {
   if (!EMULATION_CHECKED) return;
-  touch(p, bytes, false, site);
+  touch_from(p, bytes, false, site, __builtin_return_address(0));
   if (is_written_here((uintptr_t)p, bytes))
-    fail("changing_read", "load, by way of what never looks again, at " + describe((uintptr_t)p) + ", which this launch has written", p,
+    fail("changing_read", "read at " + describe((uintptr_t)p) + ", which this launch has written, by a load for what does not change meanwhile", p,
          place_of(site).c_str());
 }
 
