@@ -111,11 +111,11 @@ test: build ## the fast tier of tests
 	fi
 	@$(SAY) "test: the kernels on an emulated GPU"
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	    $(CARGO) nextest run $(KERNELS) --features emulate --test emulation --test conformance --test invariance \
-	        -E 'binary(emulation) | test(/^emulated::/)'; \
+	    $(CARGO) nextest run $(KERNELS) --features emulate --test emulation --test conformance \
+	        -E 'binary(emulation) | test(/^(invariance::)?emulated::/)'; \
 	else \
 	    $(CARGO) test $(KERNELS) --features emulate --test emulation && \
-	    $(CARGO) test $(KERNELS) --features emulate --test conformance --test invariance emulated::; \
+	    $(CARGO) test $(KERNELS) --features emulate --test conformance emulated::; \
 	fi
 	@$(TEST_REHEARSED)
 	@$(TEST_EMULATED)

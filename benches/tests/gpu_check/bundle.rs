@@ -14,12 +14,13 @@ const NVIDIA_SMI: &str = "echo 'NVIDIA H200, 580.1, 1980 MHz, 1980 MHz, 3201 MHz
 /// Tests as programs of libtest list and run them. One takes no notice of being told to end.
 const TESTS: &str = r#"
 case $1 in
---list) printf '%s: test\n' gpu::fast::good gpu::fast::bad gpu::fast::hangs gpu::fast::last cpu_scalar::other ;;
+--list) printf '%s: test\n' gpu::fast::good gpu::fast::bad gpu::fast::hangs gpu::fast::last invariance::gpu::last \
+    cpu_scalar::other invariance::cpu::other ;;
 --exact)
     case $2 in
     *::bad) printf 'thread main panicked at check.rs:1:\nout[3, 5] is 1e0, want 2e0\n'; exit 101 ;;
     *::hangs) trap '' TERM; while :; do sleep 1; done ;;
-    cpu_*) echo 'this is not asked for'; exit 1 ;;
+    *cpu*) echo 'this is not asked for'; exit 1 ;;
     esac
     [[ $LOAM_TEST_GPU == required ]]
     ;;
@@ -75,7 +76,7 @@ impl Bundle {
         bundle.script("loam-gpu/gpu-check", script.strip_prefix("#!/usr/bin/env bash").expect("it is bash"));
         bundle.script("path/nvidia-smi", NVIDIA_SMI);
         bundle.script("path/compute-sanitizer", "shift 4; exec \"$@\"");
-        for program in ["conformance", "invariance", "whole"] {
+        for program in ["conformance", "whole"] {
             bundle.script(&format!("loam-gpu/bin/{program}"), TESTS);
         }
         bundle.script("loam-gpu/bin/loam-gpu-bench", BENCH);

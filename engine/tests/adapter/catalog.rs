@@ -413,29 +413,21 @@ fn dummies_are_made_where_they_are_allowed() {
     assert!(refused.contains("makes no dummy adapters"), "{refused}");
 }
 
-/// Ten thousand names over a hundred folders: nothing is read, and a name costs what its text and its place in the maps do.
+/// Ten thousand names over a hundred folders: nothing is read. What memory a name costs is measured by `tests/soak`, where
+/// no other test of the process takes any meanwhile.
 #[test]
 fn ten_thousand_names_are_cheap() {
     let world = World::new();
     let sources: Vec<Source> = (0..100).map(|number| world.write(&format!("folder{number}"), number)).collect();
-    let before = resident_bytes();
     let start = Instant::now();
     for number in 0..10_000 {
         world.catalog.register(&format!("tenant-{number}/adapter"), &sources[number % 100]).unwrap();
     }
     let elapsed = start.elapsed();
-    let grown = resident_bytes().saturating_sub(before);
-    assert!(grown < 10_000 * 4096, "{grown} bytes for 10,000 names");
     assert!(elapsed.as_secs() < 20, "{elapsed:?} for 10,000 names");
     assert!(world.catalog.list().iter().all(|listed| listed.generation.is_none()));
     let ids: std::collections::HashSet<AdapterId> = world.catalog.list().iter().map(|listed| listed.id).collect();
     assert_eq!(ids.len(), 100);
-}
-
-/// What this process has in memory; 0 where that cannot be read.
-fn resident_bytes() -> usize {
-    let statm = fs::read_to_string(Path::new("/proc/self/statm")).unwrap_or_default();
-    statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096
 }
 
 /// Only what is permitted is used: a refusal changes nothing, and whoever has a generation keeps it.

@@ -9,7 +9,7 @@
 namespace emulation {
 
 thread_local std::string report;
-Counts counts;
+thread_local Counts counts;
 static unsigned char* shared_memory;
 static bool failed;
 

@@ -90,7 +90,7 @@ extern Block block;
 extern thread_local Thread* me __attribute__((tls_model("initial-exec")));  // none while host code runs
 
 struct Counts { uint64_t barriers, collectives, multiplies, accesses; };
-extern Counts counts;
+extern thread_local Counts counts __attribute__((tls_model("initial-exec")));  // of launches by this thread
 
 // ---- faults. A name for tests and people, and one sentence. Ends the launch.
 [[noreturn]] void fail(const char* name, const std::string& what, const void* address = nullptr, const char* place = nullptr);

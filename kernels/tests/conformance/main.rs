@@ -2,7 +2,7 @@
 //!
 //! One enumeration of cases, mounted once for each backend. Inputs are seeded, outputs poisoned, tolerances follow from
 //! types and magnitudes, and the first coordinate that is wrong is told. `LOAM_TEST_TIER=long` tries full products and
-//! real widths. Planted faults prove that the checks see what they are for.
+//! real widths. Planted faults prove that the checks see what they are for. Beside it, [`invariance`]: bits, not values.
 
 mod attention;
 mod check;
@@ -13,6 +13,7 @@ mod device;
 mod emulated;
 #[cfg(feature = "cuda")]
 mod gpu;
+mod invariance;
 mod lora;
 mod mount;
 mod planted;

@@ -16,7 +16,7 @@ impl Emulation {
         unsafe { ffi::loam_emulation_seed(seed) }
     }
 
-    /// So far: thread barriers, collectives, matrix products (each lane counted), accesses looked at.
+    /// So far, in launches of this thread's: thread barriers, collectives, matrix products (each lane counted), accesses looked at.
     pub fn counts() -> [u64; 4] {
         let mut counts = [0; 4];
         // SAFETY: room for four.

@@ -13,7 +13,7 @@ mod machines;
 
 #[path = "."]
 mod cpu {
-    pub(crate) use crate::machines::cpu::{ALONE_EVERY, CROWDS, Machine, each_level};
+    pub(crate) use super::machines::cpu::{ALONE_EVERY, CROWDS, Machine, each_level};
 
     mod adapters;
     mod attention;
@@ -30,7 +30,7 @@ mod cpu {
 #[cfg(feature = "emulate")]
 #[path = "."]
 mod emulated {
-    pub(crate) use crate::machines::emulated::{ALONE_EVERY, CROWDS, Machine, each_level};
+    pub(crate) use super::machines::emulated::{ALONE_EVERY, CROWDS, Machine, each_level};
 
     mod adapters;
     mod crowd;
@@ -44,7 +44,7 @@ mod emulated {
 #[cfg(feature = "cuda")]
 #[path = "."]
 mod gpu {
-    pub(crate) use crate::machines::gpu::{ALONE_EVERY, CROWDS, Machine, each_level};
+    pub(crate) use super::machines::gpu::{ALONE_EVERY, CROWDS, Machine, each_level};
 
     mod adapters;
     mod attention;
