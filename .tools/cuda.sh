@@ -55,9 +55,9 @@ probe() {
     mkdir -p "$(dirname "$1")"
     "$folder/bin/nvcc" -std=c++20 -O3 -Werror all-warnings -Xcompiler -Wall,-Wextra \
         -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a \
-        -cudart static -Xcompiler -static-libstdc++,-static-libgcc -Xlinker -s \
+        -cudart static -Xlinker -s \
         -o "$1" "$here/../kernels/cuda/gpu_probe.cu"
-    echo "cuda: $1 ($(wc -c <"$1") bytes) needs the driver alone; it has the limit of five minutes"
+    echo "cuda: $1 ($(wc -c <"$1") bytes) needs the driver and the system's C++ library; it has the limit of five minutes"
 }
 
 case ${1:-} in

@@ -10,7 +10,7 @@
 // under four minutes. A supervisor starts a worker; where a section throws, the next begins; where it hangs or loses its
 // context, that worker is ended and a fresh one goes on. Settings of the device are read, never changed.
 //
-// At run time it needs the driver alone. cuBLASLt is loaded from --cublaslt, CUBLASLT_PATH or the library path; without it
+// At run time it needs the driver and the system's C++ library. cuBLASLt is loaded from --cublaslt, CUBLASLT_PATH or the library path; without it
 // sections 4 and 5 are null. Data are random, timed bodies are queued behind a short gate kernel, so that the host's own
 // time is not in them, and figures are medians. Kernels that read check their sums against each other, and one element of
 // every GEMM shape is checked in f64: a note with WRONG or DIFFER voids its figure. Peak device memory: 16 GiB.
@@ -496,7 +496,8 @@ struct LtAlgorithm { uint64_t data[8]; };
 struct LtFound { LtAlgorithm algo; size_t workspace_bytes; LtStatus state; float waves; int reserved[4]; };
 static_assert(sizeof(LtFound) == 96);
 constexpr LtStatus kLtSuccess = 0;
-constexpr int kLtCompute32F = 68, kLtTransposed = 1, kLtDescriptionTransA = 3, kLtDescriptionSmTarget = 15, kLtPreferenceWorkspaceMax = 1;
+constexpr int kLtCompute32F = 68, kLtTransposed = 1, kLtDescriptionTransA = 3, kLtDescriptionSmTarget = 15, kLtPreferenceWorkspaceMax = 1, kLtPreferenceReductions = 3;
+constexpr unsigned kLtReductionsInF32 = 2;  // parts of a sum are not rounded before they are added: as Loam asks for
 struct Lt {  // the library, loaded at run time
   static string& path() { static string p; return p; }
   static void* open() {
@@ -556,6 +557,8 @@ struct Gemm {
     LtPreference preference = nullptr; LtFound found[8]; const size_t limit = kWorkspaceBytes;
     Lt::ck(lt.MatmulPreferenceCreate(&preference), "preference");
     LtStatus status = lt.MatmulPreferenceSetAttribute(preference, kLtPreferenceWorkspaceMax, &limit, sizeof limit);
+    if (status == kLtSuccess)
+      status = lt.MatmulPreferenceSetAttribute(preference, kLtPreferenceReductions, &kLtReductionsInF32, sizeof kLtReductionsInF32);
     if (status == kLtSuccess) status = lt.MatmulAlgoGetHeuristic(lt.handle, desc, lw, lx, ly, ly, preference, 8, found, &tried);
     lt.MatmulPreferenceDestroy(preference); Lt::ck(status, "heuristic");
     for (int c = 0; c < tried && !(late() && chosen >= 0); ++c) {

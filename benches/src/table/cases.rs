@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use loam_kernels::backend::Device as _;
 
 use super::roofs::Roofs;
 use super::scale::{Mix, Scale};
@@ -116,7 +115,7 @@ impl<D: Devices> Bench<'_, D> {
         let device = self.device()?;
         let mut model = Model::in_decode(Arc::clone(&device), self.scale, mix)?;
         let batches = [model.decode(mix, false), model.decode(mix, true)];
-        let times = model.times(self.scale, &batches)?;
+        let times = self.times(&mut model, &batches)?;
         let (layers, kv) = (model.shape.layers, model.kv_bytes(mix.rows));
         let adapters = float(mix.adapters * model.adapter_bytes);
         let floor = Floor::new(self.scale, self.roofs, layers, (mix.rows, mix.rows));
@@ -154,7 +153,7 @@ impl<D: Devices> Bench<'_, D> {
         for mix in all {
             let base = || model.decode(mix, false);
             let batches = [model.resident(true), base(), model.resident(false), base()];
-            let ratio = model.times(self.scale, &batches)?.ratio(1, 3);
+            let ratio = self.times(&mut model, &batches)?.ratio(1, 3);
             if worst.is_none_or(|(other, _)| ratio > other) {
                 worst = Some((ratio, mix));
             }
@@ -175,7 +174,7 @@ impl<D: Devices> Bench<'_, D> {
         let prompt = mix.rows / mix.adapters;
         let mut model = Model::open(device, self.scale, (mix.adapters, prompt, mix.rows), mix.adapters)?;
         let batches = [model.prefill(mix, false), model.prefill(mix, true)];
-        let times = model.times(self.scale, &batches)?;
+        let times = self.times(&mut model, &batches)?;
         let adapters = float(mix.adapters * model.adapter_bytes);
         let floor = Floor::new(self.scale, self.roofs, model.shape.layers, (mix.rows, mix.adapters));
         let note = format!(
@@ -229,10 +228,11 @@ impl<D: Devices> Bench<'_, D> {
         let Some(device) = self.devices.open(Mode::Fast)? else {
             return self.unmeasured(MODES, RATIO, "not measured: this device has one mode".to_owned());
         };
-        self.findings.about = format!("{}, bf16", device.describe());
         let fast = self.decode_seconds(device, mix)?;
+        let told = self.findings.about.clone();
         let device = self.devices.open(Mode::Deterministic)?.context("a device with a fast mode has the other too")?;
         let deterministic = self.decode_seconds(device, mix)?;
+        self.findings.about = format!("{told}, over the same; {}", self.findings.about);
         let note = format!(
             "stated; decode, {}, {}; {:.3} ms a step over {:.3}",
             counted(mix.rows, "request"),
@@ -243,10 +243,10 @@ impl<D: Devices> Bench<'_, D> {
         self.add(MODES, deterministic / fast, RATIO, None, note)
     }
 
-    fn decode_seconds(&self, device: Arc<D::Backend>, mix: Mix) -> anyhow::Result<f64> {
+    fn decode_seconds(&mut self, device: Arc<D::Backend>, mix: Mix) -> anyhow::Result<f64> {
         let mut model = Model::in_decode(device, self.scale, mix)?;
         let batch = model.decode(mix, true);
-        Ok(model.times(self.scale, &[batch])?.median(0))
+        Ok(self.times(&mut model, &[batch])?.median(0))
     }
 }
 

@@ -18,13 +18,16 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::ValueEnum as _;
+use loam_engine::executor::Batch;
 use loam_kernels::backend::Device as _;
 use serde_json::Value;
 
+use crate::contest::Times;
 use crate::devices::{Devices, Kind, Mode, Processor};
 use crate::results::Figure;
 use roofs::Roofs;
 use scale::Scale;
+use steps::Model;
 
 /// What `loam-bench table` takes.
 #[derive(clap::Args)]
@@ -148,8 +151,15 @@ impl<D: Devices> Bench<'_, D> {
     fn device(&mut self) -> anyhow::Result<Arc<D::Backend>> {
         let mode = self.devices.mode();
         let device = self.devices.open(mode)?.context("a device has the mode that it is measured in")?;
-        self.findings.about = format!("{}, {}, bf16", device.describe(), mode.name());
+        self.findings.about = format!("{}, bf16", device.describe());
         Ok(device)
+    }
+
+    /// Times of steps. How they were launched is known after them.
+    fn times(&mut self, model: &mut Model<D::Backend>, batches: &[Batch]) -> anyhow::Result<Times> {
+        let times = model.times(self.scale, batches)?;
+        self.findings.about = format!("{}, bf16", model.describe());
+        Ok(times)
     }
 
     fn add(

@@ -153,6 +153,11 @@ impl<B: Backend + 'static> Model<B> {
         Batch { installs: installs.collect(), ..Batch::default() }
     }
 
+    /// What computes, with what it has found out about itself meanwhile.
+    pub(super) fn describe(&self) -> String {
+        self.runner.describe()
+    }
+
     /// Seconds of a step of each of these batches, which take turns, round after round. One without rows is done once a
     /// round.
     pub(super) fn times(&mut self, scale: &Scale, batches: &[Batch]) -> anyhow::Result<Times> {

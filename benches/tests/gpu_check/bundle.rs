@@ -9,7 +9,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// What a driver would say.
-const NVIDIA_SMI: &str = "echo 'NVIDIA H200, 580.1, 1980 MHz, 1980 MHz, 3201 MHz, 700.00 W'";
+/// Asked again and again, it leaves the number of its process.
+const NVIDIA_SMI: &str = r#"
+echo 'NVIDIA H200, 580.1, 1980 MHz, 1980 MHz, 3201 MHz, 700.00 W'
+if [[ $* == *--loop-ms* ]]; then
+    echo $$ >"${0%/*}/watching"
+    exec sleep 600
+fi"#;
 
 /// Tests as programs of libtest list and run them. One takes no notice of being told to end.
 const TESTS: &str = r#"
@@ -75,7 +81,7 @@ impl Bundle {
         let script = fs::read_to_string(tools().join("gpu-check.sh")).expect("the script is in the repository");
         bundle.script("loam-gpu/gpu-check", script.strip_prefix("#!/usr/bin/env bash").expect("it is bash"));
         bundle.script("path/nvidia-smi", NVIDIA_SMI);
-        bundle.script("path/compute-sanitizer", "shift 4; exec \"$@\"");
+        bundle.script("path/compute-sanitizer", "while [[ $1 == --* ]]; do shift 2; done; exec \"$@\"");
         for program in ["conformance", "whole"] {
             bundle.script(&format!("loam-gpu/bin/{program}"), TESTS);
         }

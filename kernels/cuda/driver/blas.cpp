@@ -15,6 +15,7 @@ namespace {
 
 enum Status : int { kDone = 0, kInvalidValue = 7, kNotSupported = 15 };
 enum Type : int { kF32 = 0, kF16 = 2, kBf16 = 14 };
+constexpr uint32_t kReductionInF32 = 2;
 constexpr int kComputeF32 = 68, kTransposed = 1, kEpilogueBias = 4;
 constexpr size_t kWorkspaceBytes = 1 << 20;
 
@@ -24,7 +25,7 @@ struct Operation {
   const void* bias = nullptr;
   int bias_type = -1;
 };
-struct Wish { uint64_t workspace_bytes = 0; uint32_t alignment[4] = {256, 256, 256, 256}; };
+struct Wish { uint64_t workspace_bytes = 0; uint32_t reductions = ~0u, alignment[4] = {256, 256, 256, 256}; };
 struct Algorithm { uint64_t kind, workspace_bytes, alignment[4], unused[2]; };
 struct Guess { Algorithm algorithm; size_t workspace_bytes; int state; float waves; int unused[4]; };
 
@@ -117,6 +118,7 @@ int cublasLtMatmulPreferenceCreate(Wish** out) { return *out = new Wish, kDone; 
 int cublasLtMatmulPreferenceDestroy(Wish* it) { return delete it, kDone; }
 int cublasLtMatmulPreferenceSetAttribute(Wish* it, int which, const void* value, size_t bytes) {
   if (which == 1 && bytes == 8) return memcpy(&it->workspace_bytes, value, 8), kDone;
+  if (which == 3 && bytes == 4) return memcpy(&it->reductions, value, 4), kDone;
   if (which >= 5 && which <= 8 && bytes == 4) return memcpy(&it->alignment[which - 5], value, 4), kDone;
   return refuse(kInvalidValue, "a wish that nobody was known to have");
 }
@@ -125,6 +127,7 @@ int cublasLtMatmulAlgoGetHeuristic(void*, Operation* o, Layout* a, Layout* b, La
                                    int* count) {
   *count = 0;
   if (const char* what = wrong(*o, *a, *b, *c, *d)) return refuse(kNotSupported, what);
+  if (wish->reductions & ~kReductionInF32) return refuse(kInvalidValue, "parts of a sum that may be rounded before they are added");
   for (uint64_t kind = 0; kind < 3 && *count < room; ++kind) {
     const uint64_t needs = kind == 1 ? kWorkspaceBytes : 0;
     if (needs > wish->workspace_bytes) continue;

@@ -223,7 +223,11 @@ impl Device for Cuda {
             (None, CudaMode::Fast) => "fast, without cuBLASLt",
             (None, CudaMode::Deterministic) => "deterministic",
         };
-        format!("{}, {products}", device::describe())
+        let device = device::describe();
+        match self.graphs().refusal() {
+            None => format!("{device}, {products}"),
+            Some(why) => format!("{device}, {products}, launching each kernel, since steps cannot be recorded ({why})"),
+        }
     }
 
     fn free_bytes(&self) -> Result<Option<usize>, Error> {

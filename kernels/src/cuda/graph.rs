@@ -7,7 +7,7 @@
 //! makes scratch large enough: neither may happen within a capture.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
@@ -29,8 +29,8 @@ const WORDS_MAX: usize = 1 << 26;
 #[derive(Debug, Default)]
 pub(super) struct Graphs {
     recorded: HashMap<GraphKey, Recorded>,
-    /// Keys whose recording the device refused.
-    refused: HashSet<GraphKey>,
+    /// Keys whose recording the device refused, and what it said.
+    refused: HashMap<GraphKey, String>,
     /// Where steps' tables lie, of all keys in turn; graphs keep those that were too small for later ones.
     tables: Option<Arc<DeviceMemory>>,
 }
@@ -198,7 +198,7 @@ impl Graphs {
             return Ok(held.graph.launch(&gpu.stream())?);
         }
         let rooms = Rooms::of_decode(plan, key.adapted, gpu.mode());
-        if !rooms.hold(&lists) || rooms.words() > WORDS_MAX || self.refused.contains(&key) {
+        if !rooms.hold(&lists) || rooms.words() > WORDS_MAX || self.refused.contains_key(&key) {
             return operations();
         }
         let tables = Arc::new(StepTables::new(self.tables(rooms.words())?, rooms));
@@ -209,8 +209,8 @@ impl Graphs {
         let (graph, uses) = match recorded {
             Ok(recorded) => recorded,
             // The step was run; a GPU that cannot record it runs later ones too. The emulation names what it refuses.
-            Err(Error::Launch { .. }) if cfg!(feature = "driver") => {
-                self.refused.insert(key);
+            Err(Error::Launch { report }) if cfg!(feature = "driver") => {
+                self.refused.insert(key, report);
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -226,6 +226,11 @@ impl Graphs {
     /// Each node of a key's graph: its kernel's name, and how many nodes it waits for itself.
     pub(super) fn nodes(&self, key: GraphKey) -> Vec<(String, usize)> {
         self.recorded.get(&key).map(|held| held.graph.nodes()).unwrap_or_default()
+    }
+
+    /// What the device said where it refused to record a step; any of them, where there were several.
+    pub(super) fn refusal(&self) -> Option<&str> {
+        self.refused.values().next().map(String::as_str)
     }
 
     /// A memory of at least so many words.

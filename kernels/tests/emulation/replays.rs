@@ -314,3 +314,23 @@ fn what_cannot_be_recorded_is_named() {
     assert!(gpu.nodes(key).is_empty());
     gpu.write(&mut held, 0, &[0; 4]).expect("nothing is recorded any more");
 }
+
+/// A step that the driver does not record is run all the same, and who asks what computes is told why it is slow.
+#[cfg(feature = "driver")]
+#[test]
+fn who_cannot_record_says_why() {
+    let gpu = gpu(CudaMode::Deterministic);
+    let step = gpu.step(decode(&[(40, &[])]), LIMITS).expect("a step");
+    let mut calls = 0;
+    let mut run = || {
+        gpu.run(Some((key(1, false), &step)), &mut || {
+            calls += 1;
+            if calls == 2 { Err(Error::Launch { report: "no such capture".to_owned() }) } else { Ok(()) }
+        })
+    };
+    run().expect("it was run before it was to be recorded");
+    run().expect("it is run again");
+    assert_eq!(calls, 3);
+    assert!(gpu.nodes(key(1, false)).is_empty());
+    assert!(gpu.describe().ends_with("since steps cannot be recorded (no such capture)"), "{}", gpu.describe());
+}

@@ -252,6 +252,9 @@ impl Product {
         let wish = Wish(lt::create_matmul_pref()?);
         use sys::cublasLtMatmulPreferenceAttributes_t as Attribute;
         wish.say(Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &WORKSPACE_BYTES)?;
+        // Parts of a sum that was split stay f32 until all are added: by itself the library may round each to the output's type.
+        let in_f32 = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
+        wish.say(Attribute::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &in_f32)?;
         let alignment = |at: *mut c_void| 1u32 << (at.addr() | alignment).trailing_zeros();
         for (which, matrix) in [
             (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &self.weight),
