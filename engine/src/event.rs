@@ -63,12 +63,23 @@ pub struct Finished {
     pub choice: u32,
     /// Why.
     pub finish: Finish,
+    /// Where a stop of the request's own ended it: which.
+    pub stopped_by: Option<StoppedBy>,
     /// What it used.
     pub tokens: Tokens,
     /// Where the entry with its completion row is in the log.
     pub entry: Option<u64>,
     /// Whether it was the request's last answer.
     pub last: bool,
+}
+
+/// A stop of a request's own, which an answer met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoppedBy {
+    /// A stop string, by its place among the request's.
+    Text(usize),
+    /// A stop token.
+    Token(u32),
 }
 
 /// Why a request could not be finished.

@@ -3,6 +3,7 @@
 use loam_ledger_core::row::Finish;
 
 use crate::detokenizer::Detokenizer;
+use crate::event::StoppedBy;
 use crate::request::Generate;
 
 /// One answer's ends.
@@ -21,6 +22,7 @@ pub struct Stops {
     tokens: u32,
     held: String,
     finish: Option<Finish>,
+    stopped_by: Option<StoppedBy>,
 }
 
 /// What a token brought.
@@ -50,6 +52,7 @@ impl Stops {
             tokens: 0,
             held: String::new(),
             finish: None,
+            stopped_by: None,
         }
     }
 
@@ -71,6 +74,11 @@ impl Stops {
     /// Why the answer ended.
     pub const fn finish(&self) -> Option<Finish> {
         self.finish
+    }
+
+    /// Which of the request's own stops ended it.
+    pub const fn stopped_by(&self) -> Option<StoppedBy> {
+        self.stopped_by
     }
 
     /// Takes the next token. `detokenizer` is the answer's own; absent, the answer has no text. Nothing comes after the
@@ -101,6 +109,7 @@ impl Stops {
         if progress.finish.is_none() && ended.is_some() {
             progress.text += &self.give_up();
             progress.finish = ended;
+            self.stopped_by = (ended == Some(Finish::STOP_SEQUENCE)).then_some(StoppedBy::Token(token));
         }
         self.finish = progress.finish;
         progress
@@ -133,8 +142,10 @@ impl Stops {
         self.held += delta;
         for at in before..self.held.len() {
             let byte = self.held.as_bytes()[at];
-            let met = self.patterns.iter_mut().filter_map(|pattern| pattern.step(byte)).max();
-            if let Some(length) = met {
+            let steps = self.patterns.iter_mut().enumerate();
+            let met = steps.filter_map(|(place, pattern)| pattern.step(byte).map(|length| (length, place))).max();
+            if let Some((length, place)) = met {
+                self.stopped_by = Some(StoppedBy::Text(place));
                 let mut text = std::mem::take(&mut self.held);
                 text.truncate(if self.include_stop { at + 1 } else { at + 1 - length });
                 return Progress { text, finish: Some(Finish::STOP_SEQUENCE) };

@@ -241,9 +241,10 @@ impl Worker {
             last_of_request: last,
             ..Contents::default()
         };
+        let stopped_by = answer.stops.stopped_by().filter(|_| finish == Finish::STOP_SEQUENCE);
         let (usage, completion) = answer.complete(finish, contents, cut);
         rows.extend(usage.map(RowRecord::Usage));
-        let finished = Finished { choice, finish, tokens: completion.tokens, entry: None, last };
+        let finished = Finished { choice, finish, stopped_by, tokens: completion.tokens, entry: None, last };
         rows.push(RowRecord::Completion(Box::new(completion)));
         if tell {
             messages.push(&running.outlet, Event::Finished(finished));

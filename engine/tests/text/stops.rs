@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use loam_engine::detokenizer::Detokenizer;
+use loam_engine::event::StoppedBy;
 use loam_engine::request::Generate;
 use loam_engine::stops::{Progress, Stops};
 use loam_engine::tokenizer::Tokenizer;
@@ -43,6 +44,26 @@ fn delivered(request: &Generate, text: &str, max_tokens: u32) -> (Vec<String>, O
 }
 
 const MANY: u32 = 1000;
+
+#[test]
+fn which_stop_ended_it_is_known() {
+    let by = |stop: &[&str], text: &str, stop_token: Option<u32>| {
+        let tokenizer = tokenizer("llama-gqa");
+        let mut detokenizer = Detokenizer::new(Arc::clone(&tokenizer), true);
+        let tokens = tokenizer.encode(text, false).unwrap();
+        let stop_token_ids = stop_token.map(|place| tokens[place as usize]).into_iter().collect();
+        let request = Generate { stop_token_ids, ..stopping(stop) };
+        let mut stops = Stops::new(&request, &[1], MANY);
+        tokens.iter().for_each(|token| drop(stops.push(*token, Some(&mut detokenizer))));
+        (stops.stopped_by(), tokens)
+    };
+    assert_eq!(by(&["zz", "XY"], "abXYcd", None).0, Some(StoppedBy::Text(1)));
+    // Of those that end together the longest, though another stands before it.
+    assert_eq!(by(&["Y", "zz", "XY"], "abXYcd", None).0, Some(StoppedBy::Text(2)));
+    let (found, tokens) = by(&["zz"], "abXYcd", Some(1));
+    assert_eq!(found, Some(StoppedBy::Token(tokens[1])));
+    assert_eq!(by(&["zz"], "abXYcd", None).0, None);
+}
 
 #[test]
 fn without_stops_all_text_is_delivered_at_once() {

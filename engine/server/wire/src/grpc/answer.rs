@@ -1,6 +1,6 @@
 //! What the engine says, as messages.
 
-use loam_engine::event::{PromptScores, Started};
+use loam_engine::event::{PromptScores, Started, StoppedBy};
 use loam_engine::executor::{Chosen, Sampled};
 use loam_engine::{Finished, TokensEvent};
 use loam_ledger_core::row::Finish;
@@ -58,7 +58,15 @@ pub fn finished(finished: &Finished) -> Event {
             emitted: tokens.emitted,
         }),
         entry_index: finished.entry,
+        stopped_by: finished.stopped_by.map(stopped_by),
     })
+}
+
+fn stopped_by(by: StoppedBy) -> v1::finished::StoppedBy {
+    match by {
+        StoppedBy::Text(place) => v1::finished::StoppedBy::StopIndex(u32::try_from(place).unwrap_or(u32::MAX)),
+        StoppedBy::Token(token) => v1::finished::StoppedBy::StopToken(token),
+    }
 }
 
 const fn reason(finish: Finish) -> v1::FinishReason {

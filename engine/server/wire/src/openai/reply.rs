@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use loam_engine::event::{PromptScores, Started};
+use loam_engine::event::{PromptScores, Started, StoppedBy};
 use loam_engine::executor::Chosen;
 use loam_engine::request::{Generate, Prompt};
 use loam_engine::{Finished, TokensEvent};
@@ -24,7 +24,6 @@ pub(super) struct Reply {
     pub(super) logprobs: Option<u32>,
     skip_special: bool,
     stop: Vec<String>,
-    stop_token_ids: Vec<u32>,
     /// The prompt's text, where the answer begins with it.
     pub(super) echoed: String,
     pub(super) prompt: Arc<[u32]>,
@@ -44,10 +43,10 @@ pub(super) struct Choice {
     pub(super) text: String,
     pub(super) token_ids: Vec<u32>,
     pub(super) tokens: u64,
-    last: Option<u32>,
     pub(super) logprobs: Option<Logprobs>,
     pub(super) offsets: Option<Offsets>,
     finish: Option<Finish>,
+    stopped_by: Option<StoppedBy>,
     entry: Option<u64>,
     /// Whether a chunk of it was sent.
     pub(super) begun: bool,
@@ -65,7 +64,6 @@ impl Reply {
             logprobs: request.logprobs,
             skip_special: request.skip_special_tokens,
             stop: request.stop.clone(),
-            stop_token_ids: request.stop_token_ids.clone(),
             echoed,
             prompt: Arc::default(),
             scores: Vec::new(),
@@ -112,7 +110,6 @@ impl Reply {
         };
         let choice = self.choices.get_mut(tokens.choice as usize)?;
         choice.tokens += tokens.tokens.len() as u64;
-        choice.last = tokens.tokens.last().map(|sampled| sampled.chosen.token).or(choice.last);
         let top = self.logprobs?;
         let offsets = choice.offsets.get_or_insert_with(offsets);
         let mut logprobs = choice.logprobs.take().unwrap_or_else(|| form.logprobs());
@@ -126,11 +123,12 @@ impl Reply {
         }
         if let Some(choice) = self.choices.get_mut(finished.choice as usize) {
             choice.finish = Some(finished.finish);
+            choice.stopped_by = finished.stopped_by;
             choice.entry = finished.entry;
         }
     }
 
-    /// Why a choice ended. A stop is named only where nothing else can have been it.
+    /// Why a choice ended, and which of the request's own stops it met.
     pub(super) fn end<'a>(&'a self, choice: &Choice) -> End<'a> {
         let Some(finish) = choice.finish else { return End::default() };
         let finish_reason = match finish {
@@ -138,13 +136,10 @@ impl Reply {
             Finish::LENGTH => "length",
             _ => "abort",
         };
-        let stop_token = choice.last.filter(|last| self.stop_token_ids.contains(last));
-        let stop_reason = match (&self.stop[..], stop_token) {
-            _ if finish != Finish::STOP_SEQUENCE => None,
-            ([], Some(token)) => Some(StopReason::Token(token)),
-            ([text], None) => Some(StopReason::Text(text)),
-            _ => None,
-        };
+        let stop_reason = choice.stopped_by.and_then(|by| match by {
+            StoppedBy::Text(place) => self.stop.get(place).map(|text| StopReason::Text(text)),
+            StoppedBy::Token(token) => Some(StopReason::Token(token)),
+        });
         End { finish_reason: Some(finish_reason), stop_reason }
     }
 

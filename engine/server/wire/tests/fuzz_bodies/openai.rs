@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use loam_engine::event::{PromptScores, Started};
+use loam_engine::event::{PromptScores, Started, StoppedBy};
 use loam_engine::executor::{Chosen, Sampled};
 use loam_engine::json::Json;
 use loam_engine::request::Generate;
@@ -121,7 +121,9 @@ fn events((at, request): (usize, &Generate)) -> Vec<(usize, Event)> {
         events.push(Event::Tokens(TokensEvent { choice, tokens: vec![sampled(1, 0.0)], text: String::new() }));
         let finish = [Finish::STOP, Finish::STOP_SEQUENCE, Finish::DEADLINE][choice as usize % 3];
         let tokens = Tokens { reused: u64::MAX, ..Tokens::default() };
-        events.push(Event::Finished(Finished { choice, finish, tokens, entry: None, last: choice + 1 == request.n }));
+        let stopped_by = (finish == Finish::STOP_SEQUENCE).then_some(StoppedBy::Text(choice as usize));
+        let last = choice + 1 == request.n;
+        events.push(Event::Finished(Finished { choice, finish, stopped_by, tokens, entry: None, last }));
     }
     events.into_iter().map(|event| (at, event)).collect()
 }

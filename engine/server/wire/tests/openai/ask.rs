@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use loam_engine::adapter::Generation;
-use loam_engine::event::{PromptScores, Started};
+use loam_engine::event::{PromptScores, Started, StoppedBy};
 use loam_engine::executor::{Chosen, Sampled};
 use loam_engine::tokenizer::Tokenizer;
 use loam_engine::{Event, Finished, TokensEvent};
@@ -89,7 +89,14 @@ pub(crate) fn tokens(choice: u32, ids: &[u32], text: &str) -> Event {
 /// A choice ended, with two tokens from the cache, in the entry of 100 more than its number.
 pub(crate) fn finished(choice: u32, finish: Finish) -> Event {
     let tokens = Tokens { reused: 2, ..Tokens::default() };
-    Event::Finished(Finished { choice, finish, tokens, entry: Some(100 + u64::from(choice)), last: false })
+    let entry = Some(100 + u64::from(choice));
+    Event::Finished(Finished { choice, finish, stopped_by: None, tokens, entry, last: false })
+}
+
+/// The first choice ended by one of the request's own stops.
+pub(crate) fn stopped(by: StoppedBy) -> Event {
+    let Event::Finished(finished) = finished(0, Finish::STOP_SEQUENCE) else { unreachable!("it was just made") };
+    Event::Finished(Finished { stopped_by: Some(by), ..finished })
 }
 
 /// Everything that a stream says of these events.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use loam_engine::adapter::Generation;
+use loam_engine::event::StoppedBy;
 use loam_engine::{Error, Event, Failure};
 use loam_ledger_core::Hash;
 use loam_ledger_core::row::Finish;
@@ -11,7 +12,7 @@ use loam_wire::openai::Endpoint::{Chat, Completion};
 use loam_wire::{Kind, Problem};
 use serde_json::{Value, json};
 
-use super::ask::{answer, call, finished, scores, started, tokens, unrecorded, whole};
+use super::ask::{answer, call, finished, scores, started, stopped, tokens, unrecorded, whole};
 
 const NAME: &str = "0101010101010101010101010101010101010101010101010101010101010101";
 const GENERATION: &str = "abababababababababababababababababababababababababababababababab";
@@ -68,22 +69,19 @@ fn finish_reasons_are_openais() {
     }
 }
 
-/// What `stop_reason` is when an answer ended with token 405.
-fn stop_reason(fields: &str, finish: Finish) -> Value {
-    whole(answer(&call(Chat, fields), true), short(finish))["choices"][0]["stop_reason"].take()
+/// What `stop_reason` is when an answer ended so.
+fn stop_reason(fields: &str, end: Event) -> Value {
+    let events = vec![(0, unrecorded(&[1, 2, 3])), (0, tokens(0, &[413, 405], " foxtion")), (0, end)];
+    whole(answer(&call(Chat, fields), true), events)["choices"][0]["stop_reason"].take()
 }
 
 #[test]
-fn a_stop_is_named_where_it_is_certain() {
-    assert_eq!(stop_reason(r#""stop_token_ids": [405, 6]"#, Finish::STOP_SEQUENCE), 405);
-    assert_eq!(stop_reason(r#""stop": "\n""#, Finish::STOP_SEQUENCE), "\n");
-    assert_eq!(stop_reason(r#""stop": "\n", "stop_token_ids": [6]"#, Finish::STOP_SEQUENCE), "\n");
-    // Either could have been it.
-    assert_eq!(stop_reason(r#""stop": ["a", "b"]"#, Finish::STOP_SEQUENCE), Value::Null);
-    assert_eq!(stop_reason(r#""stop": "a", "stop_token_ids": [405]"#, Finish::STOP_SEQUENCE), Value::Null);
-    // None was.
-    assert_eq!(stop_reason(r#""stop": "\n""#, Finish::STOP), Value::Null);
-    assert_eq!(stop_reason(r#""stop_token_ids": [405]"#, Finish::LENGTH), Value::Null);
+fn the_stop_that_was_met_is_named() {
+    let two = r#""stop": ["a", "b"], "stop_token_ids": [405, 6]"#;
+    assert_eq!(stop_reason(two, stopped(StoppedBy::Text(1))), "b");
+    assert_eq!(stop_reason(two, stopped(StoppedBy::Token(405))), 405);
+    assert_eq!(stop_reason(two, finished(0, Finish::STOP)), Value::Null);
+    assert_eq!(stop_reason(two, finished(0, Finish::LENGTH)), Value::Null);
 }
 
 #[test]

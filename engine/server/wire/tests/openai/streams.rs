@@ -1,11 +1,12 @@
 //! Answers in chunks: which come, in which order, and what each says.
 
+use loam_engine::event::StoppedBy;
 use loam_engine::{Event, Failure};
 use loam_ledger_core::row::Finish;
 use loam_wire::openai::Endpoint::{Chat, Completion};
 use serde_json::{Value, json};
 
-use super::ask::{answer, call, finished, json as parse, started, stream, tokens, unrecorded};
+use super::ask::{answer, call, finished, json as parse, started, stopped, stream, tokens, unrecorded};
 
 fn short() -> Vec<(usize, Event)> {
     vec![
@@ -194,7 +195,7 @@ fn token_ids_come_with_their_chunks() {
 #[test]
 fn stops_are_told_with_the_end() {
     let mut answer = answer(&call(Chat, r#""stream": true, "stop": "x""#), true);
-    let events = [(0, unrecorded(&[1])), (0, tokens(0, &[413], "a")), (0, finished(0, Finish::STOP_SEQUENCE))];
+    let events = [(0, unrecorded(&[1])), (0, tokens(0, &[413], "a")), (0, stopped(StoppedBy::Text(0)))];
     let chunks = stream(&mut answer, &events);
     let ends: Vec<_> = chunks.iter().map(|it| &it["choices"][0]["stop_reason"]).collect();
     assert_eq!(ends, [&Value::Null, &Value::Null, &json!("x")]);
