@@ -240,6 +240,10 @@ fn sentence(error: &str) -> String {
     }
 }
 
+/// The first line, and behind a colon at its end what a later one says was wrong: between them is a drawing of where.
 fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().chars().take(300).collect()
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    let cause = lines.find_map(|line| line.strip_prefix("error: ")).filter(|_| first.ends_with(':'));
+    first.chars().chain(cause.into_iter().flat_map(|cause| " ".chars().chain(cause.chars()))).take(300).collect()
 }

@@ -292,22 +292,21 @@ impl Engine {
     /// How many tokens an answer can have behind this prompt.
     fn room(&self, request: &Generate, prompt: &[u32]) -> Result<u32, Error> {
         let positions = self.limits.step.positions;
-        let refuse = |field, found: usize, allowed: String| {
-            Err(Error::Request { field, found: format!("{found} tokens"), allowed })
-        };
+        let full = |field, found, allowed| Err(Error::ContextFull { field, found, allowed, positions });
         if prompt.is_empty() {
-            return refuse("prompt", 0, "one token or more".to_owned());
+            let allowed = "one token or more".to_owned();
+            return Err(Error::Request { field: "prompt", found: "0 tokens".to_owned(), allowed });
         }
         if prompt.len() >= positions {
-            return refuse("prompt", prompt.len(), format!("at most {} with this model", positions - 1));
+            return full("prompt", prompt.len(), (positions - 1).to_string());
         }
         let room = u32::try_from(positions - prompt.len()).unwrap_or(u32::MAX);
         match request.max_tokens {
             Some(wanted) if wanted > room => {
-                let allowed = format!("at most {room} behind a prompt of {} tokens with this model", prompt.len());
-                refuse("max_tokens", wanted as usize, allowed)
+                full("max_tokens", wanted as usize, format!("{room} behind a prompt of {} tokens", prompt.len()))
             }
-            wanted => Ok(wanted.unwrap_or(room)),
+            Some(wanted) => Ok(wanted),
+            None => Ok(request.usual_tokens.map_or(room, |usual| usual.min(room))),
         }
     }
 

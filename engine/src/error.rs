@@ -14,6 +14,8 @@ pub enum Error {
     // Files.
     #[error("{path}: {source}")]
     File { path: PathBuf, source: std::io::Error },
+    #[error("{folder} is no model's folder: there is no config.json in it (a name at Hugging Face is not downloaded)")]
+    NoModel { folder: PathBuf },
     #[error("{path}: not valid JSON: {reason}")]
     Json { path: PathBuf, reason: String },
     #[error("{path}: {reason}")]
@@ -36,6 +38,11 @@ pub enum Error {
     // Requests.
     #[error("`{field}` is {found}; it can be {allowed}")]
     Request { field: &'static str, found: String, allowed: String },
+    // It begins as vLLM's does, since clients that shorten a conversation look for these words.
+    #[error(
+        "This model's maximum context length is {positions} tokens: `{field}` is {found} tokens; it can be at most {allowed}"
+    )]
+    ContextFull { field: &'static str, found: usize, allowed: String, positions: usize },
     #[error("no adapter is called `{name}`")]
     AdapterUnknown { name: String },
     #[error("adapter `{name}` stands for {found} where {expected} was expected; nothing was changed")]

@@ -3,7 +3,7 @@
 use crate::constraint::Constraint;
 use crate::error::Error;
 use crate::json::{Json, quoted};
-use crate::request::{ANSWER_TOKENS_MAX, AdapterUse, ChatPrompt, refuse};
+use crate::request::{ANSWER_TOKENS_MAX, AdapterUse, CHOICES_MAX, ChatPrompt, LOG_PROBABILITIES_MAX, refuse};
 use crate::sampler::SamplingOptions;
 
 /// An object's fields that nobody has asked for yet.
@@ -202,49 +202,78 @@ pub fn tokens(field: &'static str, value: Json) -> Result<Vec<u32>, Error> {
     list(field, value)?.into_iter().map(|value| count(field, value)).collect()
 }
 
+/// A whole number. To JSON's schemas 3.0 is one, and some clients write it so.
+fn integer(value: &Json) -> Option<i128> {
+    /// Up to here a float is the number that was written.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Json::Integer(number) => Some(i128::from(*number)),
+        Json::Unsigned(number) => Some(i128::from(*number)),
+        Json::Float(number) if number.fract() == 0.0 && number.abs() <= EXACT_MAX => Some(*number as i128),
+        _ => None,
+    }
+}
+
+fn between(field: &'static str, value: &Json, least: u32, most: u32) -> Result<u32, Error> {
+    match integer(value).and_then(|number| u32::try_from(number).ok()).filter(|number| (least..=most).contains(number))
+    {
+        Some(number) => Ok(number),
+        None => refuse(field, &value.shown(), &format!("a whole number from {least} to {most}")),
+    }
+}
+
 /// A whole number of 32 bits, without a sign.
 pub fn count(field: &'static str, value: Json) -> Result<u32, Error> {
-    match value {
-        Json::Integer(number) if u32::try_from(number).is_ok() => Ok(number as u32),
-        other => refuse(field, &other.shown(), "a whole number from 0 to 4294967295"),
-    }
+    between(field, &value, 0, u32::MAX)
 }
 
 /// How many tokens an answer may have.
 pub fn answer_tokens(field: &'static str, value: Json) -> Result<u32, Error> {
-    match value {
-        Json::Integer(number) if (1..=i64::from(ANSWER_TOKENS_MAX)).contains(&number) => Ok(number as u32),
-        other => refuse(field, &other.shown(), &format!("a whole number from 1 to {ANSWER_TOKENS_MAX}")),
-    }
+    between(field, &value, 1, ANSWER_TOKENS_MAX)
+}
+
+/// How many answers there are to one prompt.
+pub fn choices(field: &'static str, value: Json) -> Result<u32, Error> {
+    between(field, &value, 1, CHOICES_MAX)
+}
+
+/// How many of the most probable tokens are reported.
+pub fn log_probabilities(field: &'static str, value: Json) -> Result<u32, Error> {
+    between(field, &value, 0, LOG_PROBABILITIES_MAX)
 }
 
 /// A whole number of 64 bits, without a sign.
 pub fn whole(field: &'static str, value: Json) -> Result<u64, Error> {
-    match value {
-        Json::Integer(number) if number >= 0 => Ok(number as u64),
-        Json::Unsigned(number) => Ok(number),
-        other => refuse(field, &other.shown(), "a whole number from 0 on"),
+    match integer(&value).map(u64::try_from) {
+        Some(Ok(number)) => Ok(number),
+        _ => refuse(field, &value.shown(), "a whole number from 0 on"),
     }
 }
 
 /// Any whole number of 64 bits, with or without a sign.
 pub fn seed(field: &'static str, value: Json) -> Result<u64, Error> {
-    match value {
-        Json::Integer(number) => Ok(number as u64),
-        other => whole(field, other),
+    match integer(&value).map(|number| u64::try_from(number).or_else(|_| i64::try_from(number).map(|it| it as u64))) {
+        Some(Ok(number)) => Ok(number),
+        _ => refuse(field, &value.shown(), "a whole number of 64 bits"),
     }
 }
 
 /// How many tokens are kept. Others write -1 where all are.
 pub fn top_k(field: &'static str, value: Json) -> Result<u32, Error> {
-    if value == Json::Integer(-1) { Ok(0) } else { count(field, value) }
+    match integer(&value) {
+        Some(-1) => Ok(0),
+        number => match number.map(u32::try_from) {
+            Some(Ok(number)) => Ok(number),
+            _ => refuse(field, &value.shown(), "-1 or a whole number from 0 on, and of 32 bits"),
+        },
+    }
 }
 
 /// A whole number of 32 bits.
 pub fn priority(field: &'static str, value: Json) -> Result<i32, Error> {
-    match value {
-        Json::Integer(number) if i32::try_from(number).is_ok() => Ok(number as i32),
-        other => refuse(field, &other.shown(), "a whole number of 32 bits"),
+    match integer(&value).map(i32::try_from) {
+        Some(Ok(number)) => Ok(number),
+        _ => refuse(field, &value.shown(), "a whole number of 32 bits"),
     }
 }
 

@@ -37,8 +37,10 @@ pub struct Generate {
     pub prompt: Prompt,
     /// Adapters to mix into the base model; none for the base alone.
     pub adapters: Vec<AdapterUse>,
-    /// Tokens of an answer at most; as many as the model has positions for where it is absent.
+    /// Tokens of an answer at most. More than the model has positions for are refused.
     pub max_tokens: Option<u32>,
+    /// The same where `max_tokens` is absent, as far as there are positions; where it is too, as many as there are.
+    pub usual_tokens: Option<u32>,
     /// Until an answer has so many tokens, no token may end it and no stop string is looked for.
     pub min_tokens: u32,
     /// How tokens are chosen.
@@ -126,6 +128,7 @@ impl Default for Generate {
             prompt: Prompt::Tokens(Vec::new()),
             adapters: Vec::new(),
             max_tokens: None,
+            usual_tokens: None,
             min_tokens: 0,
             sampling: SamplingOptions::default(),
             stop: Vec::new(),
@@ -202,7 +205,11 @@ impl Generate {
         if let Some(max_tokens) = self.max_tokens {
             within("max_tokens", max_tokens, 1, ANSWER_TOKENS_MAX)?;
         }
-        within("min_tokens", self.min_tokens, 0, self.max_tokens.unwrap_or(ANSWER_TOKENS_MAX))?;
+        if let Some(usual_tokens) = self.usual_tokens {
+            within("usual_tokens", usual_tokens, 1, ANSWER_TOKENS_MAX)?;
+        }
+        let longest = self.max_tokens.or(self.usual_tokens).unwrap_or(ANSWER_TOKENS_MAX);
+        within("min_tokens", self.min_tokens, 0, longest)?;
         at_most("stop", self.stop.len(), STOP_STRINGS_MAX, "strings")?;
         for text in &self.stop {
             if text.is_empty() {

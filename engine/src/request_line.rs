@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::fields::{
-    Fields, adapters, answer_tokens, chat, constraint, count, flag, priority, sampling, text, texts, tokens, whole,
+    Fields, adapters, answer_tokens, chat, choices, constraint, count, flag, log_probabilities, priority, sampling,
+    text, texts, tokens, whole,
 };
 use crate::json::Json;
 use crate::request::{Generate, Prompt, at_most, refuse};
@@ -121,6 +122,7 @@ fn request(fields: &mut Fields) -> Result<Generate, Error> {
         prompt: prompt(fields)?,
         adapters: fields.read("adapters", adapters)?.unwrap_or_default(),
         max_tokens: fields.read("max_tokens", answer_tokens)?,
+        usual_tokens: other.usual_tokens,
         min_tokens: fields.read("min_tokens", count)?.unwrap_or(0),
         sampling: sampling(fields)?,
         stop: fields.read("stop", texts)?.unwrap_or_default(),
@@ -128,8 +130,8 @@ fn request(fields: &mut Fields) -> Result<Generate, Error> {
         include_stop: fields.read("include_stop", flag)?.unwrap_or(other.include_stop),
         ignore_eos: fields.read("ignore_eos", flag)?.unwrap_or(other.ignore_eos),
         skip_special_tokens: fields.read("skip_special_tokens", flag)?.unwrap_or(other.skip_special_tokens),
-        n: fields.read("n", count)?.unwrap_or(other.n),
-        logprobs: fields.read("logprobs", count)?,
+        n: fields.read("n", choices)?.unwrap_or(other.n),
+        logprobs: fields.read("logprobs", log_probabilities)?,
         prompt_logprobs: fields.read("prompt_logprobs", flag)?.unwrap_or(other.prompt_logprobs),
         logits: fields.read("logits", flag)?.unwrap_or(other.logits),
         constraint: constraint(fields)?,

@@ -128,7 +128,10 @@ impl ModelConfig {
     /// Reads a model folder's configuration.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join("config.json");
-        let failed = |source| Error::File { path: path.clone(), source };
+        let failed = |source: std::io::Error| match source.kind() {
+            std::io::ErrorKind::NotFound => Error::NoModel { folder: folder.to_owned() },
+            _ => Error::File { path: path.clone(), source },
+        };
         let bytes = std::fs::metadata(&path).map_err(failed)?.len();
         if bytes > CONFIG_BYTES_MAX {
             let reason = format!("{bytes} bytes; a configuration has at most {CONFIG_BYTES_MAX}");

@@ -1,7 +1,7 @@
 //! Names come and go; what they stand for does not change under whoever uses it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 

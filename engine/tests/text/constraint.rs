@@ -253,6 +253,8 @@ fn what_means_nothing_is_refused_by_name() {
     refused(&Constraint::JsonSchema(Json::Integer(5)));
     refused(&Constraint::Regex("a(".to_owned()));
     refused(&Constraint::Regex("(?=a)b".to_owned()));
+    let told = refused(&Constraint::Regex("[z-a]".to_owned()));
+    assert!(told.contains("invalid character class range"), "what is wrong with it is told: {told}");
     refused(&Constraint::Grammar("start: nothing".to_owned()));
     refused(&Constraint::Grammar(String::new()));
     refused(&Constraint::Choice(Vec::new()));

@@ -60,6 +60,7 @@ fn all_fields_are_read() {
         }),
         adapters: vec![AdapterUse { name: "n".to_owned(), weight: 1.0 }],
         max_tokens: Some(9),
+        usual_tokens: None,
         min_tokens: 2,
         sampling: SamplingOptions {
             temperature: Some(0.5),
@@ -123,7 +124,7 @@ fn wrong_types_and_numbers_are_named_with_their_field() {
     refused(r#""stop": [""]"#, "`stop` is an empty string");
     refused(r#""n": 0"#, "`n` is 0");
     refused(r#""n": 100000"#, "`n` is 100000");
-    refused(r#""logprobs": 65"#, "`logprobs` is 65; it can be 0 to 64");
+    refused(r#""logprobs": 65"#, "`logprobs` is 65; it can be a whole number from 0 to 64");
     refused(r#""seed": 1.5"#, "`seed` is 1.5");
     refused(r#""priority": 3000000000"#, "`priority` is 3000000000");
     refused(r#""deadline_ms": 0"#, "`deadline_ms` is 0");

@@ -112,8 +112,11 @@ pub(crate) fn told(status: Status) -> anyhow::Error {
         message if status.code() == Code::Unauthenticated => {
             anyhow!("{} (--key KEY or LOAM_KEY, for which `loam key new` makes one)", line(message, MESSAGE_CHARS_MAX))
         }
-        // That is all the transport says where the other side speaks something else.
-        "transport error" => anyhow!("the connection broke off: does the server speak TLS (https://), or none?"),
+        // That is all the transport says where the other side speaks something else: which of them, is a matter of who was
+        // quicker.
+        "transport error" | "h2 protocol error: http2 error" => {
+            anyhow!("the connection broke off: does the server speak TLS (https://), or none?")
+        }
         message => anyhow!("{}", line(message, MESSAGE_CHARS_MAX)),
     }
 }

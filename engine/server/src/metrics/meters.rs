@@ -32,8 +32,9 @@ const REQUEST_TOKENS: usize = 1_000_000;
 const REASONS: [&str; 4] = ["stop", "length", "abort", "error"];
 
 /// Every kind of refusal, so that each is on the page before it first happens.
-pub(super) const KINDS: [Kind; 11] = [
+pub(super) const KINDS: [Kind; 12] = [
     Kind::Invalid,
+    Kind::ContextFull,
     Kind::Unauthenticated,
     Kind::Forbidden,
     Kind::NotFound,
@@ -149,6 +150,7 @@ fn place(kind: Kind) -> usize {
 pub(crate) fn word(kind: Kind) -> &'static str {
     match kind {
         Kind::Invalid => "invalid",
+        Kind::ContextFull => "context_full",
         Kind::Unauthenticated => "unauthenticated",
         Kind::Forbidden => "forbidden",
         Kind::NotFound => "not_found",

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use loam_engine::adapter::Expected;
+use loam_engine::model::ModelConfig;
 use loam_engine::recorder::Recorder;
 use loam_engine::{Engine, MemoryRecorder};
 use loam_ledger::{Folder, Ledger, Options};
@@ -86,13 +87,8 @@ fn keys(settings: &Settings) -> anyhow::Result<Keys> {
 
 /// The ledger, then the engine that records in it.
 fn open(settings: Settings, keys: Keys) -> anyhow::Result<Node> {
-    // Before a ledger is made for what is not there.
-    if !settings.model.join("config.json").is_file() {
-        bail!(
-            "{} is no model's folder: there is no config.json in it (a name at Hugging Face is not downloaded)",
-            settings.model.display()
-        );
-    }
+    // Before a ledger is made for what is not there, or cannot be served.
+    ModelConfig::read(&settings.model)?;
     let ledger = settings.ledger.as_ref().map(open_ledger).transpose()?;
     let mut bar = Bar::new("reading the model");
     let meters = Arc::new(Meters::default());

@@ -134,7 +134,37 @@ fn what_cannot_be_read_is_refused_in_the_same_shape() {
     assert!(answer.contains("no model or adapter") && answer.contains("GET /v1/models"), "{answer}");
     assert!(server.http("GET /records/policy.txt", &[], "").1.contains("cache-control: no-store"));
     let nonce = format!("x-loam-nonce: {}", "AB".repeat(32));
-    assert_eq!(server.http("POST /v1/completions", &[&nonce], "{\"prompt\":\"x\",\"max_tokens\":1}").0, 200);
+    let short = "{\"prompt\":\"x\",\"max_tokens\":1}";
+    assert_eq!(server.http("POST /v1/completions", &[&nonce], short).0, 200);
+    // A receipt that is bound to one of two nonces would be of no use to who sent the other.
+    let other = format!("x-loam-nonce: {}", "CD".repeat(32));
+    let (status, _, answer) = server.http("POST /v1/completions", &[&nonce, &other], short);
+    assert!(status == 400 && answer.contains("give it once"), "{status}: {answer}");
+    server.stop();
+}
+
+/// Clients that shorten a conversation look for the code, or for vLLM's words. A completion that does not say how long it
+/// may be has what room there is.
+#[test]
+fn a_prompt_without_room_is_told_in_the_words_that_clients_look_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--max-model-len", "64"]);
+    let completion = |tokens: usize, more: &str| {
+        let prompt = vec!["5"; tokens].join(",");
+        let (status, _, answer) =
+            server.http("POST /v1/completions", &[], &format!("{{\"prompt\":[{prompt}],\"ignore_eos\":true{more}}}"));
+        (status, json(&answer))
+    };
+    for (tokens, more, field) in [(64, "", "prompt"), (60, ",\"max_tokens\":5", "max_tokens")] {
+        let (status, answer) = completion(tokens, more);
+        let error = &answer["error"];
+        assert_eq!((status, &error["code"], &error["param"]), (400, &"context_length_exceeded".into(), &field.into()));
+        let said = error["message"].as_str().unwrap();
+        assert!(said.starts_with("This model's maximum context length is 64 tokens: "), "{said}");
+    }
+    for (tokens, answered) in [(60, 4), (40, 16)] {
+        assert_eq!(completion(tokens, "").1["usage"]["completion_tokens"], answered);
+    }
     server.stop();
 }
 

@@ -7,6 +7,8 @@ use loam_engine::{Error, Failure};
 pub enum Kind {
     /// The request is wrong, and stays so.
     Invalid,
+    /// Prompt and answer have no room in the model's context.
+    ContextFull,
     /// No key, or an unknown one.
     Unauthenticated,
     /// The key does not allow it.
@@ -100,6 +102,7 @@ impl From<&Error> for Problem {
         let message = error.to_string();
         let (kind, field) = match error {
             Error::Request { field, .. } => (Kind::Invalid, Some((*field).to_owned())),
+            Error::ContextFull { field, .. } => (Kind::ContextFull, Some((*field).to_owned())),
             Error::RequestField { field, .. } => (Kind::Invalid, Some(field.clone())),
             Error::RequestJson { .. } | Error::Tokenizer { .. } | Error::Template { .. } => (Kind::Invalid, None),
             Error::TemplateMissing { .. } => (Kind::Invalid, Some("messages".to_owned())),

@@ -40,7 +40,7 @@ pub(crate) const fn kind(code: i32) -> Option<Kind> {
 
 const fn code(kind: Kind) -> Code {
     match kind {
-        Kind::Invalid => Code::InvalidArgument,
+        Kind::Invalid | Kind::ContextFull => Code::InvalidArgument,
         Kind::Unauthenticated => Code::Unauthenticated,
         Kind::Forbidden => Code::PermissionDenied,
         Kind::NotFound => Code::NotFound,

@@ -125,7 +125,14 @@ fn may_see(caller: Option<&Caller>) -> Result<(), Refused> {
 /// 32 bytes that the client chose, from its header.
 fn nonce(headers: &HeaderMap) -> Result<Option<[u8; 32]>, Problem> {
     const NAME: &str = "x-loam-nonce";
-    let Some(value) = headers.get(NAME) else { return Ok(None) };
+    let mut values = headers.get_all(NAME).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.any(|other| other != value) {
+        return Err(Problem::field(
+            NAME,
+            format!("the header `{NAME}` is there twice, with different values; give it once"),
+        ));
+    }
     let nonce = value.to_str().ok().and_then(loam_wire::asked::nonce_from_hex);
     let wrong = || Problem::field(NAME, format!("the header `{NAME}` is not 64 hexadecimal digits"));
     nonce.map(Some).ok_or_else(wrong)

@@ -20,6 +20,7 @@ pub fn asked(request: v1::GenerateRequest) -> Result<Asked, Problem> {
             .map(|it| AdapterUse { name: it.name, weight: it.weight.unwrap_or(1.0) })
             .collect(),
         max_tokens: ends.max_tokens,
+        usual_tokens: None,
         min_tokens: ends.min_tokens,
         sampling: self::sampling(sampling.unwrap_or_default()),
         stop: ends.stop,

@@ -7,7 +7,7 @@ use crate::problem::{Kind, Problem};
 /// The status that HTTP has for it.
 pub const fn http_status(kind: Kind) -> u16 {
     match kind {
-        Kind::Invalid => 400,
+        Kind::Invalid | Kind::ContextFull => 400,
         Kind::Unauthenticated => 401,
         Kind::Forbidden => 403,
         Kind::NotFound => 404,
@@ -45,7 +45,7 @@ pub fn error_body(problem: &Problem) -> String {
 
 const fn word(kind: Kind) -> &'static str {
     match kind {
-        Kind::Invalid | Kind::TooLarge => "invalid_request_error",
+        Kind::Invalid | Kind::ContextFull | Kind::TooLarge => "invalid_request_error",
         Kind::Unauthenticated => "authentication_error",
         Kind::Forbidden => "permission_error",
         Kind::NotFound => "not_found_error",
@@ -63,6 +63,7 @@ fn code(kind: Kind, param: Option<&str>) -> Option<&'static str> {
         Kind::Unauthenticated => Some("invalid_api_key"),
         // An adapter is a model, whatever names it.
         Kind::NotFound if matches!(param, Some("model" | "adapter_id" | "adapters.name")) => Some("model_not_found"),
+        Kind::ContextFull => Some("context_length_exceeded"),
         Kind::TooLarge => Some("request_too_large"),
         Kind::Busy => Some("rate_limit_exceeded"),
         _ => None,

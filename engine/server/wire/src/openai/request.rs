@@ -1,6 +1,8 @@
 //! A request's body, read: one request for the engine or several, and how their answers are to look.
 
-use loam_engine::fields::{self, Fields, answer_tokens, count, flag, priority, text, texts, tokens};
+use loam_engine::fields::{
+    self, Fields, answer_tokens, choices, count, flag, log_probabilities, priority, text, texts, tokens,
+};
 use loam_engine::json;
 use loam_engine::json::Json;
 use loam_engine::request::{Generate, Prompt};
@@ -108,7 +110,7 @@ fn generate(fields: &mut Fields, endpoint: Endpoint, model: &Model) -> Result<(G
     let other = Generate::default();
     let (max_tokens, max_tokens_name) = max_tokens(fields, endpoint)?;
     let form = form::read(fields)?;
-    let n = fields.read("n", count)?.unwrap_or(other.n);
+    let n = fields.read("n", choices)?.unwrap_or(other.n);
     if let Some(best_of) = fields.take("best_of")
         && best_of != Json::Integer(i64::from(n))
     {
@@ -123,6 +125,7 @@ fn generate(fields: &mut Fields, endpoint: Endpoint, model: &Model) -> Result<(G
     let generate = Generate {
         adapters: model.adapters.clone(),
         max_tokens,
+        usual_tokens: (endpoint == Endpoint::Completion).then_some(COMPLETION_TOKENS),
         min_tokens: fields.read("min_tokens", count)?.unwrap_or(0),
         sampling: fields::sampling(fields)?,
         stop: fields.read("stop", texts)?.unwrap_or_default(),
@@ -142,7 +145,7 @@ fn generate(fields: &mut Fields, endpoint: Endpoint, model: &Model) -> Result<(G
 fn max_tokens(fields: &mut Fields, endpoint: Endpoint) -> Result<(Option<u32>, &'static str), Problem> {
     let old = fields.read("max_tokens", answer_tokens)?;
     if endpoint == Endpoint::Completion {
-        return Ok((old.or(Some(COMPLETION_TOKENS)), "max_tokens"));
+        return Ok((old, "max_tokens"));
     }
     match (old, fields.read("max_completion_tokens", answer_tokens)?) {
         (Some(old), Some(new)) if old != new => {
@@ -156,10 +159,10 @@ fn max_tokens(fields: &mut Fields, endpoint: Endpoint) -> Result<(Option<u32>, &
 
 fn logprobs(fields: &mut Fields, endpoint: Endpoint) -> Result<Option<u32>, Problem> {
     if endpoint == Endpoint::Completion {
-        return Ok(fields.read("logprobs", count)?);
+        return Ok(fields.read("logprobs", log_probabilities)?);
     }
     let wanted = fields.read("logprobs", flag)?.unwrap_or(false);
-    match fields.read("top_logprobs", count)? {
+    match fields.read("top_logprobs", log_probabilities)? {
         Some(top) if top > 0 && !wanted => {
             Err(wrong("top_logprobs", &format!("{top} without `logprobs`"), "given where `logprobs` is true"))
         }

@@ -15,6 +15,7 @@ fn error(kind: Kind) -> Value {
 fn statuses_types_and_codes() {
     for (kind, status, word, code) in [
         (Kind::Invalid, 400, "invalid_request_error", Value::Null),
+        (Kind::ContextFull, 400, "invalid_request_error", json!("context_length_exceeded")),
         (Kind::Unauthenticated, 401, "authentication_error", json!("invalid_api_key")),
         (Kind::Forbidden, 403, "permission_error", Value::Null),
         (Kind::NotFound, 404, "not_found_error", Value::Null),

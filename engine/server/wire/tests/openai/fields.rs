@@ -92,8 +92,18 @@ fn chat_fields_are_read() {
 #[test]
 fn completion_fields_are_read() {
     let fields = format!(r#"{BOTH}, "prompt": "p", "logprobs": 4"#);
-    let request = all(Prompt::Text("p".to_owned()), 4);
+    let request = Generate { usual_tokens: Some(16), ..all(Prompt::Text("p".to_owned()), 4) };
     assert_eq!(bare(Endpoint::Completion, &fields).unwrap(), all_of(Endpoint::Completion, request));
+}
+
+/// To JSON's schemas 3.0 is a whole number.
+#[test]
+fn a_whole_number_may_have_a_point() {
+    let fields = r#""max_tokens": 3.0, "n": 2.0, "seed": -7.0, "top_k": -1.0, "priority": -2.0"#;
+    let call = call(Endpoint::Chat, fields);
+    let request = &call.requests[0];
+    assert_eq!((request.max_tokens, request.n, request.priority), (Some(3), 2, -2));
+    assert_eq!((request.sampling.seed, request.sampling.top_k), (Some(-7_i64 as u64), Some(0)));
 }
 
 #[test]
@@ -104,7 +114,7 @@ fn what_is_left_out_is_the_default() {
     let completion = call(Endpoint::Completion, "");
     // OpenAI's word, and vLLM's: a completion that does not say how long it may be is short.
     let prompt = Prompt::Text("hi".to_owned());
-    assert_eq!(completion.requests, vec![Generate { prompt, max_tokens: Some(16), ..Generate::default() }]);
+    assert_eq!(completion.requests, vec![Generate { prompt, usual_tokens: Some(16), ..Generate::default() }]);
     for call in [chat, completion] {
         let flags = [call.stream, call.usage_in_stream, call.continuous_usage, call.echo, call.receipt];
         assert_eq!(flags, [false; 5]);
