@@ -42,7 +42,8 @@ pub fn audit_ledger(
             logs[0].1.shards_absent += 1;
             logs[0].1.unchecked.push(format!("{id}: it is not in this export"));
             // Nobody knows where engines and requests stand after it.
-            (state.chains, state.answers) = Default::default();
+            state.chains = Default::default();
+            state.answers.forget_open();
             continue;
         }
         let origin = LogName { ledger: name.ledger.clone(), log: id }.to_string();

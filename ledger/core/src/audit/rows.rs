@@ -1,6 +1,6 @@
 //! Rows: they lie below their entries, sum to what entries count, and completions sum to usage.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::audit::chain::{Chains, Engine};
 use crate::audit::report::{Class, Failure, LogReport, fault};
@@ -14,6 +14,9 @@ use crate::tree::root_of_leaves;
 #[derive(Default)]
 pub(super) struct Answers {
     open: HashMap<(Hash, u32), Answer>,
+    /// Answers whose completion was seen, in whatever log: with a second one, two receipts would hold for one answer. It is
+    /// all that an audit keeps of each answer.
+    complete: HashSet<(Hash, u32)>,
     /// Completions that began before the export, or before the boot that ended them.
     pub(super) begun_before: u64,
 }
@@ -68,6 +71,11 @@ impl Answers {
         }
         check_totals(batch.open_requests, engine).map_err(|why| wrong(Class::Totals, why))?;
         Ok(seen)
+    }
+
+    /// A log is missing: nobody knows where answers that were open stand after it.
+    pub(super) fn forget_open(&mut self) {
+        self.open.clear();
     }
 
     /// A boot closes what the boot before it left.
@@ -141,6 +149,9 @@ impl Answers {
     fn completion(&mut self, row: &Completion, place: Place, engine: &Engine) -> Result<bool, String> {
         if row.last.boot != place.boot || row.last.sequence > place.sequence {
             return Err("it ends at a step that is not of its boot, or lies after its entry".to_owned());
+        }
+        if !self.complete.insert((row.request, row.choice)) {
+            return Err("its answer is complete already, by another completion row".to_owned());
         }
         let answer = self.open.remove(&(row.request, row.choice));
         if row.first.boot != place.boot {

@@ -1,14 +1,14 @@
 //! Rows: those of their entries, adding up to what entries count and to what completions say.
 
 use loam_ledger_core::Hash;
-use loam_ledger_core::entry::Entry;
+use loam_ledger_core::entry::{Entry, Place};
 use loam_ledger_core::granted::GrantedRow;
-use loam_ledger_core::row::{Pair, Row, Tokens};
+use loam_ledger_core::row::{Completion, Pair, Row, Step, Tokens, Usage};
 use loam_ledger_core::tree::root_of_leaves;
 
 use super::CUT;
 use super::Lie::{Said, Stored};
-use super::world::{Leaf, World};
+use super::world::{Leaf, Salted, World};
 
 lies! {
     rows_withheld: Rows, "where the entry has",
@@ -60,11 +60,21 @@ lies! {
         }]);
     completion_of_nobody: Totals, "of which no usage row tells",
         Said(|world| world.completion(world.a_completion()).request = Hash::ZERO);
-    completion_twice: Totals, "of which no usage row tells",
+    completion_twice: Totals, "its answer is complete already",
         Said(|world| {
             let (at, row) = world.a_completion();
             let again = world.entries[at].rows[row].clone();
             world.entries[at].rows.push(again);
+        });
+    another_completion_with_a_usage_row_of_its_own: Totals, "its answer is complete already",
+        Said(|world| {
+            let at = world.a_completion().0;
+            complete_again(world, at, true);
+        });
+    another_completion_in_a_later_boot_and_shard: Totals, "its answer is complete already",
+        Said(|world| {
+            let last = *world.batches().last().unwrap();
+            complete_again(world, last, false);
         });
     completion_after_its_entry: Totals, "it ends at a step that is not of its boot",
         Said(|world| world.completion(world.a_completion()).last.sequence += 1000);
@@ -115,6 +125,21 @@ lies! {
             let first = world.batches()[0];
             world.batch(first).prefilled_tokens = (1 << 40) + 1;
         });
+}
+
+/// Puts another completion of an answer into an entry: with another output, and nothing in it that does not add up.
+fn complete_again(world: &mut World, at: usize, used: bool) {
+    let complete = world.a_completion();
+    let mut again = world.completion(complete).clone();
+    let Place { boot, sequence, .. } = world.entries[at].entry.place().expect("an engine's entry");
+    (again.first, again.last) = (Step { boot, sequence }, Step { boot, sequence });
+    (again.tokens, again.delivered_tokens, again.text) = (Tokens::default(), 0, Hash::ZERO);
+    let Completion { request, choice, .. } = again;
+    let (pairs, tokens, first_sequence) = (again.pairs.clone(), again.tokens, sequence);
+    let usage = Usage { request, choice, pairs, first_sequence, last_sequence: sequence, tokens };
+    let rows = [used.then_some(Row::Usage(usage)), Some(Row::Completion(Box::new(again)))];
+    let salted = rows.into_iter().flatten().map(|row| Salted { salt: [7; 16], row });
+    world.entries[at].rows.extend(salted);
 }
 
 /// The rows of the first entry that has so many, all of them in clear.
