@@ -60,6 +60,12 @@ pub enum Error {
     UnknownLog { log: LogId },
     #[error("{log} has no signed checkpoint of size {size} or more, and none can be signed: {why}")]
     NotPublished { log: LogId, size: u64, why: String },
+    #[error(
+        "entry {index} of records says that rows were erased, and records is signed at {signed} only, so that an export would \
+         have rows erased without a word: a running server signs it in a moment; where none runs, the same `loam ledger \
+         erase` once more does"
+    )]
+    ErasureUnsigned { index: u64, signed: u64 },
 
     // Records.
     #[error(transparent)]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use loam_ledger_core::Hash;
 use loam_ledger_core::audit::{Files, ReadError};
 use loam_ledger_core::checkpoint::Checkpoint;
+use loam_ledger_core::entry::Entry;
 use loam_ledger_core::epoch::{encode_fees, encode_mixes, encode_rows, erased_path, fees_path, forgotten_path};
 use loam_ledger_core::granted::{encode_granted, push_to_row_bundle};
 use loam_ledger_core::hash::digest;
@@ -71,8 +72,9 @@ impl Ledger {
             self.reader.request_record(request)?;
         }
         let _together = self.reader.shared.exporting();
-        if self.read_only().is_none() {
-            self.publish()?;
+        match self.read_only() {
+            None => self.publish()?,
+            Some(_) => self.check_announced(scope)?,
         }
         let files = logs.iter().map(|(log, top)| Ok((LogFiles::signed(&self.reader, *log, scope)?, top)));
         for (files, top) in files.collect::<Result<Vec<_>, Error>>()? {
@@ -86,6 +88,22 @@ impl Ledger {
             }
             if take(top, "MANIFEST.sha256", manifest.into_bytes())?.is_break() {
                 return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses rows while an erasure is durable and not signed, for whoever cannot sign it: its rows read as erased, but the
+    /// entry that announces them lies behind the signed size, and without it an auditor can only think of fraud.
+    fn check_announced(&self, scope: &RowScope) -> Result<(), Error> {
+        if *scope == RowScope::Public || !self.has_secrets() {
+            return Ok(());
+        }
+        let records = self.reader.log_view(LogId::Records)?;
+        let signed = records.published.unwrap_or(0);
+        for (index, entry) in (signed..).zip(self.reader.entries(LogId::Records, signed, records.size)?) {
+            if matches!(Entry::decode(&entry)?, Entry::Redaction(_)) {
+                return Err(Error::ErasureUnsigned { index, signed });
             }
         }
         Ok(())

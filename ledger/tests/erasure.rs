@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use loam_ledger::home::MemoryHome;
+use loam_ledger::memory::Fault;
 use loam_ledger::{Error, ExportFolder, Folder, Ledger, Level, RowScope};
 use loam_ledger_core::Hash;
 use loam_ledger_core::audit::{Options as AuditOptions, Scope, audit_ledger, audit_log};
@@ -116,6 +117,50 @@ fn a_running_request_is_not_erased_and_a_crashed_one_can_be() {
     let examined = Ledger::examine(&home, &[]).expect("it can be read");
     assert_eq!(examined.wrong, Vec::<String>::new());
     assert_eq!(ledger.erase(&Hash::ZERO, 1), Err(Error::UnknownRequest));
+}
+
+/// A disk on which a request's erasing was stopped before it was signed: with its secret overwritten, or not even that.
+fn stopped_while_erasing(overwritten: bool) -> (MemoryHome, Hash) {
+    let home = MemoryHome::default();
+    let ledger = Ledger::create(&home, "test.example/erasure", options()).expect("a new ledger");
+    let writer = ledger.boot(boot_info(1)).expect("a boot");
+    let (gone, _) = whole_request(&ledger, &writer, "clay").expect("a request");
+    ledger.publish().expect("all is signed");
+    if !overwritten {
+        // The first effect after the announcement and the floor is that the overwritten slot lasts.
+        let announced = home.disk.effects().len() + ["commit", "floor"].len();
+        home.disk.fail_at(announced, Fault::Lost);
+    }
+    assert_eq!(ledger.erase(&gone, 1).is_ok(), overwritten);
+    assert_eq!(home.disk.effects().last(), Some(&"slots"));
+    (MemoryHome { disk: home.disk.after_power_cut(), keys: home.keys.clone() }, gone)
+}
+
+/// Rows of such a request read as erased, and the entry that says so lies behind what is signed. Exported, that is what
+/// fraud looks like.
+#[test]
+fn an_erasure_that_nothing_signs_yet_is_told_and_not_exported() {
+    for overwritten in [true, false] {
+        let (home, gone) = stopped_while_erasing(overwritten);
+        let top = tempfile::tempdir().expect("a temporary folder");
+        let ledger = Ledger::open_read_only(&home).expect("it can be read");
+        let unsigned = Err(Error::ErasureUnsigned { index: 1, signed: 1 });
+        for (name, scope) in [("all", RowScope::Settlement), ("one", RowScope::Request(gone))] {
+            assert_eq!(ledger.export_all(&scope, &top.path().join(name)), unsigned, "{name}, {overwritten}");
+        }
+        assert_eq!(ledger.export_all(&RowScope::Public, &top.path().join("public")), Ok(()), "it shows no rows");
+
+        let ledger = Ledger::open(&home, options()).expect("it opens");
+        ledger.erase(&gone, 1).expect("once more changes nothing");
+        assert_eq!(ledger.erased_requests(), Ok(1));
+        ledger.close().expect("a clean end");
+        let (ledger, out) = (Ledger::open_read_only(&home).expect("it can be read"), top.path().join("signed"));
+        ledger.export_all(&RowScope::Settlement, &out).expect("it is signed");
+        let (key, options) =
+            (ledger.verifier(LogId::Records), AuditOptions { allow_erased: true, ..Default::default() });
+        let audited = audit_ledger(&ExportFolder::new(&out), &key.expect("a key"), options, &mut |_, _, _| ());
+        assert_eq!(audited.expect("it is whole").logs[1].1.rows_erased, 3, "{overwritten}");
+    }
 }
 
 /// A slot's number is never used again, neither after an erasure nor after a restart.

@@ -61,3 +61,8 @@ pub fn rewards(dir: &Path, vkey: &str, json: bool) -> ExitCode {
     };
     rewards::check(&asked).unwrap_or_else(Answer::cannot).print("rewards", json)
 }
+
+/// Says that there are no files to settle again, and why, as [`rewards`] says that files cannot be read.
+pub fn cannot_check_rewards(error: anyhow::Error, json: bool) -> ExitCode {
+    Answer::cannot(error).print("rewards", json)
+}

@@ -224,12 +224,20 @@ fn place_of(receipt: &Path) -> anyhow::Result<RowPlace> {
 }
 
 fn verify(book: &BookArguments, out: Option<&Path>, json: bool) -> anyhow::Result<ExitCode> {
-    let book = book.read()?;
     let temporary = tempfile::tempdir()?;
     let folder = out.map_or_else(|| temporary.path().join("export"), Path::to_owned);
-    let key = book.export(&folder)?;
+    // What could not be had says nothing about the ledger, and has the status of that.
+    Ok(match exported(book, &folder) {
+        Ok(key) => loam_audit::rewards(&folder, &key, json),
+        Err(error) => loam_audit::cannot_check_rewards(error, json),
+    })
+}
+
+fn exported(book: &BookArguments, folder: &Path) -> anyhow::Result<String> {
+    let book = book.read()?;
+    let key = book.export(folder)?;
     book.close()?;
-    Ok(loam_audit::rewards(&folder, &key, json))
+    Ok(key)
 }
 
 fn simulate(book: &BookArguments, epoch: Option<u32>, file: &Path, json: bool) -> anyhow::Result<()> {

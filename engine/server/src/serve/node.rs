@@ -398,6 +398,7 @@ pub(crate) fn ledger_problem(error: &loam_ledger::Error) -> Problem {
         | Error::StillOpen
         | Error::SecretMissing
         | Error::NotPublished { .. }
+        | Error::ErasureUnsigned { .. }
         | Error::NotDrafted { .. } => Kind::Conflict,
         Error::Core(_) | Error::Refused(_) | Error::Offer { .. } | Error::NoList { .. } => Kind::Invalid,
         Error::Busy => Kind::Busy,

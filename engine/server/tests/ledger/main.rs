@@ -2,6 +2,7 @@
 
 mod commands;
 mod datanet;
+mod erasing;
 mod forks;
 mod kill;
 mod lineage;
