@@ -47,8 +47,9 @@ pub fn run() -> ExitCode {
     answered.unwrap_or_else(Answer::cannot).print(name, json)
 }
 
-/// Settles every closed epoch of an export again and compares, as `loam-audit rewards DIR --vkey KEY` does. The answer is
-/// printed; the status is that of the program.
+/// Settles every closed epoch of an export again and compares, as `loam-audit rewards DIR --vkey KEY --allow-erased` does:
+/// whoever asks here has all rows that are left, and may have had to erase many. The answer is printed, and says where more
+/// than one row in a hundred is erased; the status is that of the program.
 pub fn rewards(dir: &Path, vkey: &str, json: bool) -> ExitCode {
     let asked = arguments::Rewards {
         dir: PathBuf::from(dir),

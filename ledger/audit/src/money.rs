@@ -3,8 +3,8 @@
 use anyhow::bail;
 use loam_ledger_core::Hash;
 use loam_ledger_core::audit::{
-    Again, Close, Failure, LedgerReport, LogReport, Options, Recorded, Scope, audit_ledger, entries_of, fold_records,
-    settle_again,
+    Again, Close, ERASED_ONE_IN, Failure, LedgerReport, LogReport, Options, Recorded, Scope, audit_ledger, entries_of,
+    fold_records, settle_again,
 };
 use loam_ledger_core::entry::Entry;
 use loam_ledger_core::epoch::RowPlace;
@@ -19,7 +19,7 @@ use crate::consistency::{TreeError, nodes};
 use crate::files::Export;
 use crate::log::{OF_LEDGER, json_of};
 use crate::progress::Progress;
-use crate::text::{Lines, count};
+use crate::text::{Lines, count, number};
 
 /// An export that was audited, with all that its records say.
 pub(crate) struct Books {
@@ -122,11 +122,28 @@ impl Books {
         let void = report.records_void;
         lines.line("records", format!("{}, {void} of them void", count(report.records, "signed record")));
         lines.lines("void", &report.void_records);
+        lines.lines("allowed", &self.allowed());
+    }
+
+    /// What held only because the caller allowed it.
+    fn allowed(&self) -> Vec<String> {
+        let line = |(log, report): &(LogId, LogReport)| {
+            let (erased, rows) = (report.rows_erased.max(report.rows_announced_erased), report.rows);
+            let beyond = erased.saturating_mul(ERASED_ONE_IN) > rows;
+            beyond.then(|| {
+                let (erased, rows) = (number(erased), number(rows));
+                format!(
+                    "{log}: {erased} of {rows} rows are erased, more than one in {ERASED_ONE_IN}; \
+                     without --allow-erased an audit is INVALID for it"
+                )
+            })
+        };
+        self.audited.logs.iter().filter_map(line).collect()
     }
 
     /// The same for programs.
     pub(crate) fn json(&self) -> Value {
         let logs: Vec<Value> = self.audited.logs.iter().map(|(log, report)| json_of(Some(*log), report)).collect();
-        json!({ "logs": logs })
+        json!({ "logs": logs, "allowed": self.allowed() })
     }
 }

@@ -63,7 +63,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Settle every closed epoch again, from rows and records, and compare: what `loam-audit rewards` does, in one go.
+    /// Settle every closed epoch again, from rows and records, and compare: what `loam-audit rewards --allow-erased` does,
+    /// in one go. Where more than one row in a hundred is erased, it says so, and that alone is no fault.
     Verify {
         #[command(flatten)]
         book: BookArguments,

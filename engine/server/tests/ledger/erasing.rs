@@ -8,7 +8,7 @@ use std::time::Duration;
 use loam_ledger::{Folder, Ledger, Options};
 use loam_ledger_core::Hash;
 
-use crate::money::loam;
+use crate::money::{audit, loam};
 use crate::{benched, run, said, text};
 
 fn copy(from: &Path, to: &Path) {
@@ -45,4 +45,25 @@ fn an_erasure_cut_short_is_no_fraud_in_the_books() {
     run(&["erase", "--data", text(&killed), &request]);
     let signed = verified(&killed);
     assert!(signed.status.success(), "{}", said(&signed));
+}
+
+/// An owner who had to erase much is told that an auditor fails there, by both programs in the same words.
+#[test]
+fn more_erased_rows_than_an_auditor_allows_are_told() {
+    let top = tempfile::tempdir().expect("a temporary folder");
+    let (data, request) = benched(top.path(), 30, 4);
+    run(&["erase", "--data", text(&data), &request.expect("a request")]);
+    let verified = verified(&data);
+    assert!(verified.status.success(), "{}", said(&verified));
+    let line = "rows are erased, more than one in 100; without --allow-erased an audit is INVALID for it";
+    assert!(said(&verified).contains(line), "{}", said(&verified));
+
+    let out = top.path().join("out");
+    run(&["export", "--data", text(&data), "--out", text(&out), "--log", "all", "--scope", "settlement"]);
+    let key = run(&["key", "show", "--data", text(&data), "--log", "records"]);
+    let rewards = ["rewards", text(&out), "--vkey", key.trim_end()];
+    let Some(strict) = audit(&rewards) else { return };
+    assert!(strict.status.code() == Some(1) && said(&strict).contains("rows are erased, more than one in 100"));
+    let allowed = audit(&[&rewards[..], &["--allow-erased"]].concat()).expect("it is built");
+    assert_eq!((allowed.status.code(), said(&allowed)), (Some(0), said(&verified)));
 }
