@@ -159,7 +159,8 @@ impl Writer {
         drop(numbers);
         if let Some(policy) = policy {
             row.price_policy = policy.0;
-            // What does not fit 64 bits is no price that anybody pays; the audit finds it.
+            // `loam policy set` takes no prices by which an answer's fee does not fit 64 bits. By those of another hand it is
+            // the largest fee there is, and the audit finds it.
             row.fee_nano = fee_nano(&policy.1, &self.info.base, row).unwrap_or(u64::MAX);
         }
     }

@@ -4,6 +4,10 @@ use crate::hash::Hash;
 use crate::record::{LANES, Lane, PerLane, PolicyChanged, Price};
 use crate::row::Completion;
 
+/// The largest price of a token, in nano-units, that is asked for before a policy is recorded: a hundred units. By it the fee
+/// of 184 million tokens fits 64 bits, and no answer has that many. A log may hold larger ones.
+pub const PRICE_NANO_MAX: u64 = 100_000_000_000;
+
 /// The price of a base model's tokens.
 pub fn price<'p>(policy: &'p PolicyChanged, base: &Hash) -> &'p Price {
     let listed = policy.prices.iter().find(|price| price.base == Some(*base));

@@ -47,7 +47,7 @@ pub(super) enum Found {
 /// An epoch as it would be closed.
 pub(super) struct Drafted {
     pub(super) act: EpochClosed,
-    /// Rows whose fee no policy in force explains; all of them counted, the first of them told.
+    /// Rows whose fee the policy in force at their first step does not make; all of them counted, the first of them told.
     pub(super) findings: u64,
     pub(super) first: Vec<String>,
 }

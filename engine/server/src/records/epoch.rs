@@ -138,7 +138,8 @@ fn close(signing: &Signing, json: bool) -> anyhow::Result<()> {
 
 fn tell_findings(draft: &Drafted) {
     if draft.findings > 0 {
-        println!("{} rows have fees that no policy in force explains; they wait in the reserve:", draft.findings);
+        let rows = if draft.findings == 1 { "row has a fee" } else { "rows have fees" };
+        println!("{} {rows} that the policy in force at the first step does not make of the tokens:", draft.findings);
         draft.first.iter().for_each(|finding| println!("  {finding}"));
     }
 }

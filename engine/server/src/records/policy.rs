@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Subcommand;
 use loam_ledger::Appended;
 use loam_ledger_core::Hash;
-use loam_ledger_core::fee::lane_word;
+use loam_ledger_core::fee::{PRICE_NANO_MAX, lane_word};
 use loam_ledger_core::record::{Act, Body, ContributorId, Lane, PerLane, PolicyChanged, Price};
 use serde_json::{Map, Value, json};
 
@@ -167,7 +167,12 @@ fn price(value: &Value) -> anyhow::Result<Price> {
     let base = price.get("base").filter(|base| !base.is_null()).map(|base| hash(base, "base")).transpose()?;
     let nano = |name: &str| {
         ensure!(price.contains_key(name), "prices: {name} is missing");
-        number_of(price, name, 0)
+        let nano = number_of(price, name, 0)?;
+        ensure!(
+            nano <= PRICE_NANO_MAX,
+            "prices: {name} is {nano}; a token costs at most {PRICE_NANO_MAX} nano-units, so that every answer's fee fits 64 bits"
+        );
+        Ok(nano)
     };
     let [prefilled_nano, reused_nano, delivered_nano] =
         [nano("prefilled_nano")?, nano("reused_nano")?, nano("delivered_nano")?];

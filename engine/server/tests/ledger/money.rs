@@ -69,12 +69,17 @@ impl Scene {
 
     /// Answers of so many tokens each, by prices in force.
     fn answers(&self, tokens: &[u64]) {
-        let given = self.top.path().join("given.jsonl");
         let generation = "1".repeat(64);
         let line = |tokens: &u64| {
             format!(r#"{{"generations": ["{generation}"], "weights": [1000000], "tenant": "ann", "tokens": {tokens}}}"#)
         };
-        fs::write(&given, tokens.iter().map(line).collect::<Vec<_>>().join("\n")).expect("a file");
+        self.given(&tokens.iter().map(line).collect::<Vec<_>>());
+    }
+
+    /// Answers as these lines have them.
+    fn given(&self, lines: &[String]) {
+        let given = self.top.path().join("given.jsonl");
+        fs::write(&given, lines.join("\n")).expect("a file");
         let data = text(&self.data);
         run(&["bench", "--data", data, "--entries", "3", "--rows", "0", "--completions", text(&given)]);
     }
@@ -159,6 +164,29 @@ fn an_epoch_is_closed_and_everybody_can_check_it() {
     }
 }
 
+/// A close says of each fee that its policy does not make what becomes of it, which is not the same for all.
+#[test]
+fn fees_that_no_policy_makes_are_told_with_where_they_go() {
+    let scene = Scene::priced();
+    let (data, id) = (text(&scene.data), text(&scene.operator));
+    let close = || done(&["epoch", "close", "--data", data, "--id", id]);
+    let policies = told(&["policy", "show", "--data", data, "--json"]);
+    let in_force = policies[0]["policy"].as_str().expect("an id").to_owned();
+    let line = |policy: &str| {
+        format!(r#"{{"generations": [], "weights": [], "tenant": "ann", "fee": 7000, "price_policy": "{policy}"}}"#)
+    };
+    scene.given(&[line(&in_force)]);
+    let dearer = close();
+    assert!(dearer.contains("1 row has a fee that the policy in force at the first step does not make"), "{dearer}");
+    assert!(dearer.contains("makes it 100; it is divided as the row has it"), "{dearer}");
+    assert!(!dearer.contains("waits in the reserve"), "{dearer}");
+    let foreign = "7".repeat(64);
+    scene.given(&[line(&foreign), line(&foreign)]);
+    let foreign = close();
+    assert!(foreign.contains("2 rows have fees that"), "{foreign}");
+    assert_eq!(foreign.matches("its fee waits in the reserve").count(), 2, "{foreign}");
+}
+
 #[test]
 fn another_policy_is_tried_without_a_trace() {
     let scene = Scene::priced();
@@ -199,6 +227,7 @@ fn what_is_wrong_is_said() {
     check(("effective_in_s", "effective"), "unknown field effective");
     check(("\"reused_nano\": 1, ", ""), "reused_nano is missing");
     check(("\"prices\": [", "\"prices\": [{\"base\": 7},"), "base: 64 hexadecimal digits");
+    check(("\"delivered_nano\": 100", "\"delivered_nano\": 100000000001"), "at most 100000000000 nano-units");
     let not_a_key = not_done(&["id", "show", text(&scene.data.join("absent"))]);
     assert!(not_a_key.contains("absent"), "{not_a_key}");
     let private = fs::read_to_string(&scene.operator).expect("a file");

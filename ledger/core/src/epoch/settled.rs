@@ -12,16 +12,21 @@ use crate::sum_tree::SumProof;
 /// Findings that are kept one by one; the others are counted.
 pub const FINDINGS_MAX: usize = 1_000;
 
-/// Something wrong with a row's money. It never stops a settlement: what cannot be explained goes to the reserve.
+/// Something wrong with a row's money. It never stops a settlement: a fee is divided as its row has it, or goes to the
+/// reserve where the row's policy is not the one in force or not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message is its documentation")]
 pub enum Finding {
-    #[error("{place}: the fee is {recorded} nano-units, and the policy makes it {}",
+    #[error("{place}: the fee is {recorded} nano-units, and the policy makes it {}; it is divided as the row has it",
         computed.map_or_else(|| "more than a fee can be".to_owned(), |fee| fee.to_string()))]
     FeeDiffers { place: RowPlace, recorded: u64, computed: Option<u64> },
-    #[error("{place}: the row names policy {named}, and another was in force at its first step")]
+    #[error(
+        "{place}: the row names policy {named}, and another was in force at its first step; its fee waits in the reserve"
+    )]
     PolicyNotInForce { place: RowPlace, named: Hash },
-    #[error("{place}: the row's first step lies before what was read, so its policy is not known")]
+    #[error(
+        "{place}: the row's first step lies before what was read, so its policy is not known; its fee waits in the reserve"
+    )]
     FirstStepUnknown { place: RowPlace },
 }
 
