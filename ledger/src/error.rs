@@ -50,6 +50,11 @@ pub enum Error {
     Erased,
     #[error("the request still runs: erase it when it has ended")]
     StillOpen,
+    #[error(
+        "what was erased since the last epoch was closed, by the same adapters and prices, would come to more than 64 bits \
+         hold: close the epoch with `loam epoch close`, then erase again"
+    )]
+    ErasedFull,
     #[error("the secrets of these rows are not here: they can be proven to exist, but not opened")]
     SecretMissing,
     #[error("{log} has {size} entries, so there is no number {index}")]

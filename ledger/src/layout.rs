@@ -325,7 +325,7 @@ pub(crate) struct ErasedAccount {
 impl ErasedAccount {
     /// The sum; an account that overflows is refused rather than cut.
     pub(crate) fn plus(&self, other: &Self) -> Result<Self, Error> {
-        let add = |a: u64, b: u64| a.checked_add(b).ok_or(Error::Row { what: "an erased account overflows" });
+        let add = |a: u64, b: u64| a.checked_add(b).ok_or(Error::ErasedFull);
         Ok(Self {
             emitted_tokens: add(self.emitted_tokens, other.emitted_tokens)?,
             delivered_tokens: add(self.delivered_tokens, other.delivered_tokens)?,

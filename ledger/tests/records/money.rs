@@ -27,13 +27,18 @@ fn seed(epoch: u32) -> Hash {
 impl Village {
     /// Answers some requests, each in a step of its own, by the prices in force.
     fn answer(&self, count: usize) -> Vec<Hash> {
+        self.answer_for(0, count)
+    }
+
+    /// The same for this fee, by a policy of nobody's; by the prices in force where it is 0.
+    fn answer_for(&self, fee_nano: u64, count: usize) -> Vec<Hash> {
         let writer = self.ledger.boot(boot_info(9)).expect("a boot");
         let mut names = Vec::new();
         for _ in 0..count {
             let mut running = Running::begin(&self.ledger, "clay", None).expect("a request");
             append(&writer, Level::Durable, |sequence| {
                 let mut step = usage_step(&mut running, sequence);
-                step.rows.push(running.completion(writer.boot_id(), sequence, 0));
+                step.rows.push(running.completion(writer.boot_id(), sequence, fee_nano));
                 step
             })
             .expect("a step");
@@ -167,6 +172,23 @@ fn each_fee_is_settled_once_whenever_its_row_is_erased() {
     assert_eq!(ledger.erased_accounts().expect("accounts").iter().map(|rows| rows.fee_nano).sum::<u64>(), 5 * 531);
     drop(ledger);
     whole(&after);
+    settle_again(&village);
+}
+
+/// What erased answers came to is kept in 64 bits until an epoch takes it: one that does not fit waits for that, and is told.
+#[test]
+fn an_erasure_that_no_account_can_hold_is_done_after_a_close() {
+    let mut village = Village::priced();
+    let names = village.answer_for(u64::MAX, 2);
+    village.ledger.erase(&names[0], 1).expect("it fits alone");
+    let full = village.ledger.erase(&names[1], 1);
+    assert_eq!(full, Err(Error::ErasedFull));
+    let words = Error::ErasedFull.to_string();
+    assert!(words.ends_with("close the epoch with `loam epoch close`, then erase again"), "{words}");
+    assert!(village.ledger.receipt(&names[1], 0).is_ok(), "nothing of it is erased");
+    village.close(1);
+    village.ledger.erase(&names[1], 1).expect("the epoch took the other");
+    whole(&village.home);
     settle_again(&village);
 }
 

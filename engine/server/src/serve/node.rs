@@ -396,6 +396,7 @@ pub(crate) fn ledger_problem(error: &loam_ledger::Error) -> Problem {
         | Error::NotThatLarge { .. } => Kind::NotFound,
         Error::Erased
         | Error::StillOpen
+        | Error::ErasedFull
         | Error::SecretMissing
         | Error::NotPublished { .. }
         | Error::ErasureUnsigned { .. }
