@@ -20,6 +20,7 @@ mod shares;
 mod spdx;
 mod there;
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -171,6 +172,15 @@ impl Pen {
         let left = u64::from(MILLION).checked_sub(others).and_then(|left| u32::try_from(left).ok());
         let share = left.context("--with: the shares of the others are more than the whole")?;
         let first = Author { contributor: self.key.contributor(), share };
+        let mut named = BTreeSet::from([first.contributor]);
+        if let Some(again) = self.with.iter().find(|author| !named.insert(author.contributor)) {
+            let contributor = again.contributor;
+            let how = match contributor == first.contributor {
+                true => "this one signs first, and has what the others leave: leave it out",
+                false => "this one is named twice: name each of the others once, with all of their share",
+            };
+            bail!("--with {contributor}: {how}");
+        }
         Ok(std::iter::once(first).chain(self.with.iter().copied()).collect())
     }
 }

@@ -9,7 +9,9 @@ use anyhow::{Context as _, bail, ensure};
 use loam_datanet::shown;
 use loam_ledger::{Offer, Payload};
 use loam_ledger_core::Hash;
-use loam_ledger_core::record::{Act, Author, AuthorKey, Body, Signed, is_signed, message, operations_root};
+use loam_ledger_core::record::{
+    Act, Author, AuthorKey, Body, Record, RecordId, Signed, is_signed, message, operations_root,
+};
 use loam_ledger_core::registry::Registry;
 use loam_proto::v1;
 use prost::Message as _;
@@ -89,6 +91,14 @@ impl Paper {
         }
         self.offer.signed[place] = key.sign(origin, &body);
         Ok(())
+    }
+
+    /// The record that the log has of this paper already, if it has one. A paper that is signed once more is another record:
+    /// its authors' chains went on.
+    pub(super) fn recorded(&self, registry: &Registry) -> Option<RecordId> {
+        let Offer { body, signed, .. } = &self.offer;
+        let record = Record { time_ms: 0, body: body.clone(), signed: signed.clone() };
+        Some(record.id(&self.origin)).filter(|id| registry.record(id).is_some())
     }
 
     /// Who has not signed, or must again.

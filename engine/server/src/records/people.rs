@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use loam_ledger::Appended;
 use loam_ledger_core::Hash;
@@ -131,6 +131,9 @@ fn new(book: &BookArguments, out: &Path, kind: ContributorKind, heir: Option<Has
 fn sign(signing: &Signing, path: &Path, json: bool) -> anyhow::Result<()> {
     let mut paper = Paper::read(path)?;
     let mut pen = Pen { paper: Some(path.to_owned()), json, ..signing.open()? };
+    if let Some(id) = paper.recorded(pen.book.registry()) {
+        bail!("{} is recorded already, as {id}: nothing is left to sign", path.display());
+    }
     if !json {
         print!("{}", paper.words());
     }

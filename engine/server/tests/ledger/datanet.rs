@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::money::{audit, done, not_done, told};
 use crate::{long_tier, run, said, text};
 
-const ROWS: &str = r#"{"q": "Where does it hurt?", "a": "Maypi nanasunki?"}
+pub(crate) const ROWS: &str = r#"{"q": "Where does it hurt?", "a": "Maypi nanasunki?"}
 {"q": "Drink boiled water", "a": "Timpusqa yakuta upyay"}
 
 {"a": "Paqarin kutimuy", "q": "Come back tomorow"}
@@ -19,7 +19,7 @@ const ROWS: &str = r#"{"q": "Where does it hurt?", "a": "Maypi nanasunki?"}
 
 pub(crate) struct Scene {
     top: tempfile::TempDir,
-    data: PathBuf,
+    pub(crate) data: PathBuf,
 }
 
 impl Scene {
@@ -42,7 +42,7 @@ impl Scene {
         text(&self.top.path().join(name)).to_owned()
     }
 
-    fn key(&self, name: &str) -> String {
+    pub(crate) fn key(&self, name: &str) -> String {
         self.path(&format!("{name}.key"))
     }
 
@@ -71,7 +71,7 @@ impl Scene {
     }
 
     /// What a person is told by it.
-    fn told(&self, who: &str, words: &[&str]) -> String {
+    pub(crate) fn told(&self, who: &str, words: &[&str]) -> String {
         done(&self.signed(who, words).iter().map(String::as_str).collect::<Vec<_>>())
     }
 

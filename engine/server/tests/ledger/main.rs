@@ -8,6 +8,7 @@ mod kill;
 mod lineage;
 mod money;
 mod outside;
+mod papers;
 mod readers;
 mod syscalls;
 mod village;
