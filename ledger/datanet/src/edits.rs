@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 use crate::fault::{Fault, What};
 use crate::json;
 use crate::row::{DEPTH_MAX, Row};
-use crate::rows::{Numbered, ROWS_MAX, placed, text};
+use crate::rows::{Numbered, ROWS_MAX, or_line_ends, placed, text};
 
 /// Bytes that nobody can guess, so that a digest tells nothing of its text.
 pub type Salt = [u8; 16];
@@ -110,8 +110,10 @@ pub fn add(dataset: &RecordId, rows: impl IntoIterator<Item = Row>, salt: &mut d
 /// Reads a file of edits, all of it or nothing.
 pub fn read(ground: Ground<'_>, file: &[u8]) -> Result<Proposal, Fault> {
     let mut desk = Desk { ground, changed: BTreeMap::new(), proposal: Proposal::default() };
-    for (line, edit) in Numbered::new(text(file)?).filter(|(_, line)| !line.trim().is_empty()) {
-        let value = json::parse(edit, DEPTH_MAX + 2).map_err(|fault| placed(line, edit, fault))?;
+    let text = text(file)?;
+    for (line, edit) in Numbered::new(text).filter(|(_, line)| !line.trim().is_empty()) {
+        let value = json::parse(edit, DEPTH_MAX + 2);
+        let value = value.map_err(|fault| or_line_ends(text, placed(line, edit, fault)))?;
         let fault = |what| Fault::at(line, what);
         if desk.proposal.operations.len() == ROWS_MAX {
             return Err(fault(What::FileRows));

@@ -50,6 +50,8 @@ pub enum What {
     FileRows,
     #[error("the file has no rows")]
     NoRows,
+    #[error("the file's lines end with a carriage return alone (CR): save it with line ends of LF, or of CR and LF")]
+    LineEnds,
 
     #[error("not JSON ({why}); each line is one whole object")]
     Json { why: String },

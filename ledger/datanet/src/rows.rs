@@ -62,7 +62,7 @@ pub struct Reader<'a> {
 }
 
 enum Lines<'a> {
-    Json(Numbered<'a>),
+    Json { lines: Numbered<'a>, text: &'a str },
     Csv { records: Records<'a>, names: Vec<String> },
     Text(Numbered<'a>),
 }
@@ -72,8 +72,9 @@ impl<'a> Reader<'a> {
     pub fn new(format: Format, file: &'a [u8]) -> Result<Self, Fault> {
         let text = text(file)?;
         let lines = match format {
-            Format::JsonLines => Lines::Json(Numbered::new(text)),
+            Format::JsonLines => Lines::Json { lines: Numbered::new(text), text },
             Format::Text => Lines::Text(Numbered::new(text)),
+            Format::Csv if ends_in_returns(text) => return Err(Fault::at(1, What::LineEnds)),
             Format::Csv => {
                 let mut records = Records::new(text);
                 let names = header(&mut records)?;
@@ -85,7 +86,10 @@ impl<'a> Reader<'a> {
 
     fn row(&mut self) -> Result<Option<Placed>, Fault> {
         match &mut self.lines {
-            Lines::Json(lines) => lines.find(|(_, line)| !line.trim().is_empty()).map(object).transpose(),
+            Lines::Json { lines, text } => {
+                let line = lines.find(|(_, line)| !line.trim().is_empty());
+                line.map(object).transpose().map_err(|fault| or_line_ends(text, fault))
+            }
             Lines::Text(lines) => paragraph(lines),
             Lines::Csv { records, names } => record(records, names),
         }
@@ -124,6 +128,16 @@ pub(crate) fn text(file: &[u8]) -> Result<&str, Fault> {
         Fault { line, column: Some(column), what: What::Encoding }
     })?;
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+/// Whether lines end as old programs wrote them, with a carriage return alone: to everybody else it is all one line.
+fn ends_in_returns(text: &str) -> bool {
+    !text.contains('\n') && text.trim_end().contains('\r')
+}
+
+/// What is wrong with a file of JSON lines: its line ends rather than what they make of the first line.
+pub(crate) fn or_line_ends(text: &str, fault: Fault) -> Fault {
+    if ends_in_returns(text) { Fault::at(1, What::LineEnds) } else { fault }
 }
 
 /// Lines with their numbers, from 1.

@@ -120,6 +120,7 @@ fn an_edit_is_refused_by_its_line() {
     let refused = |edits: &str, words| check(edits, Err(words));
     refused("", "no rows");
     refused("{\"act\":\"add\",\"to\":{\"a\":1}}\n{", "line 2, column 1: not JSON");
+    refused("{\"act\":\"add\",\"to\":{\"a\":1}}\r{\"act\":\"add\",\"to\":{\"a\":2}}\r", "a carriage return alone");
     refused("[]", "this has none");
     refused("{}", "this has none");
     refused(r#"{"act":7}"#, "the field \"act\"");

@@ -64,6 +64,18 @@ fn json_lines_are_refused_by_line() {
     check(Format::JsonLines, b"{\"a\":1}\n{\"a\":\"\xff\"}", Err("line 2, column 7: not UTF-8"));
 }
 
+/// Old programs end lines with a carriage return alone: then all of a file is one line, and what is said is why.
+#[test]
+fn line_ends_of_returns_alone_are_named() {
+    let says = Err("line 1: the file's lines end with a carriage return alone (CR): save it");
+    check(Format::Csv, "a,b\r1,2\r3,4\r", says);
+    check(Format::Csv, "a,b\r\"1\r2\",3", says);
+    check(Format::JsonLines, "{\"a\":1}\r{\"a\":2}\r", says);
+    // Between the parts of one object it is a blank, as JSON has it.
+    check(Format::JsonLines, "{\"a\":\r1}\r", Ok(&[(1, "{\"a\":1}")]));
+    check(Format::JsonLines, "{\"a\":1}\n{\"a\":\r}", Err("line 2, column 7: not JSON"));
+}
+
 #[test]
 fn csv_names_its_fields() {
     let file = "text,label\r\n\"a, \"\"b\"\"\nc\",yes\r\n\r\n,\"\"\nlast,";
