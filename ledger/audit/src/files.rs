@@ -68,6 +68,9 @@ impl Files for Export {
             Err(ReadError::Missing) => return Ok(Vec::new()),
             found => found?,
         };
+        if !found.is_dir() {
+            return Err(ReadError::Failed("it is there, and is no folder".to_owned()));
+        }
         let mut names = Vec::new();
         for item in fs::read_dir(found).map_err(|e| read_error(&e))? {
             let name = item.map_err(|e| read_error(&e))?.file_name();

@@ -167,6 +167,14 @@ fn a_file_that_the_manifest_does_not_list() {
 }
 
 #[test]
+fn a_file_where_a_folder_belongs() {
+    let world = World::new();
+    std::fs::remove_dir_all(world.path("all/usage/1/checkpoints")).unwrap();
+    world.write("all/usage/1/checkpoints", b"");
+    world.check("log-checkpoints-file", SHARD);
+}
+
+#[test]
 fn a_gap() {
     World::lying(Lie::Gap).check("log-gap", LYING_SHARD);
 }
