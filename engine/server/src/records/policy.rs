@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Subcommand;
+use loam_engine::request::{ANSWER_TOKENS_MAX, PROMPT_TOKENS_MAX};
 use loam_ledger::Appended;
 use loam_ledger_core::Hash;
 use loam_ledger_core::fee::{PRICE_NANO_MAX, lane_word};
@@ -137,9 +138,11 @@ fn parse(text: &str, number: u32, now_ms: u64, host: ContributorId) -> anyhow::R
     evaluators.sort_unstable();
     let seconds =
         |name: &str, absent: u64| number_of(policy, name, absent).map(|seconds| seconds.saturating_mul(1_000));
+    let ahead_ms = seconds("effective_in_s", 60)?;
+    ensure!(ahead_ms > 0, "effective_in_s: at least 1, since a policy is in force after its own entry and not before");
     let policy = PolicyChanged {
         number,
-        effective_ms: now_ms.saturating_add(seconds("effective_in_s", 60)?),
+        effective_ms: now_ms.saturating_add(ahead_ms),
         notice_ms: seconds("notice_s", 0)?,
         lanes: split,
         prices,
@@ -159,6 +162,12 @@ fn parse(text: &str, number: u32, now_ms: u64, host: ContributorId) -> anyhow::R
     }
     Ok(policy)
 }
+
+/// By the largest price every answer that an engine gives has a fee.
+const _: () = {
+    let tokens = PROMPT_TOKENS_MAX as u64 + ANSWER_TOKENS_MAX as u64;
+    assert!(tokens.checked_mul(PRICE_NANO_MAX).is_some(), "the fee of the longest answer fits 64 bits");
+};
 
 const LANE_WORDS: [&str; 7] = ["host", "base", "adapter", "data", "upkeep", "bond", "reserve"];
 

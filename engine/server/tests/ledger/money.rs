@@ -225,6 +225,7 @@ fn what_is_wrong_is_said() {
     };
     check(("\"host\": 3000", "\"host\": 2999"), "9999 basis points");
     check(("effective_in_s", "effective"), "unknown field effective");
+    check(("\"effective_in_s\": 1", "\"effective_in_s\": 0"), "effective_in_s: at least 1");
     check(("\"reused_nano\": 1, ", ""), "reused_nano is missing");
     check(("\"prices\": [", "\"prices\": [{\"base\": 7},"), "base: 64 hexadecimal digits");
     check(("\"delivered_nano\": 100", "\"delivered_nano\": 100000000001"), "at most 100000000000 nano-units");
