@@ -18,6 +18,8 @@ pub(crate) struct Coming {
     top_log_probabilities: Option<Reading>,
     scored_tokens: Vec<u32>,
     scored: Answers,
+    best_tokens: Option<Reading>,
+    best_log_probabilities: Option<Reading>,
     logits: Vec<Option<Reading>>,
     /// Of a step that says nothing, a word that nobody wants: it comes when the step is done.
     done: Option<Reading>,
@@ -62,6 +64,8 @@ impl Coming {
                 log_probabilities: words(&s.scored_log_probabilities, 0, scored)?,
                 ranks: words(&s.scored_ranks, 0, scored)?,
             },
+            best_tokens: words(&s.scored_best_tokens, 0, scored)?,
+            best_log_probabilities: words(&s.scored_best_log_probabilities, 0, scored)?,
             logits: logits.collect::<Result<_, _>>()?,
             done: words(&s.tokens, 0, usize::from(rows + scored == 0))?,
         })
@@ -78,9 +82,11 @@ impl Coming {
             let top = top_tokens[top.clone()].iter().copied().zip(top_log_probabilities[top].iter().copied());
             Sampled { chosen, top: top.collect() }
         });
+        let best = words(self.best_tokens)?.into_iter().zip(floats(self.best_log_probabilities)?);
+        let scored = self.scored.wait(scored_tokens)?.into_iter().zip(best);
         Ok(Outputs {
             sampled: sampled.collect(),
-            scored: self.scored.wait(scored_tokens)?,
+            scored: scored.map(|(chosen, best)| Sampled { chosen, top: vec![best] }).collect(),
             logits: self.logits.into_iter().map(floats).collect::<Result<_, _>>()?,
         })
     }

@@ -8,7 +8,7 @@ use thiserror::Error as ThisError;
 
 use crate::adapter::Generation;
 use crate::error::Error;
-use crate::executor::{Chosen, Sampled};
+use crate::executor::Sampled;
 
 /// One message of a request's stream.
 #[derive(Clone, Debug)]
@@ -39,8 +39,8 @@ pub struct Started {
 /// Log-probabilities of a prompt's tokens, and the logits after it.
 #[derive(Clone, Debug, Default)]
 pub struct PromptScores {
-    /// One for each prompt token after the first.
-    pub tokens: Vec<Chosen>,
+    /// One for each prompt token after the first, with the most probable token beside it.
+    pub tokens: Vec<Sampled>,
     /// The logits after the prompt's last token, where asked for.
     pub logits: Option<Vec<f32>>,
 }

@@ -81,8 +81,8 @@ pub struct Batch {
 pub struct Outputs {
     /// One for each sampled row.
     pub sampled: Vec<Sampled>,
-    /// One for each scored row.
-    pub scored: Vec<Chosen>,
+    /// One for each scored row, with the most probable token beside it.
+    pub scored: Vec<Sampled>,
     /// One row of logits for each of [`Batch::logits`].
     pub logits: Vec<Vec<f32>>,
 }

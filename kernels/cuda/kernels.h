@@ -143,6 +143,11 @@ struct LoamChosen {
   LoamRows tokens, log_probabilities, ranks, top_tokens, top_log_probabilities;
 };
 
+// What is said of given tokens, and of the best ones; tokens and ranks as above.
+struct LoamScores {
+  LoamRows log_probabilities, ranks, best_tokens, best_log_probabilities;
+};
+
 // One matrix of weights, its rows `stride` values apart, and the bias of its outputs, which may be null.
 struct LoamLayer {
   const void *weight, *bias;
@@ -231,10 +236,11 @@ cudaError_t loam_product(LoamRows a, bool a_transposed, LoamRows b, bool b_trans
 // targets[row] = products[row, row], of rows whose token is of `tokens`. Of this and of those that follow see score.cu.
 cudaError_t loam_score_targets(LoamRows products, const uint32_t* tokens, uint32_t first_token, uint32_t token_count, float* targets, cudaStream_t stream);
 
-// What tiles from `first_tile` on hold; `above[rows, tiles]` of it greater than the row's target.
-cudaError_t loam_score_tiles(LoamRows logits, const float* targets, LoamTiles seen, uint32_t* above, int32_t first_tile, cudaStream_t stream);
+// What tiles from `first_tile` on hold; `above[rows, tiles]` of it greater than the row's target; `best[rows, tiles]`, the first token
+// with the tile's greatest logit.
+cudaError_t loam_score_tiles(LoamRows logits, const float* targets, LoamTiles seen, uint32_t* above, uint32_t* best, int32_t first_tile, cudaStream_t stream);
 
-// What all tiles say of the targets; ranks are whole numbers of 32 bits.
-cudaError_t loam_score_rows(const float* targets, LoamTiles seen, const uint32_t* above, LoamRows log_probabilities, LoamRows ranks, cudaStream_t stream);
+// What all tiles say of the targets, and of the best token of each row.
+cudaError_t loam_score_rows(const float* targets, LoamTiles seen, const uint32_t* above, const uint32_t* best, LoamScores said, cudaStream_t stream);
 
 }

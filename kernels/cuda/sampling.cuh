@@ -49,8 +49,8 @@ static __device__ __forceinline__ float block_max(float v, void* part) {
 // Threads of a block that sees a tile, a vector each.
 static inline unsigned tile_threads(int width) { return (min(width, kTileTokens) + kVector * 32 - 1) / (kVector * 32) * 32; }
 
-// Notes the greatest of a tile's logits, of which this thread has a vector, and the sum of `e^(logit - greatest)`.
-static __device__ __forceinline__ void see(const float (&logits)[kVector], float* peak_at, Whole* sum_at, void* part) {
+// Notes the greatest of a tile's logits, of which this thread has a vector, and the sum of `e^(logit - greatest)`. Gives the greatest.
+static __device__ __forceinline__ float see(const float (&logits)[kVector], float* peak_at, Whole* sum_at, void* part) {
   float own = logits[0];
   UNROLL
   for (int i = 1; i < kVector; ++i) own = fmaxf(own, logits[i]);
@@ -62,6 +62,7 @@ static __device__ __forceinline__ void see(const float (&logits)[kVector], float
   }
   sum = block_sum(sum, part);
   if (threadIdx.x == 0) *peak_at = peak, *sum_at = sum;
+  return peak;
 }
 
 // log sum_t e^(logit[t] - peak) over all tiles of a row. For a whole warp: each lane its tiles in order, then lanes by halves.

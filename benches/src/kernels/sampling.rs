@@ -69,6 +69,7 @@ impl Bench<'_> {
         let head = LLAMA_1B.head.linear(cpu, DType::Bf16)?;
         let x = values(cpu, DType::Bf16, rows * k)?;
         let (mut log_probabilities, mut ranks) = (cpu.allocate(DType::F32, rows)?, cpu.allocate(DType::U32, rows)?);
+        let (mut best_said, mut best_tokens) = (cpu.allocate(DType::F32, rows)?, cpu.allocate(DType::U32, rows)?);
         let mut logits = cpu.allocate(DType::F32, rows * VOCABULARY)?;
         let step = step(cpu, rows, true)?;
         let mut ours = |_| {
@@ -80,6 +81,8 @@ impl Bench<'_> {
                     delta: None,
                     log_probabilities: RowsMut::new(&mut log_probabilities, rows, 1)?,
                     ranks: RowsMut::new(&mut ranks, rows, 1)?,
+                    best_tokens: RowsMut::new(&mut best_tokens, rows, 1)?,
+                    best_log_probabilities: RowsMut::new(&mut best_said, rows, 1)?,
                 },
             )?;
             Ok(rows)

@@ -239,7 +239,7 @@ impl<B: Backend> Decoder<B> {
         )
     }
 
-    /// Log-probabilities of given tokens, without logits for any of them.
+    /// Log-probabilities of given tokens and the best beside each, without logits for any of them.
     fn score(&self, pass: &mut Pass<'_, B>, s: &mut Scratch<B::Memory>) -> Result<(), Error> {
         let (set, rows, site) = (RowSet::Scored, pass.rows(RowSet::Scored), self.sites.head());
         if rows == 0 {
@@ -263,6 +263,8 @@ impl<B: Backend> Decoder<B> {
                 delta,
                 log_probabilities: RowsMut::new(&mut s.scored_log_probabilities, rows, 1)?,
                 ranks: RowsMut::new(&mut s.scored_ranks, rows, 1)?,
+                best_tokens: RowsMut::new(&mut s.scored_best_tokens, rows, 1)?,
+                best_log_probabilities: RowsMut::new(&mut s.scored_best_log_probabilities, rows, 1)?,
             },
         )
     }

@@ -39,6 +39,8 @@ pub(crate) struct Scratch<M> {
     pub(crate) top_max: usize,
     pub(crate) scored_log_probabilities: M,
     pub(crate) scored_ranks: M,
+    pub(crate) scored_best_tokens: M,
+    pub(crate) scored_best_log_probabilities: M,
 }
 
 impl<M> Scratch<M> {
@@ -77,6 +79,8 @@ impl<M> Scratch<M> {
             top_max: 0,
             scored_log_probabilities: of(DType::F32, 1)?,
             scored_ranks: of(DType::U32, 1)?,
+            scored_best_tokens: of(DType::U32, 1)?,
+            scored_best_log_probabilities: of(DType::F32, 1)?,
         })
     }
 }

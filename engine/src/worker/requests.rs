@@ -15,7 +15,7 @@ use crate::answer::{Answer, Gate};
 use crate::delivery::{Delivered, Outlet};
 use crate::error::Error;
 use crate::event::{Event, Failure, Finished, PromptScores, Started};
-use crate::executor::Chosen;
+use crate::executor::Sampled;
 use crate::recorder::{Key, NotBegun, RecordFailed, RowRecord};
 use crate::request::weight_factor;
 use crate::sampler::{SequenceSampler, choice_seed};
@@ -45,7 +45,7 @@ pub(super) struct Running {
 pub(super) struct Scores {
     /// Whether its tokens' are wanted, or only the logits after it.
     pub(super) wanted: bool,
-    pub(super) tokens: Vec<Chosen>,
+    pub(super) tokens: Vec<Sampled>,
     pub(super) sent: bool,
 }
 

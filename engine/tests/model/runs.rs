@@ -144,7 +144,7 @@ fn scored_rows_alone_say_what_sampled_ones_do() {
             runner.execute(&installs(vec![(slot, Some(adapter))])).unwrap();
         }
         batch.inputs.sampled = (0..20).collect();
-        batch.sampling = vec![Sampling::default(); 20];
+        batch.sampling = vec![Sampling { top_log_probabilities: 1, ..Sampling::default() }; 20];
         let sampled = runner.execute(&batch).unwrap();
         let scored = |(row, token): (usize, u32)| Scored { row: row as u32, token };
         batch.inputs.scored = sampled.sampled.iter().map(|it| it.chosen.token).enumerate().map(scored).collect();
@@ -153,9 +153,9 @@ fn scored_rows_alone_say_what_sampled_ones_do() {
         batch.logits.clear();
         let alone = runner.execute(&batch).unwrap();
         assert_eq!((alone.sampled.len(), alone.logits.len()), (0, 0));
-        let chosen: Vec<_> = sampled.sampled.iter().map(|it| it.chosen).collect();
-        assert_eq!(alone.scored, chosen);
-        assert!(chosen.iter().all(|it| it.rank == 0 && it.log_probability < 0.0));
+        assert_eq!(alone.scored, sampled.sampled, "what is said of a token is said of it, and the best is the best");
+        let chosen = sampled.sampled.iter().map(|it| it.chosen);
+        assert!(chosen.clone().all(|it| it.rank == 0 && it.log_probability < 0.0));
     }
 }
 

@@ -76,7 +76,7 @@ fn rows_have_the_same_bits_beside_others() {
     for (place, part) in parts.iter().enumerate() {
         let alone = runner.execute(&batch(std::slice::from_ref(part))).unwrap();
         assert!(alone.logits[0] == crowd.logits[place] && alone.sampled[0] == crowd.sampled[place], "part {place}");
-        assert!(scored.by_ref().take(alone.scored.len()).eq(alone.scored.iter().copied()), "part {place}");
+        assert!(scored.by_ref().take(alone.scored.len()).eq(alone.scored.iter().cloned()), "part {place}");
         let plain = runner.execute(&batch(&[part.clone().with(&[])])).unwrap();
         assert_eq!(plain.logits == alone.logits, part.adapters.is_empty(), "an adapter shows, part {place}");
     }

@@ -237,8 +237,9 @@ impl Sampler for Watched {
 
     fn log_probability_of(&self, step: &CpuStep, op: Score<'_, Self>) -> Result<(), Error> {
         self.with_delta("log_probability_of", op.delta.is_some())?;
-        let Score { x, head, delta, log_probabilities, ranks } = op;
+        let Score { x, head, delta, log_probabilities, ranks, best_tokens, best_log_probabilities } = op;
         let delta = delta.map(|HeadDelta { adapters, site, h }| HeadDelta { adapters, site, h });
-        self.cpu.log_probability_of(step, Score { x, head, delta, log_probabilities, ranks })
+        let op = Score { x, head, delta, log_probabilities, ranks, best_tokens, best_log_probabilities };
+        self.cpu.log_probability_of(step, op)
     }
 }

@@ -141,7 +141,7 @@ pub(crate) fn take(said: &mut Said, event: Event) {
     match event {
         Event::Started(_) => {}
         Event::Prompt(scores) => {
-            said.prompt_logprobs = scores.tokens.iter().map(|chosen| chosen.log_probability).collect();
+            said.prompt_logprobs = scores.tokens.iter().map(|it| it.chosen.log_probability).collect();
             said.logits = scores.logits.unwrap_or_default();
         }
         Event::Tokens(tokens) => {

@@ -49,7 +49,8 @@ pub struct SampleOutputs<'a, M> {
     pub top_log_probabilities: RowsMut<'a, M>,
 }
 
-/// The log-probability of each scored row's token, without keeping a vocabulary's logits for any row.
+/// The log-probability of each scored row's token, and the most probable token beside it, without keeping a vocabulary's
+/// logits for any row.
 ///
 /// The logits are those of `linear` over the scored rows, plus the adapters' delta, and what is said of them is what
 /// [`Sample`] says, both to the bit.
@@ -64,6 +65,10 @@ pub struct Score<'a, D: Device + ?Sized> {
     pub log_probabilities: RowsMut<'a, D::Memory>,
     /// `[scored rows, 1]` in u32: how many tokens have a greater logit.
     pub ranks: RowsMut<'a, D::Memory>,
+    /// `[scored rows, 1]` in u32: the first of the most probable tokens.
+    pub best_tokens: RowsMut<'a, D::Memory>,
+    /// `[scored rows, 1]` in f32.
+    pub best_log_probabilities: RowsMut<'a, D::Memory>,
 }
 
 /// Adapters on the layer that makes logits, after [`Shrink`](super::Shrink).
@@ -117,6 +122,8 @@ impl<D: Device + ?Sized> Score<'_, D> {
         expect_shape("the vocabulary", self.head.out_features(), step.limits().vocabulary)?;
         expect_column("log-probabilities", &self.log_probabilities.reading(), rows, DType::F32)?;
         expect_column("ranks", &self.ranks.reading(), rows, DType::U32)?;
+        expect_column("best tokens", &self.best_tokens.reading(), rows, DType::U32)?;
+        expect_column("best log-probabilities", &self.best_log_probabilities.reading(), rows, DType::F32)?;
         let Some(delta) = &self.delta else { return Ok(()) };
         places.try_for_each(|place| {
             expect_shape("the vocabulary of an adapter", place.shape.out_features(), self.head.out_features())?;

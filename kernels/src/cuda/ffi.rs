@@ -139,6 +139,16 @@ pub(super) struct LoamChosen {
     pub(super) top_log_probabilities: LoamRows,
 }
 
+/// `LoamScores`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoamScores {
+    pub(super) log_probabilities: LoamRows,
+    pub(super) ranks: LoamRows,
+    pub(super) best_tokens: LoamRows,
+    pub(super) best_log_probabilities: LoamRows,
+}
+
 /// `kLoamLayers`.
 pub(super) const LAYERS: usize = 4;
 
@@ -314,6 +324,7 @@ unsafe extern "C" {
         targets: *const f32,
         seen: LoamTiles,
         above: *mut u32,
+        best: *mut u32,
         first_tile: i32,
         stream: RawStream,
     ) -> c_int;
@@ -321,8 +332,8 @@ unsafe extern "C" {
         targets: *const f32,
         seen: LoamTiles,
         above: *const u32,
-        log_probabilities: LoamRows,
-        ranks: LoamRows,
+        best: *const u32,
+        said: LoamScores,
         stream: RawStream,
     ) -> c_int;
 }

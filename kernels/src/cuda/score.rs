@@ -6,7 +6,7 @@ use std::ptr;
 use super::backend::{Cuda, CudaStep, Scratch};
 use super::device::{DeviceMemory, checked};
 use super::ffi::{
-    LoamColumns, LoamLayer, LoamRows, LoamTiles, LoamType, loam_add, loam_gather_rows, loam_lora_expand,
+    LoamColumns, LoamLayer, LoamRows, LoamScores, LoamTiles, LoamType, loam_add, loam_gather_rows, loam_lora_expand,
     loam_score_rows, loam_score_targets, loam_score_tiles,
 };
 use super::sampling::TILE_TOKENS;
@@ -40,10 +40,15 @@ pub(super) fn score(gpu: &Cuda, step: &CudaStep, mut op: Score<'_, Cuda>) -> Res
     for from in (0..vocabulary).step_by(TOKENS_AT_ONCE) {
         head.see(from, (from + TOKENS_AT_ONCE).min(vocabulary))?;
     }
-    let (log_probabilities, ranks) = (written(&mut op.log_probabilities)?, written(&mut op.ranks)?);
-    let Room { targets, seen, above, .. } = head.room;
+    let said = LoamScores {
+        log_probabilities: written(&mut op.log_probabilities)?,
+        ranks: written(&mut op.ranks)?,
+        best_tokens: written(&mut op.best_tokens)?,
+        best_log_probabilities: written(&mut op.best_log_probabilities)?,
+    };
+    let Room { targets, seen, above, best, .. } = head.room;
     // SAFETY: `check` has seen that there is a value for each row, and all tiles were seen.
-    Ok(checked(unsafe { loam_score_rows(targets, seen, above, log_probabilities, ranks, gpu.order()) })?)
+    Ok(checked(unsafe { loam_score_rows(targets, seen, above, best, said, gpu.order()) })?)
 }
 
 /// The layer that makes logits, with its adapters.
@@ -121,10 +126,10 @@ impl Head<'_> {
         let logits = LoamRows::packed(self.room.logits, self.x.rows as usize, to - from)?;
         gemm::apply(self.gpu, self.x, &gemm::layers_of(self.weights, from..to)?, logits)?;
         self.add_delta(from..to, ptr::null(), logits)?;
-        let Room { targets, seen, above, .. } = self.room;
+        let Room { targets, seen, above, best, .. } = self.room;
         let first_tile = (from / TILE_TOKENS) as i32;
         // SAFETY: there is room for all tiles of all rows.
-        Ok(checked(unsafe { loam_score_tiles(logits, targets, seen, above, first_tile, self.gpu.order()) })?)
+        Ok(checked(unsafe { loam_score_tiles(logits, targets, seen, above, best, first_tile, self.gpu.order()) })?)
     }
 
     /// Adds to logits of some columns, or of one column for each row, what adapters do, as `lora_expand` and `add` would.
@@ -156,6 +161,8 @@ struct Room {
     targets: *mut f32,
     seen: LoamTiles,
     above: *mut u32,
+    /// The first token with its tile's greatest logit.
+    best: *mut u32,
 }
 
 impl Room {
@@ -166,7 +173,7 @@ impl Room {
         let seen = error::product("tiles of logits", &[rows, tiles])?;
         let weights = error::product("weights of tokens", &[targets, hidden])?;
         // Sums are two words each.
-        let lens = [logits, logits, weights, targets, targets * targets, rows, 2 * seen, seen, seen];
+        let lens = [logits, logits, weights, targets, targets * targets, rows, 2 * seen, seen, seen, seen];
         // Each begins on 16 bytes.
         let places: Vec<usize> = lens
             .iter()
@@ -176,7 +183,7 @@ impl Room {
                 Some(from)
             })
             .collect();
-        let all = places[8].saturating_add(seen);
+        let all = places[9].saturating_add(seen);
         let room = scratch.values(all)?;
         let at = |index: usize| room.wrapping_add(places[index]);
         Ok(Self {
@@ -188,6 +195,7 @@ impl Room {
             targets: at(5),
             seen: LoamTiles { sums: at(6).cast(), peaks: at(7), tiles: tiles as i32 },
             above: at(8).cast(),
+            best: at(9).cast(),
         })
     }
 }

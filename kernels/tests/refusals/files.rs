@@ -176,11 +176,15 @@ fn cut_head() {
     check(|cpu, file| {
         let weight = Arc::new(file.memory(cpu, Bf16, VOCABULARY * WIDTH));
         let head = Linear::dense(WIDTH, Split::Column, weight, None).unwrap();
-        let (x, mut ranks) = (Held::new(cpu, given(F32, 2, WIDTH)), Held::new(cpu, given(U32, 2, 1)));
+        let x = Held::new(cpu, given(F32, 2, WIDTH));
+        let mut others = [U32, U32, F32].map(|dtype| Held::new(cpu, given(dtype, 2, 1)));
         file.cut();
         into(cpu, 2, 1, |out| {
-            let (log_probabilities, ranks) = (out.rows_mut(), ranks.rows_mut());
-            let op = Score { x: x.rows(), head: &head, delta: None, log_probabilities, ranks };
+            let log_probabilities = out.rows_mut();
+            let [ranks, best_tokens, best_log_probabilities] = others.each_mut().map(|other| other.rows_mut());
+            let x = x.rows();
+            let op =
+                Score { x, head: &head, delta: None, log_probabilities, ranks, best_tokens, best_log_probabilities };
             cpu.log_probability_of(&step(cpu), op)
         })
     });

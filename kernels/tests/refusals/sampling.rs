@@ -21,6 +21,8 @@ struct Args {
     ranks: Given,
     top_tokens: Given,
     top_log_probabilities: Given,
+    best_tokens: Given,
+    best_log_probabilities: Given,
     /// How many of two rows say how to sample.
     rows: usize,
     x: Given,
@@ -35,6 +37,8 @@ const ARGS: Args = Args {
     ranks: given(U32, 2, 1),
     top_tokens: given(U32, 2, 3),
     top_log_probabilities: given(F32, 2, 3),
+    best_tokens: given(U32, 2, 1),
+    best_log_probabilities: given(F32, 2, 1),
     rows: 2,
     x: given(Bf16, 2, 6),
     head: given(F16, VOCABULARY, 6),
@@ -62,18 +66,16 @@ fn sample(args: Args) -> Outcome {
 
 fn score(args: Args) -> Outcome {
     let cpu = cpu();
-    let [x, head, mut log_probabilities, mut ranks] =
-        [args.x, args.head, args.log_probabilities, args.ranks].map(|given| Held::new(&cpu, given));
+    let [x, head] = [args.x, args.head].map(|given| Held::new(&cpu, given));
+    let outputs = [args.log_probabilities, args.ranks, args.best_tokens, args.best_log_probabilities];
+    let mut outputs = outputs.map(|given| Held::new(&cpu, given));
+    let [log_probabilities, ranks, best_tokens, best_log_probabilities] =
+        outputs.each_mut().map(|output| output.rows_mut());
     let head = Linear::dense(args.head.width, Split::Column, Arc::new(head.memory), None).unwrap();
-    let op = Score {
-        x: x.rows(),
-        head: &head,
-        delta: None,
-        log_probabilities: log_probabilities.rows_mut(),
-        ranks: ranks.rows_mut(),
-    };
+    let op =
+        Score { x: x.rows(), head: &head, delta: None, log_probabilities, ranks, best_tokens, best_log_probabilities };
     let result = cpu.log_probability_of(&cpu.step(inputs(), LIMITS).unwrap(), op);
-    Outcome::of(&cpu, result, &[&log_probabilities, &ranks])
+    Outcome::of(&cpu, result, &outputs.each_ref())
 }
 
 fn check(operation: fn(Args) -> Outcome, change: Args, expected: Error, says: &str) {

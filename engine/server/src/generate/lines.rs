@@ -112,7 +112,7 @@ impl Collected {
                 self.receipt = started.name.map(|name| name.to_hex());
             }
             Event::Prompt(scores) => {
-                let tokens = scores.tokens.iter().map(|chosen| chosen.log_probability);
+                let tokens = scores.tokens.iter().map(|it| it.chosen.log_probability);
                 self.prompt_logprobs = self.wants_prompt_logprobs.then(|| tokens.collect());
                 self.logits_last = scores.logits;
             }

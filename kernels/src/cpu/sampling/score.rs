@@ -27,8 +27,9 @@ impl Cpu {
         op.check(&step.0, op.delta.iter().flat_map(|delta| delta.adapters.places(delta.site, pairs)))?;
         op.x.memory().expect_unchanged()?;
         expect_unchanged(op.head)?;
-        op.log_probabilities.memory_mut().expect_output()?;
-        op.ranks.memory_mut().expect_output()?;
+        for out in [&mut op.log_probabilities, &mut op.ranks, &mut op.best_tokens, &mut op.best_log_probabilities] {
+            out.memory_mut().expect_output()?;
+        }
 
         let delta = op.delta.filter(|_| !pairs.is_empty()).map(|delta| Shrunk {
             adapters: delta.adapters,
@@ -41,21 +42,25 @@ impl Cpu {
         let targets: Vec<f32> = tokens.enumerate().map(|(row, token)| head.logit(row, token)).collect();
         let sums = self.sums(&head, &targets);
         let (log_probabilities, ranks) = (Out::of(&mut op.log_probabilities), Out::of(&mut op.ranks));
-        for (row, (&target, sum)) in targets.iter().zip(sums).enumerate() {
+        let best_log_probabilities = Out::of(&mut op.best_log_probabilities);
+        let best_tokens = Out::of(&mut op.best_tokens);
+        for (row, (&target, Ranked { seen, best })) in targets.iter().zip(sums).enumerate() {
             // SAFETY: there is no other thread.
             unsafe {
-                log_probabilities.row(row)[0] = sum.log_probability(target);
-                ranks.row(row)[0] = sum.above as u32;
+                log_probabilities.row(row)[0] = seen.log_probability(target);
+                ranks.row(row)[0] = seen.above as u32;
+                best_tokens.row(row)[0] = best as u32;
+                best_log_probabilities.row(row)[0] = seen.log_probability(seen.peak());
             }
         }
         Ok(())
     }
 
     /// What is known of each row, when the whole vocabulary was seen.
-    fn sums(&self, head: &Head<'_>, targets: &[f32]) -> Vec<Seen> {
+    fn sums(&self, head: &Head<'_>, targets: &[f32]) -> Vec<Ranked> {
         let vocabulary = head.weights.out_features();
         let (blocks, stripes) = (targets.len().div_ceil(BLOCK_ROWS), vocabulary.div_ceil(STRIPE_TOKENS));
-        let seen: Vec<OnceLock<Vec<Seen>>> = (0..blocks * stripes).map(|_| OnceLock::new()).collect();
+        let seen: Vec<OnceLock<Vec<Ranked>>> = (0..blocks * stripes).map(|_| OnceLock::new()).collect();
         let bytes = targets.len() * vocabulary * head.weights.in_features();
         self.pool.each(blocks * stripes, bytes, |task| {
             // All blocks of a stripe follow each other, while its weights are near.
@@ -65,7 +70,7 @@ impl Cpu {
             let stripe = head.see(rows.clone(), tokens, &targets[rows]);
             seen[task].set(stripe).expect("each task is done once");
         });
-        let mut rows = vec![Seen::NOTHING; targets.len()];
+        let mut rows = vec![Ranked::NOTHING; targets.len()];
         for (task, stripe) in seen.into_iter().enumerate() {
             let stripe = stripe.into_inner().expect("`each` does all tasks");
             for (row, stripe) in rows[task % blocks * BLOCK_ROWS..].iter_mut().zip(stripe) {
@@ -73,6 +78,25 @@ impl Cpu {
             }
         }
         rows
+    }
+}
+
+/// What was seen of a row, and the first token with its greatest logit.
+#[derive(Clone, Copy, Debug)]
+struct Ranked {
+    seen: Seen,
+    best: usize,
+}
+
+impl Ranked {
+    const NOTHING: Self = Self { seen: Seen::NOTHING, best: 0 };
+
+    /// Adds what was seen of the tokens that follow.
+    fn merge(&mut self, next: Self) {
+        if next.seen.peak() > self.seen.peak() {
+            self.best = next.best;
+        }
+        self.seen.merge(next.seen);
     }
 }
 
@@ -107,18 +131,23 @@ impl Head<'_> {
     }
 
     /// What a stripe of the vocabulary adds to what is known of some rows.
-    fn see(&self, rows: Range<usize>, tokens: Range<usize>, targets: &[f32]) -> Vec<Seen> {
-        let mut seen = vec![Seen::NOTHING; rows.len()];
+    fn see(&self, rows: Range<usize>, tokens: Range<usize>, targets: &[f32]) -> Vec<Ranked> {
+        let mut rows_seen = vec![Ranked::NOTHING; rows.len()];
         let mut logits = vec![0.0; rows.len() * RUN_TOKENS];
         let mut delta = vec![0.0; RUN_TOKENS];
         for from in tokens.clone().step_by(RUN_TOKENS) {
             let tile = from..(from + RUN_TOKENS).min(tokens.end);
             let logits = &mut logits[..rows.len() * tile.len()];
             self.logits(rows.clone(), tile.clone(), logits, &mut delta);
-            for ((seen, &limit), logits) in seen.iter_mut().zip(targets).zip(logits.chunks_exact(tile.len())) {
-                seen.merge(Seen::of_run(self.level, logits, limit));
+            for ((row, &limit), logits) in rows_seen.iter_mut().zip(targets).zip(logits.chunks_exact(tile.len())) {
+                let seen = Seen::of_run(self.level, logits, limit);
+                // Most runs have nothing greater than what came before them.
+                let is_best = seen.peak() > row.seen.peak();
+                let place = || logits.iter().position(|logit| counted(*logit) == seen.peak()).unwrap_or(0);
+                let best = if is_best { tile.start + place() } else { row.best };
+                row.merge(Ranked { seen, best });
             }
         }
-        seen
+        rows_seen
     }
 }

@@ -54,6 +54,11 @@ impl Seen {
         *self = Self { peak, sum: scaled(*self) + scaled(next), above: self.above + next.above };
     }
 
+    /// The greatest logit.
+    pub(super) const fn peak(&self) -> f32 {
+        self.peak
+    }
+
     /// `logit - log sum_t e^logit[t]`, when all were seen.
     pub(super) fn log_probability(&self, logit: f32) -> f32 {
         // Minus infinity also where every logit is: nothing is probable there.

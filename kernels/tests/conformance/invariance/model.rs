@@ -262,18 +262,21 @@ impl<'a> Model<'a> {
             machine.lora_shrink(step, op).unwrap();
         }
         let column = |dtype| Matrix::poisoned(machine, dtype, plan.rows(set), 1);
-        let (mut log_probabilities, mut ranks) = (column(F32), column(U32));
+        let mut said = [F32, U32, U32, F32].map(column);
+        let [log_probabilities, ranks, best_tokens, best_log_probabilities] = said.each_mut().map(|it| it.rows_mut());
         let adapters = self.adapters.as_ref();
         let op = Score {
             x: chosen.rows(),
             head: &self.head,
             delta: adapters.map(|adapters| HeadDelta { adapters, site: HEAD, h: h.rows() }),
-            log_probabilities: log_probabilities.rows_mut(),
-            ranks: ranks.rows_mut(),
+            log_probabilities,
+            ranks,
+            best_tokens,
+            best_log_probabilities,
         };
         machine.log_probability_of(step, op).unwrap();
-        let rows = log_probabilities.bits(machine).into_iter().zip(ranks.bits(machine));
-        rows.map(|(log_probability, rank)| [log_probability, rank].concat()).collect()
+        let said = said.map(|it| it.bits(machine));
+        (0..plan.rows(set)).map(|row| said.iter().flat_map(|column| column[row].iter().copied()).collect()).collect()
     }
 
     fn poisoned(&self, step: &Step, width: usize) -> Matrix {

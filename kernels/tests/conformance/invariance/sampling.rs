@@ -89,7 +89,7 @@ fn head(machine: &Machine, dtype: DType, chosen: &[usize]) -> Head {
     Head { layer, x, site }
 }
 
-/// Log-probability and rank of each row's token.
+/// Log-probability and rank of each row's token, and the best one with its own.
 fn score(machine: &Machine, dtype: DType, chosen: &[usize], with_adapters: bool) -> Vec<Vec<u32>> {
     let (step, Head { layer, x, site }) = (step(machine, chosen, with_adapters), head(machine, dtype, chosen));
     let plan: &StepPlan = step.as_ref();
@@ -98,17 +98,20 @@ fn score(machine: &Machine, dtype: DType, chosen: &[usize], with_adapters: bool)
     let mut h = Matrix::poisoned(machine, F32, plan.pairs(RowSet::Scored).pairs().len(), 20);
     let (set, adapters) = (RowSet::Scored, &adapters);
     machine.lora_shrink(&step, Shrink { adapters, site: 0, set, x: Some(x.rows()), h: h.rows_mut() }).unwrap();
-    let mut log_probabilities = Matrix::poisoned(machine, F32, chosen.len(), 1);
-    let mut ranks = Matrix::poisoned(machine, U32, chosen.len(), 1);
+    let column = |dtype| Matrix::poisoned(machine, dtype, chosen.len(), 1);
+    let mut said = [F32, U32, U32, F32].map(column);
+    let [log_probabilities, ranks, best_tokens, best_log_probabilities] = said.each_mut().map(|it| it.rows_mut());
     let op = Score {
         x: x.rows(),
         head: &layer,
         delta: with_adapters.then(|| HeadDelta { adapters, site: 0, h: h.rows() }),
-        log_probabilities: log_probabilities.rows_mut(),
-        ranks: ranks.rows_mut(),
+        log_probabilities,
+        ranks,
+        best_tokens,
+        best_log_probabilities,
     };
     machine.log_probability_of(&step, op).unwrap();
-    beside(&[log_probabilities.bits(machine), ranks.bits(machine)])
+    beside(&said.map(|it| it.bits(machine)))
 }
 
 #[track_caller]

@@ -121,6 +121,8 @@ planted! {
     score_forgets_the_delta: ScoreForgetsTheDelta, sampling::score::cases(), sampling::score::check;
     score_scales_the_delta: ScoreScalesTheDelta, sampling::score::cases(), sampling::score::check;
     score_counts_itself: ScoreCountsItself, sampling::score::cases(), sampling::score::check;
+    score_takes_the_token_after_the_best: ScoreTakesTheTokenAfterTheBest, sampling::score::cases(), sampling::score::check;
+    score_says_the_best_is_certain: ScoreSaysTheBestIsCertain, sampling::score::cases(), sampling::score::check;
 }
 
 /// The wrapping itself spoils nothing: what is caught above is the faults.

@@ -94,6 +94,8 @@ pub(crate) enum Fault {
     ScoreForgetsTheDelta,
     ScoreScalesTheDelta,
     ScoreCountsItself,
+    ScoreTakesTheTokenAfterTheBest,
+    ScoreSaysTheBestIsCertain,
 }
 
 /// The CPU with a fault.

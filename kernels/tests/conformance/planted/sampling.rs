@@ -70,9 +70,18 @@ impl Sampler for Planted {
                 delta,
                 log_probabilities: again(&mut op.log_probabilities)?,
                 ranks: again(&mut op.ranks)?,
+                best_tokens: again(&mut op.best_tokens)?,
+                best_log_probabilities: again(&mut op.best_log_probabilities)?,
             },
         )?;
         match fault {
+            Fault::ScoreTakesTheTokenAfterTheBest => self.spoil(&mut op.best_tokens, |tokens| {
+                let next = |token: f64| (token as usize + 1) % op.head.out_features();
+                (0..tokens.rows).for_each(|row| tokens.set(row, 0, next(tokens.at(row, 0)) as f64));
+            }),
+            Fault::ScoreSaysTheBestIsCertain => self.spoil(&mut op.best_log_probabilities, |said| {
+                (0..said.rows).for_each(|row| said.set(row, 0, 0.0));
+            }),
             Fault::ScoreSwapsRows => self.spoil(&mut op.log_probabilities, swap_rows),
             Fault::ScoreCountsItself => self.spoil(&mut op.ranks, one_more),
             _ => Ok(()),

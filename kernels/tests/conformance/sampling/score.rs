@@ -70,6 +70,18 @@ struct OnDevice<'a, B: Backend> {
     vocabulary: usize,
 }
 
+/// What is said of each row.
+struct Scores<B: Backend> {
+    log_probabilities: Sheet<B>,
+    ranks: Sheet<B>,
+    best_tokens: Sheet<B>,
+    best_log_probabilities: Sheet<B>,
+}
+
+fn first_of_the_greatest(row: &[f64]) -> usize {
+    (0..row.len()).fold(0, |best, at| if row[at] > row[best] { at } else { best })
+}
+
 /// Within tolerance of f64; and of the logits that `linear` makes, the very ranks.
 pub(crate) fn check<B: Backend>(device: &B, case: &ScoreCase) -> Result<(), Mismatch> {
     let mut random = Random::new(case.seed);
@@ -113,7 +125,7 @@ fn layer(random: &mut Random, case: &ScoreCase, out: usize) -> Layer {
 impl<B: Backend> OnDevice<'_, B> {
     fn check(&self, logits: &[Vec<Sum>]) -> Result<(), Mismatch> {
         let tokens: Vec<usize> = self.scene.inputs.scored.iter().map(|scored| scored.token as usize).collect();
-        let (log_probabilities, ranks) = self.score()?;
+        let Scores { log_probabilities, ranks, best_tokens, best_log_probabilities } = self.score()?;
         let want: Vec<Want> = logits.iter().zip(&tokens).map(|(row, token)| log_probability(row, *token)).collect();
         compare(self.device, "log_probabilities", &log_probabilities, &want)?;
         let between = |(row, token): (&Vec<Sum>, &usize)| {
@@ -125,6 +137,8 @@ impl<B: Backend> OnDevice<'_, B> {
         };
         compare(self.device, "ranks", &ranks, &logits.iter().zip(&tokens).map(between).collect::<Vec<_>>())?;
 
+        self.check_best(logits, &best_tokens, &best_log_probabilities)?;
+
         // A library may make a layer of so many outputs in its own way; scores never come from it.
         if self.device.describe().ends_with("with cuBLASLt") {
             return Ok(());
@@ -135,13 +149,41 @@ impl<B: Backend> OnDevice<'_, B> {
         compare(self.device, "log_probabilities of linear's logits", &log_probabilities, &want)?;
         let want: Vec<Want> =
             held.iter().zip(&tokens).map(|(row, token)| Want::Exactly(rank(row, *token) as f64)).collect();
-        compare(self.device, "ranks of linear's logits", &ranks, &want)
+        compare(self.device, "ranks of linear's logits", &ranks, &want)?;
+        let best: Vec<usize> = held.iter().map(|row| first_of_the_greatest(row)).collect();
+        let want: Vec<Want> = best.iter().map(|token| Want::Exactly(*token as f64)).collect();
+        compare(self.device, "best tokens of linear's logits", &best_tokens, &want)?;
+        let want: Vec<Want> = exact.iter().zip(&best).map(|(row, token)| log_probability(row, *token)).collect();
+        compare(self.device, "best log-probabilities of linear's logits", &best_log_probabilities, &want)
     }
 
-    fn score(&self) -> Result<(Sheet<B>, Sheet<B>), Mismatch> {
+    /// The best token is one that may be, and its log-probability is its own.
+    fn check_best(
+        &self,
+        logits: &[Vec<Sum>],
+        best_tokens: &Sheet<B>,
+        best_log_probabilities: &Sheet<B>,
+    ) -> Result<(), Mismatch> {
+        let tokens = best_tokens.values(self.device)?.widened();
+        let may_be = |(row, token): (&Vec<Sum>, &Vec<f64>)| {
+            let token = token[0] as usize;
+            let least = row.iter().map(|it| it.value - it.slack).fold(f64::NEG_INFINITY, f64::max);
+            row.get(token).is_some_and(|it| it.value + it.slack >= least).then_some(token)
+        };
+        let among: Vec<Option<usize>> = logits.iter().zip(&tokens).map(may_be).collect();
+        // What cannot be the best is none of the vocabulary.
+        let want: Vec<Want> = among.iter().map(|it| Want::Exactly(it.map_or(-1.0, |token| token as f64))).collect();
+        compare(self.device, "best tokens", best_tokens, &want)?;
+        let want = logits.iter().zip(among.into_iter().flatten()).map(|(row, token)| log_probability(row, token));
+        compare(self.device, "best log-probabilities", best_log_probabilities, &want.collect::<Vec<_>>())
+    }
+
+    fn score(&self) -> Result<Scores<B>, Mismatch> {
         let rows = self.x.rows;
         let mut log_probabilities = Sheet::poisoned(self.device, DType::F32, rows, 1, self.case.frame)?;
         let mut ranks = Sheet::poisoned(self.device, DType::U32, rows, 1, self.case.frame)?;
+        let mut best_tokens = Sheet::poisoned(self.device, DType::U32, rows, 1, self.case.frame)?;
+        let mut best_log_probabilities = Sheet::poisoned(self.device, DType::F32, rows, 1, self.case.frame)?;
         let delta = HeadDelta { adapters: &self.resident.table, site: SITE, h: self.h.reading()? };
         let op = Score {
             x: self.x.reading()?,
@@ -149,9 +191,11 @@ impl<B: Backend> OnDevice<'_, B> {
             delta: self.case.delta.then_some(delta),
             log_probabilities: log_probabilities.writing()?,
             ranks: ranks.writing()?,
+            best_tokens: best_tokens.writing()?,
+            best_log_probabilities: best_log_probabilities.writing()?,
         };
         self.device.log_probability_of(&self.step, op)?;
-        Ok((log_probabilities, ranks))
+        Ok(Scores { log_probabilities, ranks, best_tokens, best_log_probabilities })
     }
 
     /// `linear`, then the adapters' delta on top, all in f32.

@@ -50,9 +50,12 @@ impl Sampler for Slow {
                 logits.iter_mut().zip(delta).for_each(|(logit, delta)| *logit += delta);
             }
             let (logits, token) = (counted(logits), scored.token as usize);
-            let value = log_probability(&logits, token, log_sum_exp(&logits));
-            put(&mut op.log_probabilities, at, 0, &[value]);
+            let log_sum = log_sum_exp(&logits);
+            put(&mut op.log_probabilities, at, 0, &[log_probability(&logits, token, log_sum)]);
             put_token(&mut op.ranks, at, 0, rank(&logits, token));
+            let best = ranked(&logits, 0..logits.len())[0];
+            put_token(&mut op.best_tokens, at, 0, best as u32);
+            put(&mut op.best_log_probabilities, at, 0, &[log_probability(&logits, best, log_sum)]);
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ pub fn started(started: &Started) -> Event {
 
 /// How probable the prompt was.
 pub fn prompt_scores(scores: &PromptScores) -> Event {
-    Event::Prompt(v1::PromptScores { tokens: scores.tokens.iter().map(|chosen| token(*chosen, &[], true)).collect() })
+    Event::Prompt(v1::PromptScores { tokens: scores.tokens.iter().map(|it| token(it.chosen, &it.top, true)).collect() })
 }
 
 /// More of an answer.

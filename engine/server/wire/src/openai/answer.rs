@@ -27,7 +27,7 @@ pub(super) struct Form {
     pub(super) model: String,
     pub(super) spelling: Spelling,
     pub(super) echo: bool,
-    pub(super) prompt_logprobs: bool,
+    pub(super) prompt_logprobs: Option<u32>,
     pub(super) token_ids: bool,
     pub(super) usage_in_stream: bool,
     pub(super) continuous_usage: bool,

@@ -105,11 +105,19 @@ impl Logprobs {
         }
     }
 
-    /// Adds the tokens of a prompt; of the first there is no log-probability.
-    pub(super) fn add_prompt(&mut self, prompt: &[u32], scores: &[Chosen], spelling: &Spelling, offsets: &mut Offsets) {
+    /// Adds the tokens of a prompt, with so many of the most probable ones beside each; of the first there is no
+    /// log-probability.
+    pub(super) fn add_prompt(
+        &mut self,
+        prompt: &[u32],
+        (scores, top): (&[Sampled], u32),
+        spelling: &Spelling,
+        offsets: &mut Offsets,
+    ) {
         for (place, token) in prompt.iter().enumerate() {
             let score = place.checked_sub(1).and_then(|place| scores.get(place));
-            self.add_text(*token, score.map(|score| (score, &[][..])), spelling, offsets);
+            let score = score.map(|it| (&it.chosen, &it.top[..it.top.len().min(top as usize)]));
+            self.add_text(*token, score, spelling, offsets);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use loam_engine::event::{PromptScores, Started, StoppedBy};
-use loam_engine::executor::Chosen;
+use loam_engine::executor::Sampled;
 use loam_engine::request::{Generate, Prompt};
 use loam_engine::{Finished, TokensEvent};
 use loam_ledger_core::row::Finish;
@@ -27,7 +27,7 @@ pub(super) struct Reply {
     /// The prompt's text, where the answer begins with it.
     pub(super) echoed: String,
     pub(super) prompt: Arc<[u32]>,
-    scores: Vec<Chosen>,
+    scores: Vec<Sampled>,
     receipt_id: Option<String>,
     adapters: Vec<LoamAdapter>,
     receipts: Vec<LoamReceipt>,
@@ -185,13 +185,11 @@ impl Reply {
             if form.echo {
                 choice.text.insert_str(0, &self.echoed);
             }
-            if self.logprobs.is_none() {
-                continue;
-            }
+            let Some(top) = self.logprobs else { continue };
             let mut logprobs = form.logprobs();
             if form.echo {
                 let mut offsets = Offsets::new(form.spelling.tokenizer.as_ref(), self.skip_special, 0);
-                logprobs.add_prompt(&self.prompt, &self.scores, &form.spelling, &mut offsets);
+                logprobs.add_prompt(&self.prompt, (&self.scores, top), &form.spelling, &mut offsets);
             }
             logprobs.append(choice.logprobs.take());
             choice.logprobs = Some(logprobs);
@@ -203,13 +201,18 @@ impl Reply {
     }
 
     pub(super) fn prompt_logprobs(&self, form: &Form) -> Option<Vec<Option<PromptToken>>> {
-        let token = |chosen: &Chosen| {
-            let decoded_token = form.spelling.text(chosen.token);
-            let logprob = finite(chosen.log_probability);
-            let score = PromptScore { logprob, rank: chosen.rank.saturating_add(1), decoded_token };
-            Some(PromptToken(chosen.token, score))
+        let most = form.prompt_logprobs? as usize;
+        let said = |token, logprob, rank: u32| {
+            let decoded_token = form.spelling.text(token);
+            (token, PromptScore { logprob: finite(logprob), rank: rank.saturating_add(1), decoded_token })
         };
-        form.prompt_logprobs.then(|| std::iter::once(None).chain(self.scores.iter().map(token)).collect())
+        let token = |Sampled { chosen, top }: &Sampled| {
+            let own = said(chosen.token, chosen.log_probability, chosen.rank);
+            let others = (0..).zip(top).take(most).filter(|(_, (token, _))| *token != chosen.token);
+            let others = others.map(|(rank, (token, logprob))| said(*token, *logprob, rank));
+            Some(PromptToken(std::iter::once(own).chain(others).collect()))
+        };
+        Some(std::iter::once(None).chain(self.scores.iter().map(token)).collect())
     }
 
     pub(super) fn chat_choices<'a>(&'a self, form: &Form) -> Vec<ChatChoice<'a>> {

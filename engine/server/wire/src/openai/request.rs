@@ -47,7 +47,7 @@ pub struct Call {
     /// Whether the answer begins with the prompt.
     pub echo: bool,
     /// Whether the answer says how probable each token of the prompt was.
-    pub prompt_logprobs: bool,
+    pub prompt_logprobs: Option<u32>,
     /// 32 bytes of the client's choice for its receipt.
     pub nonce: Option<[u8; 32]>,
     /// Whether the answer ends with a receipt for each choice.
@@ -82,7 +82,7 @@ pub fn read(endpoint: Endpoint, body: &[u8], base_names: &[String]) -> Result<Ca
     if echo && generate.logprobs.is_some() {
         check_echo(generate.logprobs, stream.on)?;
     }
-    generate.prompt_logprobs = prompt_logprobs || echo && generate.logprobs.is_some();
+    generate.prompt_logprobs = prompt_logprobs.is_some() || echo && generate.logprobs.is_some();
     let call = Call {
         endpoint,
         model: model.name,
@@ -170,23 +170,30 @@ fn logprobs(fields: &mut Fields, endpoint: Endpoint) -> Result<Option<u32>, Prob
     }
 }
 
-/// Of the prompt, the engine computes each token's own log-probability and not the most probable tokens beside it.
-fn prompt_logprobs(fields: &mut Fields, stream: bool) -> Result<bool, Problem> {
-    match fields.take("prompt_logprobs") {
-        None => Ok(false),
-        Some(Json::Integer(0)) if !stream => Ok(true),
-        Some(Json::Integer(0)) => Err(wrong("prompt_logprobs", "0 in a stream", "absent where `stream` is true")),
-        Some(other) => {
-            let allowed = "0 or absent: of a prompt, only its own tokens' log-probabilities are computed";
-            Err(wrong("prompt_logprobs", &other.shown(), allowed))
+/// How many of the most probable tokens there can be beside each of a prompt.
+const PROMPT_LOG_PROBABILITIES_MAX: u32 = 1;
+
+/// How many of the most probable tokens beside each of the prompt.
+fn prompt_logprobs(fields: &mut Fields, stream: bool) -> Result<Option<u32>, Problem> {
+    let Some(value) = fields.take("prompt_logprobs") else { return Ok(None) };
+    let shown = value.shown();
+    match count("prompt_logprobs", value) {
+        Ok(_) if stream => {
+            let found = format!("{shown} in a stream");
+            Err(wrong("prompt_logprobs", &found, "absent where `stream` is true"))
+        }
+        Ok(most) if most <= PROMPT_LOG_PROBABILITIES_MAX => Ok(Some(most)),
+        _ => {
+            let allowed = "0, 1 or absent: of a prompt, each token and the most probable one are computed";
+            Err(wrong("prompt_logprobs", &shown, allowed))
         }
     }
 }
 
 fn check_echo(logprobs: Option<u32>, stream: bool) -> Result<(), Problem> {
     match logprobs {
-        Some(count) if count > 0 => {
-            let allowed = "0 beside `echo`: of a prompt, only its own tokens' log-probabilities are computed";
+        Some(count) if count > PROMPT_LOG_PROBABILITIES_MAX => {
+            let allowed = "0 or 1 beside `echo`: of a prompt, each token and the most probable one are computed";
             Err(wrong("logprobs", &count.to_string(), allowed))
         }
         _ if stream => Err(wrong("logprobs", "given beside `echo` in a stream", "absent where `stream` is true")),

@@ -119,8 +119,8 @@ pub(super) enum StopReason<'a> {
     Text(&'a str),
 }
 
-/// A token of the prompt by its id, and how probable it was.
-pub(super) struct PromptToken(pub(super) u32, pub(super) PromptScore);
+/// A token of the prompt by its id, and others in its place, each with how probable it was.
+pub(super) struct PromptToken(pub(super) Vec<(u32, PromptScore)>);
 
 #[derive(Serialize)]
 pub(super) struct PromptScore {
@@ -132,7 +132,7 @@ pub(super) struct PromptScore {
 
 impl Serialize for PromptToken {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map([(self.0, &self.1)])
+        serializer.collect_map(self.0.iter().map(|(token, score)| (token, score)))
     }
 }
 

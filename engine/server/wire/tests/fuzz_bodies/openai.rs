@@ -109,7 +109,8 @@ fn is_answered(mut call: Call) {
 fn events((at, request): (usize, &Generate)) -> Vec<(usize, Event)> {
     let chosen = |token, log_probability| Chosen { token, log_probability, rank: u32::MAX };
     let started = Started { name: Some(Hash::ZERO), prompt: [0, 413, 5].into(), adapters: Vec::new() };
-    let scores = PromptScores { tokens: vec![chosen(413, -0.5), chosen(5, f32::NAN)], logits: None };
+    let score = |token, log_probability| Sampled { chosen: chosen(token, log_probability), top: vec![(9_999, -1.5)] };
+    let scores = PromptScores { tokens: vec![score(413, -0.5), score(5, f32::NAN)], logits: None };
     let mut events = vec![Event::Started(started), Event::Prompt(scores)];
     for choice in 0..request.n {
         let sampled = |token, log_probability| Sampled {

@@ -71,9 +71,10 @@ pub(crate) fn unrecorded(prompt: &[u32]) -> Event {
     Event::Started(Started { name: None, prompt: prompt.into(), adapters: Vec::new() })
 }
 
-/// Log-probabilities of a prompt's tokens but the first.
+/// Log-probabilities of a prompt's tokens but the first; 405 (-0.125) is the most probable everywhere.
 pub(crate) fn scores(tokens: &[(u32, f32, u32)]) -> Event {
-    let tokens = tokens.iter().map(|it| Chosen { token: it.0, log_probability: it.1, rank: it.2 }).collect();
+    let chosen = tokens.iter().map(|it| Chosen { token: it.0, log_probability: it.1, rank: it.2 });
+    let tokens = chosen.map(|chosen| Sampled { chosen, top: vec![(405, -0.125)] }).collect();
     Event::Prompt(PromptScores { tokens, logits: None })
 }
 

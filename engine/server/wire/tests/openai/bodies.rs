@@ -217,6 +217,16 @@ fn prompt_logprobs_are_vllms() {
     assert_eq!(whole(answer(&chat, true), events(scored()))["prompt_logprobs"], expected);
     let completion = call(Completion, r#""prompt_logprobs": 0"#);
     assert_eq!(whole(answer(&completion, true), events(scored()))["choices"][0]["prompt_logprobs"], expected);
+    let chat = call(Chat, r#""prompt_logprobs": 1"#);
+    let best = scores(&[(413, -0.25, 1), (405, -0.125, 0)]);
+    let said = json!({"logprob": -0.125, "rank": 1, "decoded_token": "tion"});
+    let expected = json!([
+        null,
+        {"413": {"logprob": -0.25, "rank": 2, "decoded_token": " fox"}, "405": said},
+        // The best one is named once.
+        {"405": said}
+    ]);
+    assert_eq!(whole(answer(&chat, true), events(best))["prompt_logprobs"], expected);
     let body = whole(answer(&call(Chat, ""), true), events(scored()));
     assert_eq!(body.get("prompt_logprobs"), None);
 }

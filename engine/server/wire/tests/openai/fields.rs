@@ -55,7 +55,7 @@ fn all_of(endpoint: Endpoint, request: Generate) -> Call {
         usage_in_stream: true,
         continuous_usage: true,
         echo: false,
-        prompt_logprobs: false,
+        prompt_logprobs: None,
         nonce: Some([1; 32]),
         receipt: true,
         return_token_ids: true,

@@ -107,14 +107,19 @@ fn a_token_without_text_has_one_too() {
 
 #[test]
 fn an_echo_has_those_of_the_prompt() {
-    let call = bare(Completion, r#""prompt": [0, 413, 412], "echo": true, "logprobs": 0"#).unwrap();
-    let events = vec![
-        (0, unrecorded(&[0, 413, 412])),
-        (0, scores(&[(413, -0.25, 0), (412, -0.75, 3)])),
-        (0, tokens(0, &[405], "tion")),
-        (0, finished(0, Finish::LENGTH)),
-    ];
-    let body = whole(answer(&call, true), events);
+    let call = |logprobs: u32| {
+        let fields = format!(r#""prompt": [0, 413, 412], "echo": true, "logprobs": {logprobs}"#);
+        bare(Completion, &fields).unwrap()
+    };
+    let events = || {
+        vec![
+            (0, unrecorded(&[0, 413, 412])),
+            (0, scores(&[(413, -0.25, 0), (412, -0.75, 3)])),
+            (0, tokens(0, &[405], "tion")),
+            (0, finished(0, Finish::LENGTH)),
+        ]
+    };
+    let body = whole(answer(&call(0), true), events());
     assert_eq!(body["choices"][0]["text"], " fox dogtion");
     let expected = json!({
         "tokens": ["<s>", " fox", " dog", "tion"],
@@ -124,6 +129,15 @@ fn an_echo_has_those_of_the_prompt() {
         "text_offset": [0, 0, 4, 8]
     });
     assert_eq!(body["choices"][0]["logprobs"], expected);
+    // What harnesses ask for that score given texts.
+    let body = whole(answer(&call(1), true), events());
+    let expected = json!([
+        null,
+        {" fox": -0.25, "tion": -0.125},
+        {" dog": -0.75, "tion": -0.125},
+        {"tion": -0.5, " fox": -0.5}
+    ]);
+    assert_eq!(body["choices"][0]["logprobs"]["top_logprobs"], expected);
 }
 
 #[test]

@@ -77,8 +77,8 @@ refuses! {
     suffix: Completion, "suffix" as "\"s\"" => "absent";
     no_special_tokens: Completion, "add_special_tokens" as "false" => "token ids";
     prompt_embeddings: Completion, "prompt_embeds" as "\"AA==\"" => "token ids";
-    prompt_top_logprobs: Chat Completion, "prompt_logprobs" as "1" => "0 or absent";
-    prompt_all_logprobs: Chat Completion, "prompt_logprobs" as "-1" => "0 or absent";
+    prompt_top_logprobs: Chat Completion, "prompt_logprobs" as "2" => "0, 1 or absent";
+    prompt_all_logprobs: Chat Completion, "prompt_logprobs" as "-1" => "0, 1 or absent";
 }
 
 // Wrong types.
@@ -106,7 +106,7 @@ refuses! {
     chat_logprobs_type: Chat, "logprobs" as "5" => "true or false";
     completion_logprobs_type: Completion, "logprobs" as "-1" => "a whole number from 0 to 64";
     top_logprobs_type: Chat, "top_logprobs" as "-1" => "a whole number from 0 to 64";
-    prompt_logprobs_type: Chat Completion, "prompt_logprobs" as "true" => "0 or absent";
+    prompt_logprobs_type: Chat Completion, "prompt_logprobs" as "true" => "0, 1 or absent";
     stream_type: Chat Completion, "stream" as "\"true\"" => "true or false";
     priority_type: Chat Completion, "priority" as "0.5" => "a whole number";
     request_id_type: Chat Completion, "request_id" as "1" => "a string";
@@ -197,10 +197,10 @@ fn nothing_is_streamed_of_the_prompt() {
 }
 
 #[test]
-fn an_echo_has_no_alternatives() {
-    refused(with(Completion, r#""echo": true, "logprobs": 1"#), "logprobs", "0 beside `echo`");
+fn an_echo_has_one_alternative_at_most() {
+    refused(with(Completion, r#""echo": true, "logprobs": 2"#), "logprobs", "0 or 1 beside `echo`");
     let call = with(Completion, r#""echo": true, "logprobs": 0"#).unwrap();
-    assert!(call.echo && call.requests[0].prompt_logprobs && !call.prompt_logprobs);
+    assert!(call.echo && call.requests[0].prompt_logprobs && call.prompt_logprobs.is_none());
     let call = with(Completion, r#""echo": true, "stream": true"#).unwrap();
     assert!(call.echo && !call.requests[0].prompt_logprobs);
 }

@@ -16,8 +16,8 @@ const VOCABULARY: usize = PARTS[0] + PARTS[1];
 const BATCH_ROWS: usize = 5;
 const RANK: u32 = 6;
 
-/// A row's log-probability and rank.
-type Said = (f32, u32);
+/// A row's log-probability and rank, and the best token with its own.
+type Said = (f32, u32, u32, f32);
 
 /// A head, inputs, and an adapter in each of two slots.
 struct World {
@@ -88,16 +88,22 @@ impl World {
         cpu.lora_shrink(&step, Shrink { adapters: &self.adapters, site: 0, set, x: Some(x), h: h_out }).unwrap();
         let h = Rows::new(&h, pairs, RANK as usize).unwrap();
 
-        let (mut said, mut ranks) = (cpu.allocate(DType::F32, rows).unwrap(), cpu.allocate(DType::U32, rows).unwrap());
+        let column = |dtype| cpu.allocate(dtype, rows).unwrap();
+        let (mut said, mut ranks) = (column(DType::F32), column(DType::U32));
+        let (mut best, mut best_said) = (column(DType::U32), column(DType::F32));
         let op = Score {
             x,
             head: &self.head,
             delta: Some(HeadDelta { adapters: &self.adapters, site: 0, h }),
             log_probabilities: RowsMut::new(&mut said, rows, 1).unwrap(),
             ranks: RowsMut::new(&mut ranks, rows, 1).unwrap(),
+            best_tokens: RowsMut::new(&mut best, rows, 1).unwrap(),
+            best_log_probabilities: RowsMut::new(&mut best_said, rows, 1).unwrap(),
         };
         cpu.log_probability_of(&step, op).unwrap();
-        let found = floats(cpu, &said).into_iter().zip(words(cpu, &ranks)).collect();
+        let (said, ranks) = (floats(cpu, &said), words(cpu, &ranks));
+        let (best, best_said) = (words(cpu, &best), floats(cpu, &best_said));
+        let found = (0..rows).map(|row| (said[row], ranks[row], best[row], best_said[row])).collect();
         (found, self.softmax(&step, x, h, scored))
     }
 
@@ -117,7 +123,10 @@ impl World {
             let sum: f64 = row.iter().map(|&logit| f64::from(logit).exp()).sum();
             let target = row[it.token as usize];
             let rank = row.iter().filter(|&&logit| logit > target).count() as u32;
-            ((f64::from(target) - sum.ln()) as f32, rank)
+            let first = |best: usize, at: usize| if row[at] > row[best] { at } else { best };
+            let best = (0..row.len()).fold(0, first);
+            let said = |logit: f32| (f64::from(logit) - sum.ln()) as f32;
+            (said(target), rank, best as u32, said(row[best]))
         };
         scored.iter().enumerate().map(of).collect()
     }
@@ -141,8 +150,9 @@ fn check(x: DType, weights: DType, pairs: &[Pair]) {
         let scored = scored(70);
         let (found, expected) = world.score(&scored);
         for ((found, expected), scored) in found.iter().zip(&expected).zip(&scored) {
-            assert_eq!(found.1, expected.1, "{level} {scored:?}");
-            assert!((found.0 - expected.0).abs() < 1e-5, "{level} {scored:?}: {found:?} {expected:?}");
+            assert_eq!((found.1, found.2), (expected.1, expected.2), "{level} {scored:?}");
+            let off = (found.0 - expected.0).abs().max((found.3 - expected.3).abs());
+            assert!(off < 1e-5, "{level} {scored:?}: {found:?} {expected:?}");
         }
         // On other threads, and alone, to the bit.
         let crowd = World::new(2, level, x, weights, pairs.to_vec());
