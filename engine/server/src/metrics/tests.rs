@@ -345,7 +345,7 @@ fn refusals_are_counted_by_kind_and_stand_there_from_the_start() {
     meters.refused(Kind::Busy);
     let read = Read::page(&render(&meters, &moment()));
     assert_eq!(read.value("loam_requests_refused_total{kind=busy}"), 2.0);
-    assert_eq!(read.samples.keys().filter(|key| key.starts_with("loam_requests_refused_total")).count(), 11);
+    assert_eq!(read.samples.keys().filter(|key| key.starts_with("loam_requests_refused_total")).count(), 12);
 }
 
 #[test]

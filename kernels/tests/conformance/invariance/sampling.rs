@@ -158,12 +158,13 @@ fn score_is_what_sample_says() {
         let only = |token: u32| {
             let mut mask = vec![0; VOCABULARY.div_ceil(32)];
             mask[token as usize / 32] = 1 << (token % 32);
-            Sampling { mask: Some(mask), ..Sampling::default() }
+            Sampling { mask: Some(mask), top_log_probabilities: 1, ..Sampling::default() }
         };
         let rows: Vec<Sampling> = plan.scored().iter().map(|scored| only(scored.token)).collect();
         let (sampled, scored) = (sample(machine, &step, &logits, &rows), score(machine, Bf16, chosen, false));
         for (sampled, scored) in sampled.iter().zip(&scored) {
-            assert_eq!(sampled[1..3], scored[..], "log-probability and rank, to the bit");
+            let said = [sampled[1], sampled[2], sampled[3], sampled[3 + TOP]];
+            assert_eq!(said[..], scored[..], "log-probability, rank, and the best token with its own, to the bit");
         }
         scored
     });
