@@ -182,7 +182,12 @@ def completions():
     for wrong in [[], [[]], [[-1]], [100_000]]:
         body = refused(openai.BadRequestError, complete, prompt=wrong)
         assert body["param"] == "prompt" and body["message"], (wrong, body)
-    body = refused(openai.BadRequestError, complete, prompt="What", echo=True, logprobs=1)
+    # As harnesses ask that score a text: is each of its tokens the one that would have come?
+    given = complete("What grows" + both.choices[0].text, echo=True, logprobs=1, max_tokens=1).choices[0].logprobs
+    assert given.token_logprobs[0] is None and given.top_logprobs[0] is None
+    for token, logprob, top in list(zip(given.tokens, given.token_logprobs, given.top_logprobs))[1:]:
+        assert top[token] == logprob <= max(top.values()) and len(top) <= 2, (token, logprob, top)
+    body = refused(openai.BadRequestError, complete, prompt="What", echo=True, logprobs=2)
     assert body["param"] == "logprobs", body
 
 
