@@ -10,8 +10,8 @@
 // under four minutes. A supervisor starts a worker; where a section throws, the next begins; where it hangs or loses its
 // context, that worker is ended and a fresh one goes on. Settings of the device are read, never changed.
 //
-// At run time it needs the driver and the system's C++ library. cuBLASLt is loaded from --cublaslt, CUBLASLT_PATH or the library path; without it
-// sections 4 and 5 are null. Data are random, timed bodies are queued behind a short gate kernel, so that the host's own
+// At run time it needs the driver and the system's C++ library. cuBLASLt is loaded from --cublaslt, CUBLASLT_PATH or the
+// library path; without it sections 4 and 5 are null. Data are random, timed bodies are queued behind a short gate kernel, so that the host's own
 // time is not in them, and figures are medians. Kernels that read check their sums against each other, and one element of
 // every GEMM shape is checked in f64: a note with WRONG or DIFFER voids its figure. Peak device memory: 16 GiB.
 //
