@@ -112,7 +112,7 @@ fn generate(fields: &mut Fields, endpoint: Endpoint, model: &Model) -> Result<(G
     let form = form::read(fields)?;
     let n = fields.read("n", choices)?.unwrap_or(other.n);
     if let Some(best_of) = fields.take("best_of")
-        && best_of != Json::Integer(i64::from(n))
+        && !choices("best_of", best_of.clone()).is_ok_and(|best_of| best_of == n)
     {
         return Err(wrong("best_of", &best_of.shown(), &format!("{n}, which is `n`: all answers are returned")));
     }

@@ -99,7 +99,7 @@ fn completion_fields_are_read() {
 /// To JSON's schemas 3.0 is a whole number.
 #[test]
 fn a_whole_number_may_have_a_point() {
-    let fields = r#""max_tokens": 3.0, "n": 2.0, "seed": -7.0, "top_k": -1.0, "priority": -2.0"#;
+    let fields = r#""max_tokens": 3.0, "n": 2.0, "best_of": 2.0, "seed": -7.0, "top_k": -1.0, "priority": -2.0"#;
     let call = call(Endpoint::Chat, fields);
     let request = &call.requests[0];
     assert_eq!((request.max_tokens, request.n, request.priority), (Some(3), 2, -2));
