@@ -77,11 +77,13 @@ fn check(name: &str, dtype: DType, schedule: impl Fn(&[Request]) -> Schedule) {
     each_level(|level, machines| {
         // Where adapters are resident must not matter, as long as their order of generation stays.
         let slots: [&[u32]; 2] = [&[0, 1, 2, 3, 4], &[3, 0, 4, 2, 1]];
-        let models = [0, 1].map(|index| Model::new(&machines[index * 2], dtype, POSITIONS, Some(slots[index])));
-        let expected = run(&models[0], &machines[0], &requests, &whole(&requests), slots[0]);
+        let (one, another) = (&machines[0], &machines[machines.len() - 1]);
+        let models = [(one, slots[0]), (another, slots[1])];
+        let models = models.map(|(machine, slots)| Model::new(machine, dtype, POSITIONS, Some(slots)));
+        let expected = run(&models[0], one, &requests, &whole(&requests), slots[0]);
         let finite = |bits: &u32| f32::from_bits(*bits).is_finite();
         assert!(expected.iter().flatten().flatten().all(finite), "what nobody may read is NaN");
-        let found = run(&models[1], &machines[2], &requests, &schedule(&requests), slots[1]);
+        let found = run(&models[1], another, &requests, &schedule(&requests), slots[1]);
         compare(&format!("{name}, {dtype}, {level}"), &expected, &found);
     });
 }
@@ -132,11 +134,12 @@ fn without_adapters_nothing_is_added() {
     let requests = requests(false);
     each_level(|level, machines| {
         let (slots, positions) = ([0, 1, 2, 3, 4], POSITIONS);
-        let with = Model::new(&machines[1], Bf16, positions, Some(&slots));
-        let without = Model::new(&machines[1], Bf16, positions, None);
+        let machine = &machines[machines.len() / 2];
+        let with = Model::new(machine, Bf16, positions, Some(&slots));
+        let without = Model::new(machine, Bf16, positions, None);
         let schedule = crowd(&requests, &[17, 1, 64, 5]);
-        let expected = run(&without, &machines[1], &requests, &schedule, &slots);
-        let found = run(&with, &machines[1], &requests, &schedule, &slots);
+        let expected = run(&without, machine, &requests, &schedule, &slots);
+        let found = run(&with, machine, &requests, &schedule, &slots);
         compare(&format!("nobody uses an adapter, {level}"), &expected, &found);
     });
 }
@@ -147,10 +150,11 @@ fn beside_adapters_the_base_is_unchanged() {
     let (plain, mixed) = (requests(false), requests(true));
     each_level(|level, machines| {
         let (slots, positions) = ([0, 1, 2, 3, 4], POSITIONS);
-        let with = Model::new(&machines[1], Bf16, positions, Some(&slots));
-        let without = Model::new(&machines[1], Bf16, positions, None);
-        let expected = run(&without, &machines[1], &plain, &whole(&plain), &slots);
-        let found = run(&with, &machines[1], &mixed, &crowd(&mixed, &[40, 3]), &slots);
+        let machine = &machines[machines.len() / 2];
+        let with = Model::new(machine, Bf16, positions, Some(&slots));
+        let without = Model::new(machine, Bf16, positions, None);
+        let expected = run(&without, machine, &plain, &whole(&plain), &slots);
+        let found = run(&with, machine, &mixed, &crowd(&mixed, &[40, 3]), &slots);
         let base = |rows: &[Vec<Vec<u32>>]| [rows[0].clone(), rows[6].clone()];
         compare(&format!("beside adapters, {level}"), &base(&expected), &base(&found));
         assert!(expected[1] != found[1], "an adapter changes the logits of who uses it");
