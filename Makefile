@@ -89,6 +89,7 @@ check: deps ## format, lints, documentation, licences and repository rules; ever
 	@if [[ -x $(NVCC) ]]; then \
 	    $(SAY) "check: the kernels for a GPU: lints, registers, spills, instructions (kernels/tests/resources.txt)"; \
 	    $(CARGO) clippy $(KERNELS) --features cuda --all-targets -- -D warnings; \
+	    $(CARGO) clippy $(KERNELS) --features interpret --all-targets -- -D warnings; \
 	    $(CARGO) clippy $(CUDA) --all-targets -- -D warnings; \
 	    $(CARGO) test $(KERNELS) --features cuda --test resources; \
 	fi
@@ -117,9 +118,27 @@ test: build ## the fast tier of tests
 	    $(CARGO) test $(KERNELS) --features emulate --test emulation && \
 	    $(CARGO) test $(KERNELS) --features emulate --test conformance emulated::; \
 	fi
+	@$(TEST_INTERPRETED)
 	@$(TEST_REHEARSED)
 	@$(TEST_EMULATED)
 	@$(TEST_CUDA)
+
+# What nvcc made of the kernels, interpreted: the very tests that a GPU is asked for. Sequences take minutes, so the fast
+# tier has one of them.
+TEST_INTERPRETED = if [[ -x $(NVCC) ]]; then \
+	    $(SAY) "test: the kernels as nvcc compiled them, interpreted, $${LOAM_TEST_TIER:-fast} tier"; \
+	    export LOAM_TEST_GPU=required; \
+	    [[ $${LOAM_TEST_TIER:-fast} == long ]] && invariance=. || invariance='$(INTERPRETED)'; \
+	    if cargo nextest --version >/dev/null 2>&1; then \
+	        $(CARGO) nextest run $(KERNELS) --features interpret --test interpreted --test conformance \
+	            -E "binary(interpreted) | test(/^gpu::/) | test(/^invariance::gpu::$$invariance/)"; \
+	    else \
+	        $(CARGO) test $(KERNELS) --features interpret --test interpreted && \
+	        $(CARGO) test $(KERNELS) --features interpret --test conformance gpu:: -- \
+	            --skip invariance::gpu::attention --skip invariance::gpu::forward; \
+	    fi; \
+	fi
+INTERPRETED = (adapters|crowd|dense|sampling|forward::in_a_crowd_in_chunks$$)
 
 # What talks to a GPU's driver, over a stand-in for it: where memory, streams, recorded steps and the library of products
 # matter. Whole engines and servers are tested over it too.
@@ -152,6 +171,10 @@ test-emulated-goldens: export LOAM_TEST_TIER  := long
 test-emulated-goldens: export NEXTEST_PROFILE := patient
 test-emulated-goldens: deps ## all golden models through whole engines on an emulated GPU; a part of test-long
 	@$(TEST_EMULATED)
+	@if [[ -x $(NVCC) ]]; then \
+	    $(SAY) "test: golden models through whole engines, with the kernels as nvcc compiled them, interpreted"; \
+	    LOAM_TEST_GPU=required $(CARGO) test $(WHOLE) --features loam/interpret --test whole gpu::; \
+	fi
 	@$(SAY) "test: what loam-bench measures of a GPU, tiny, on an emulated one"
 	@$(CARGO) test $(WHOLE) --features loam-benches/emulate --test table --test site emulated::
 

@@ -16,7 +16,7 @@ fn main() {
         (true, true) => {
             stop("`cuda` and `emulate` build the same functions, once for a GPU and once for none: choose one")
         }
-        (true, false) => build_for_device(),
+        (true, false) => build_for_device(on("INTERPRET")),
         (false, true) => build_for_emulation(!on("EMULATE_UNCHECKED"), on("REHEARSE")),
     }
     watch();
@@ -25,7 +25,7 @@ fn main() {
 /// All that objects are made of, and not what only people read. A source that is new is declared in `kernels.h`, which is
 /// of these.
 fn watch() {
-    for folder in ["cuda", "cuda/driver", "cuda/host", "cuda/host/planted"] {
+    for folder in ["cuda", "cuda/driver", "cuda/host", "cuda/host/planted", "cuda/interpreter"] {
         for extension in ["cu", "cuh", "h", "cpp"] {
             for source in sources(Path::new(folder), extension) {
                 println!("cargo::rerun-if-changed={}", source.display());
@@ -34,8 +34,9 @@ fn watch() {
     }
 }
 
-/// Machine code for Ampere and Hopper, and PTX from which a driver makes code for what comes after.
-fn build_for_device() {
+/// Machine code for Ampere and Hopper, and PTX from which a driver makes code for what comes after. To be interpreted, PTX
+/// alone, as it is, with the lines of its source.
+fn build_for_device(interpreted: bool) {
     for name in ["LOAM_CUDA", "XDG_CACHE_HOME"] {
         println!("cargo::rerun-if-env-changed={name}");
     }
@@ -46,10 +47,13 @@ fn build_for_device() {
     }
     let arguments = [
         "-std=c++20 -O3 --fmad=true -Werror all-warnings -Xcompiler -fPIC,-Wall",
-        "-gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a",
         "-gencode arch=compute_90,code=compute_90",
-        // A quarter of the size; the driver unpacks what it loads, once.
-        "--compress-mode=size",
+        if interpreted {
+            "--compress-mode=none -lineinfo"
+        } else {
+            // A quarter of the size; the driver unpacks what it loads, once.
+            "-gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a --compress-mode=size"
+        },
     ];
     let sources = kernels();
     let objects = compile(sources.iter().map(|source| {
@@ -57,6 +61,9 @@ fn build_for_device() {
         command.args(arguments.iter().flat_map(|line| line.split(' '))).arg("-Icuda").arg("-c").arg(source);
         (command, source)
     }));
+    if interpreted {
+        return interpret(&toolkit, objects);
+    }
     archive(&objects);
     // For tests/resources.rs, which looks into what was made.
     println!("cargo::rustc-env=LOAM_DEVICE_LIBRARY={}", out_folder().join("libloam_device.a").display());
@@ -66,6 +73,26 @@ fn build_for_device() {
     for library in ["static=cudart_static", "dylib=rt", "dylib=pthread", "dylib=dl", "dylib=stdc++"] {
         println!("cargo::rustc-link-lib={library}");
     }
+}
+
+/// What stands for CUDA's runtime below the kernels' launchers, over the driver's stand-in.
+fn interpret(toolkit: &Path, mut objects: Vec<PathBuf>) {
+    println!("cargo::rerun-if-env-changed=CXX");
+    let compiler = env::var_os("CXX").unwrap_or_else(|| "c++".into());
+    let sources = sources(Path::new("cuda/interpreter"), "cpp");
+    objects.extend(compile(sources.iter().map(|source| {
+        let mut command = Command::new(&compiler);
+        command.args("-std=c++20 -O3 -g1 -fPIC -Wall -Wextra -Werror -ffp-contract=off -Icuda/driver".split(' '));
+        // A lane's `fma` is an instruction there, and eight lanes are a vector. runtime.cpp looks whether the machine has them.
+        if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|name| name == "x86_64") {
+            command.args(["-mavx2", "-mfma", "-mf16c"]);
+        }
+        command.arg("-isystem").arg(toolkit.join("include")).arg("-c").arg(source);
+        (command, source)
+    })));
+    archive(&objects);
+    stand_ins(&compiler);
+    println!("cargo::rustc-link-lib=dylib=stdc++");
 }
 
 /// `make cuda-toolchain` puts it there; see .tools/cuda.sh.
@@ -107,10 +134,14 @@ fn build_for_emulation(checked: bool, rehearsed: bool) {
     }));
     archive(&objects);
     if rehearsed {
-        stand_in("cuda", &["work.cpp", "memory.cpp", "streams.cpp"], &compiler);
-        stand_in("cublasLt", &["blas.cpp"], &compiler);
+        stand_ins(&compiler);
     }
     println!("cargo::rustc-link-lib=dylib=stdc++");
+}
+
+fn stand_ins(compiler: &OsStr) {
+    stand_in("cuda", &["work.cpp", "memory.cpp", "streams.cpp"], compiler);
+    stand_in("cublasLt", &["blas.cpp"], compiler);
 }
 
 /// A library that is found where NVIDIA's of that name would be: cargo has tests look into this folder first.

@@ -393,7 +393,7 @@ impl Drop for Clock {
 }
 
 // Where a stand-in is there, `tests/rehearsal.rs` looks at it.
-#[cfg(all(test, not(feature = "rehearse")))]
+#[cfg(all(test, not(any(feature = "rehearse", feature = "interpret"))))]
 mod tests {
     use super::Library;
 

@@ -17,7 +17,8 @@ pub(crate) const SETS: &[RowSet] = &[RowSet::Batch, RowSet::Sampled, RowSet::Sco
 
 /// Beyond this many products a case takes seconds, and finds nothing that fewer would not. One row of each of a real model's
 /// layers has less also where a GPU is emulated.
-pub(crate) const PRODUCTS_MAX: usize = if cfg!(feature = "emulate") { 1 << 27 } else { 1 << 29 };
+pub(crate) const PRODUCTS_MAX: usize =
+    if cfg!(any(feature = "emulate", feature = "interpret")) { 1 << 27 } else { 1 << 29 };
 
 /// Widths, most of them no multiple of anything.
 pub(crate) fn widths() -> Vec<usize> {
