@@ -61,13 +61,13 @@ fn build_for_device(interpreted: bool) {
         command.args(arguments.iter().flat_map(|line| line.split(' '))).arg("-Icuda").arg("-c").arg(source);
         (command, source)
     }));
+    // For tests/resources.rs, which looks into what was made.
+    println!("cargo::rustc-env=LOAM_DEVICE_LIBRARY={}", out_folder().join("libloam_device.a").display());
+    println!("cargo::rustc-env=LOAM_DEVICE_TOOLKIT={}", toolkit.display());
     if interpreted {
         return interpret(&toolkit, objects);
     }
     archive(&objects);
-    // For tests/resources.rs, which looks into what was made.
-    println!("cargo::rustc-env=LOAM_DEVICE_LIBRARY={}", out_folder().join("libloam_device.a").display());
-    println!("cargo::rustc-env=LOAM_DEVICE_TOOLKIT={}", toolkit.display());
     println!("cargo::rustc-link-search=native={}", toolkit.join("lib").display());
     println!("cargo::rustc-link-search=native={}", toolkit.join("lib64").display());
     for library in ["static=cudart_static", "dylib=rt", "dylib=pthread", "dylib=dl", "dylib=stdc++"] {
