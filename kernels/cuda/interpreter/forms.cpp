@@ -177,7 +177,7 @@ template <class To, class From> To whole_part(From a) {
   if (a != a) return 0;
   const From t = std::trunc(a);
   if (t <= (From)std::numeric_limits<To>::min()) return std::numeric_limits<To>::min();
-  return t >= -2 * (From)std::numeric_limits<std::make_signed_t<To>>::min() * (std::is_signed_v<To> ? (From)0.5 : 1) ? std::numeric_limits<To>::max() : (To)t;
+  return t >= std::ldexp((From)1, std::numeric_limits<To>::digits) ? std::numeric_limits<To>::max() : (To)t;
 }
 
 template <class From, class To> void add_whole_to(Forms& forms, const string& to, const string& from) {

@@ -53,7 +53,7 @@ struct Kernel {
   std::string name;
   std::vector<Instruction> code;
   std::vector<uint32_t> parameter_bytes, parameter_at;
-  uint32_t parameters_bytes = 0, register_bytes = 0, shared_bytes = 0;  // shared: what is declared with a size
+  uint32_t parameters_bytes = 0, register_bytes = 0;
   uint32_t threads_max = 1024;
   std::vector<Special> specials;
   std::vector<Constant> constants;

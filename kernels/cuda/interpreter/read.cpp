@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <charconv>
 #include <optional>
+#include <set>
 
 #include "kernel.h"
 
@@ -89,14 +90,14 @@ struct Register { uint32_t at; uint8_t bytes; };
 struct Operand {
   enum { kRegister, kNumber, kSymbol } kind;
   Register reg = {};
-  uint64_t value = 0;  // of a number, or of a symbol of shared memory; of a parameter its offset
+  uint64_t value = 0;  // of a number, of a parameter its offset, of a shared window where it begins
   bool is_parameter = false;
 };
 
 struct Reader {
-  Reader(Words& words, const std::map<string, uint64_t, std::less<>>& shared) : words(words), shared(shared) {}
+  Reader(Words& words, const std::set<string, std::less<>>& windows) : words(words), windows(windows) {}
   Words& words;
-  const std::map<string, uint64_t, std::less<>>& shared;  // where the shared windows that the module declares begin
+  const std::set<string, std::less<>>& windows;  // of shared memory; each begins at 0
   Kernel kernel;
   std::map<string, uint64_t, std::less<>> parameters;
   std::vector<std::map<string, Register, std::less<>>> scopes{1};
@@ -163,7 +164,7 @@ struct Reader {
     }
     if (const auto reg = register_of(name)) return {Operand::kRegister, *reg};
     if (const auto found = parameters.find(name); found != parameters.end()) return {Operand::kSymbol, {}, found->second, true};
-    if (const auto found = shared.find(name); found != shared.end()) return {Operand::kSymbol, {}, found->second};
+    if (windows.contains(name)) return {Operand::kSymbol, {}, 0};
     fault("PTX line %u: nothing is called `%.*s`", words.line, (int)name.size(), name.data());
   }
 
@@ -192,14 +193,12 @@ struct Reader {
     string word(words.next());
     if (word == "bra" || word == "bra.uni") jumps.emplace_back(kernel.code.size(), string(words.next()));
     std::vector<Operand> operands;
-    std::vector<unsigned> vectors;  // their lengths
-    bool is_second = false;
+    bool splits = false, joins = false;  // into a vector, of a vector
     for (; !words.take(";"); words.take(",")) {
       if (words.take("{")) {
-        vectors.push_back(0);
-        do operands.push_back(operand()), ++vectors.back(); while (words.take(","));
+        (operands.empty() ? splits : joins) = true;
+        do operands.push_back(operand()); while (words.take(","));
         words.want("}");
-        if (is_second) vectors.back() += 100;
       } else if (words.take("[")) {
         operands.push_back(operand());
         if (words.take("+")) {
@@ -212,10 +211,11 @@ struct Reader {
         operands.push_back(operand());
         if (words.take("|")) operands.push_back(operand()), word += "/told";
       }
-      is_second = true;
     }
-    const Form* found = form(key(word, operands, vectors));
-    if (!found) fault("PTX line %u: the interpreter does not know `%s`", text_line, key(word, operands, vectors).c_str());
+    if (word.starts_with("mov.")) word += splits ? "/split" : joins ? "/join" : "";
+    const string known = key(word, operands);
+    const Form* found = form(known);
+    if (!found) fault("PTX line %u: the interpreter does not know `%s`", text_line, known.c_str());
     if (found->operands.size() != operands.size() || operands.size() > std::size(made.at))
       fault("PTX line %u: `%s` has %zu operands", text_line, word.c_str(), operands.size());
     made.perform = found->perform, made.kind = found->kind, made.is_aligned = found->is_aligned, made.count = (uint8_t)operands.size();
@@ -232,7 +232,7 @@ struct Reader {
   }
 
   // Under which name an opcode is known: loads and stores by what they move, between what.
-  static string key(const string& word, const std::vector<Operand>& operands, const std::vector<unsigned>& vectors) {
+  static string key(const string& word, const std::vector<Operand>& operands) {
     const auto bytes = [&](size_t n) {
       const Operand& o = operands.at(n);
       return std::to_string(o.kind == Operand::kRegister ? o.reg.bytes : o.is_parameter ? 8 : 4);
@@ -244,7 +244,6 @@ struct Reader {
     }
     const auto has = [&](const char* part) { return std::find(parts.begin(), parts.end(), part) != parts.end(); };
     string type = parts.back();
-    if (parts[0] == "mov" && !vectors.empty()) return word + (vectors[0] > 100 ? "/join" : "/split");
     if (parts[0] == "cp" && has("global")) return word + "/" + std::to_string(operands.at(2).value);
     if (parts[0] == "atom") {
       for (const char* what : {"add", "min", "max", "inc", "exch"})
@@ -334,9 +333,8 @@ struct Reader {
 std::vector<Kernel> read(string_view text) {
   Words words{text};
   std::vector<Kernel> kernels;
-  std::map<string, uint64_t, std::less<>> shared;
+  std::set<string, std::less<>> windows;
   const auto files = std::make_shared<std::map<uint32_t, string>>();
-  uint64_t sized = 0;
   for (;;) {
     const string_view word = words.next();
     if (word.empty()) break;
@@ -350,20 +348,16 @@ std::vector<Kernel> read(string_view text) {
     } else if (word == ".section") {
       while (words.next() != "{") {}
       words.skip_block();
-    } else if (word == ".extern" || word == ".shared") {
-      // Windows whose size the launch says begin where those with one end: at 0, since ours have none.
-      const bool has_size = word == ".shared";
-      if (!has_size) words.want(".shared");
+    } else if (word == ".extern") {
+      // Shared memory of which the launch says how much there is. Of a size of its own our kernels have none.
+      words.want(".shared");
       if (words.take(".align")) words.next();
-      const uint32_t each = bytes_of(words.next());
-      const string name(words.next());
-      words.want("[");
-      if (has_size || sized) fault("PTX line %u: shared memory of a size of its own: kernels take theirs from the launch", words.line);
-      words.want("]"), words.want(";");
-      shared[name] = 0 * each;
+      words.next();
+      windows.emplace(words.next());
+      words.want("["), words.want("]"), words.want(";");
     } else if (word == ".visible" || word == ".weak") {
     } else if (word == ".entry") {
-      Reader reader(words, shared);
+      Reader reader(words, windows);
       reader.kernel.files = files;
       reader.read_kernel();
       kernels.push_back(std::move(reader.kernel));
