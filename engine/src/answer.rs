@@ -33,6 +33,8 @@ pub(crate) struct Answer {
 pub(crate) enum Gate {
     /// Nobody asked for one.
     Free,
+    /// It begins as all of its request do, which keeps the first mask.
+    Beginning,
     /// The next token's mask is being made elsewhere.
     Away,
     /// The next token may be one of these.

@@ -3,9 +3,11 @@
 //! The first compilation wraps the process's panic hook: llguidance keeps its own panics from it and passes on others.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::earley::Parser;
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
 
@@ -17,12 +19,17 @@ use crate::tokenizer::Tokenizer;
 
 /// Bytes of a schema, or of all choices.
 pub const SCHEMA_BYTES_MAX: usize = 64 << 10;
-/// Bytes of an expression. Compiling takes the square of them at worst, here about a second.
-pub const REGEX_BYTES_MAX: usize = 16 << 10;
+/// Bytes of an expression. Compiling takes the square of them at worst: here 10 MB, and a tenth of a second.
+pub const REGEX_BYTES_MAX: usize = 4 << 10;
 /// Bytes of a grammar.
 pub const GRAMMAR_BYTES_MAX: usize = 32 << 10;
 /// Texts of a [`Constraint::Choice`].
 pub const CONSTRAINT_CHOICES_MAX: usize = 1024;
+/// Bytes of one form's tables, which all answers of a request share.
+pub const FORM_BYTES_MAX: usize = 16 << 20;
+/// Bytes of the tables of all forms; while there are so many, none is begun.
+pub const FORMS_BYTES_MAX: usize = 1 << 30;
+
 /// The form that an answer must have.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Constraint {
@@ -109,6 +116,10 @@ fn value(json: &Json) -> serde_json::Value {
 pub struct ConstraintFactory {
     inner: ParserFactory,
     words: usize,
+    /// Bytes of the tables of all forms.
+    bytes: Arc<AtomicUsize>,
+    /// Held while a form is compiled: what one takes meanwhile is not bounded as what it keeps, so they do it in turn.
+    compiling: Mutex<()>,
 }
 
 impl ConstraintFactory {
@@ -131,22 +142,39 @@ impl ConstraintFactory {
         .map_err(|error| failed(error.to_string()))?;
         inner.quiet();
         *inner.limits_mut() = limits();
-        Ok(Self { inner, words: vocabulary.div_ceil(32) })
+        Ok(Self { inner, words: vocabulary.div_ceil(32), bytes: Arc::default(), compiling: Mutex::default() })
     }
 
     /// Begins an answer. Compiling takes milliseconds, and seconds for what is made to be slow: not for the thread that
     /// serves.
     pub fn begin(&self, constraint: &Constraint) -> Result<ConstraintState, Error> {
         constraint.check()?;
-        let compile = || self.inner.create_parser(constraint.grammar()).map_err(|error| error.to_string());
-        match apart("structured output", compile) {
-            Ok(parser) => Ok(ConstraintState { matcher: Matcher::new(Ok(parser)), words: self.words }),
-            Err(reason) => {
-                let found = format!("refused ({})", sentence(&reason));
-                let allowed = constraint.allowed().to_owned();
-                Err(Error::Request { field: constraint.field(), found, allowed })
-            }
+        let turn = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.bytes() >= FORMS_BYTES_MAX {
+            return Err(Error::Full { what: "the memory for forms of answers (bytes)", limit: FORMS_BYTES_MAX });
         }
+        let compile = || self.inner.create_parser(constraint.grammar()).map_err(|error| error.to_string());
+        let parser = apart("structured output", compile).map_err(|reason| {
+            let found = format!("refused ({})", sentence(&reason));
+            Error::Request { field: constraint.field(), found, allowed: constraint.allowed().to_owned() }
+        })?;
+        let tables = Tables { lexer: parser.parser.clone(), bytes: Arc::new(Bytes::among(&self.bytes)) };
+        let bytes = tables.weigh();
+        drop(turn);
+        if bytes > FORM_BYTES_MAX {
+            let found = format!("a form whose tables take {bytes} bytes");
+            return Err(Error::Request {
+                field: constraint.field(),
+                found,
+                allowed: format!("{FORM_BYTES_MAX} at most"),
+            });
+        }
+        Ok(ConstraintState { tables, matcher: Matcher::new(Ok(parser)), words: self.words })
+    }
+
+    /// Bytes of the tables of all forms that answers still have.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 }
 
@@ -184,19 +212,28 @@ fn marked(tokenizer: &Tokenizer, token: u32, ends: bool) -> Vec<u8> {
 /// One answer's form, as far as it has come. It can be sent to a thread that computes masks beside the model.
 pub struct ConstraintState {
     matcher: Matcher,
+    tables: Tables,
     words: usize,
 }
 
 impl ConstraintState {
-    /// The same state once more, for another answer of the same form.
+    /// The same state once more, for another answer of the same request: what one works out serves the others too.
     pub fn fork(&self) -> Self {
-        Self { matcher: self.matcher.deep_clone(), words: self.words }
+        Self { matcher: self.matcher.clone(), tables: self.tables.clone(), words: self.words }
+    }
+
+    /// Bytes of its form's tables, as of the last mask of any of its answers.
+    pub fn bytes(&self) -> usize {
+        self.tables.bytes.of_one.load(Ordering::Relaxed)
     }
 
     /// Which tokens may come next: bit `token % 32` of word `token / 32`. The tokens that end the answer are among them
     /// exactly where it may end.
     pub fn mask(&mut self) -> Result<Vec<u32>, Error> {
         let mask = self.matcher.compute_mask_or_eos().map_err(failed)?;
+        if self.tables.weigh() > FORM_BYTES_MAX {
+            return Err(failed(format!("the form's tables take more than {FORM_BYTES_MAX} bytes; simplify it")));
+        }
         let mut words: Vec<u32> = mask.into();
         words.resize(self.words, 0);
         Ok(words)
@@ -221,6 +258,46 @@ impl ConstraintState {
 impl fmt::Debug for ConstraintState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConstraintState").field("finished", &self.is_finished()).finish_non_exhaustive()
+    }
+}
+
+/// What is worked out of a form as its answers go on; they share it.
+#[derive(Clone)]
+struct Tables {
+    /// The matchers' own, which tell nothing of it.
+    lexer: Parser,
+    bytes: Arc<Bytes>,
+}
+
+impl Tables {
+    /// Counts how many bytes they have by now.
+    fn weigh(&self) -> usize {
+        let bytes = self.lexer.lexer_stats().num_bytes;
+        self.bytes.set(bytes);
+        bytes
+    }
+}
+
+/// One form's bytes among those of all forms, until the last answer that has it is gone.
+struct Bytes {
+    of_one: AtomicUsize,
+    of_all: Arc<AtomicUsize>,
+}
+
+impl Bytes {
+    fn among(of_all: &Arc<AtomicUsize>) -> Self {
+        Self { of_one: AtomicUsize::new(0), of_all: Arc::clone(of_all) }
+    }
+
+    fn set(&self, bytes: usize) {
+        self.of_all.fetch_add(bytes, Ordering::Relaxed);
+        self.of_all.fetch_sub(self.of_one.swap(bytes, Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 

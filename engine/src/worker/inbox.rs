@@ -51,7 +51,7 @@ pub(crate) struct Admitted {
     pub(crate) sampling: Arc<[u8]>,
     pub(crate) stops: Stops,
     pub(crate) detokenizer: Option<Detokenizer>,
-    /// Where a form is asked for: its beginning, for each choice to copy.
+    /// Where a form is asked for: its beginning, until its first mask is asked for.
     pub(crate) form: Option<ConstraintState>,
     pub(crate) output_tokens_max: u32,
     pub(crate) choices: u32,

@@ -12,6 +12,7 @@ use super::masks::Ready;
 use super::{State, Worker};
 use crate::adapter::{AdapterId, Generation, Reference};
 use crate::answer::{Answer, Gate};
+use crate::constraint::ConstraintState;
 use crate::delivery::{Delivered, Outlet};
 use crate::error::Error;
 use crate::event::{Event, Failure, Finished, PromptScores, Started};
@@ -19,18 +20,22 @@ use crate::executor::Sampled;
 use crate::recorder::{Key, NotBegun, RecordFailed, RowRecord};
 use crate::request::weight_factor;
 use crate::sampler::{SequenceSampler, choice_seed};
-use crate::scheduler::{Refused, Sequence, SequenceId};
+use crate::scheduler::{Refused, Sequence, SequenceId, TenantId};
 use crate::usage::{Account, Contents};
 
 /// A request from the moment that all about it is known.
 pub(super) struct Running {
     pub(super) key: Key,
+    pub(super) tenant: TenantId,
     pub(super) outlet: Arc<Outlet>,
     pub(super) prompt: Arc<[u32]>,
     pub(super) sampling: Arc<[u8]>,
     /// Generations and the weights that they compute with, in order of generation.
     pub(super) adapters: Vec<(Generation, f32)>,
     pub(super) answers: BTreeMap<u32, Answer>,
+    /// Where a form is asked for and its first mask is there: how every answer begins. Each has a copy from its first token
+    /// on, so that those who wait take no memory for it.
+    pub(super) beginning: Option<(Box<ConstraintState>, Vec<u32>)>,
     /// What was asked for of the prompt, as far as it came.
     pub(super) scores: Option<Scores>,
     pub(super) logits: bool,
@@ -105,6 +110,7 @@ impl Worker {
         admitted.outlet.send(Event::Started(started));
         let mut running = Running {
             key,
+            tenant: admitted.tenant,
             outlet: Arc::clone(&admitted.outlet),
             prompt: Arc::clone(&admitted.prompt),
             sampling: Arc::clone(&admitted.sampling),
@@ -113,13 +119,13 @@ impl Worker {
                 .map(|pair| (Generation(pair.generation), weight_factor(pair.weight_millionths)))
                 .collect(),
             answers: BTreeMap::new(),
+            beginning: None,
             scores: (admitted.prompt_logprobs || admitted.logits)
                 .then(|| Scores { wanted: admitted.prompt_logprobs, ..Scores::default() }),
             logits: admitted.logits,
             _references: Vec::new(),
             _place: admitted.place.take(),
         };
-        let form = admitted.form.take();
         let now_ms = self.now_ms();
         let mut refused = None;
         for (choice, sequence) in (0..).zip(sequences) {
@@ -131,8 +137,9 @@ impl Worker {
             self.state.choices.insert(id, (admitted.id, choice));
             let account = Account::new(key, choice, pairs.clone());
             running.answers.insert(choice, answer_of(&admitted, id, &sampler, account));
-            if let Some(form) = &form {
-                self.masks.ask(id, Box::new(form.fork()), None);
+            // The first mask is that of all.
+            if let Some(form) = admitted.form.take() {
+                self.masks.ask((admitted.tenant, admitted.id), id, Box::new(form), None);
             }
         }
         running._references = admitted.adapters.drain(..).map(|mixed| mixed.reference).collect();
@@ -148,6 +155,11 @@ impl Worker {
         let Some(&(request, choice)) = self.state.choices.get(&sequence) else { return };
         let running = self.state.requests.get_mut(&request).expect("a choice belongs to a request");
         match ready {
+            Ok(begun) if running.beginning.is_none() => {
+                running.beginning = Some(begun);
+                // Until now none of them could draw, so all are there.
+                running.answers.values().for_each(|answer| self.scheduler.open_gate(answer.sequence));
+            }
             Ok((state, mask)) => {
                 let answer = running.answers.get_mut(&choice).expect("a running choice has an answer");
                 answer.gate = Gate::Open { state, mask };
@@ -324,7 +336,7 @@ fn answer_of(admitted: &Admitted, sequence: SequenceId, sampler: &SequenceSample
         sampler: sampler.with_seed(choice_seed(admitted.seed, choice)),
         stops: admitted.stops.clone(),
         detokenizer: admitted.detokenizer.clone(),
-        gate: if admitted.gated { Gate::Away } else { Gate::Free },
+        gate: if admitted.gated { Gate::Beginning } else { Gate::Free },
         output: Vec::new(),
         text: String::new(),
         reused: 0,

@@ -186,11 +186,18 @@ impl Worker {
             return self.finish(request, choice, finish);
         }
         self.scheduler.push_token(id, token);
-        if let Gate::Open { state, .. } = std::mem::replace(&mut answer.gate, Gate::Away) {
-            self.masks.ask(id, state, Some(token));
-        } else {
-            answer.gate = Gate::Free;
-        }
+        let state = match std::mem::replace(&mut answer.gate, Gate::Away) {
+            Gate::Open { state, .. } => state,
+            Gate::Beginning => {
+                let (beginning, _) = running.beginning.as_ref().expect("its first mask let it draw");
+                Box::new(beginning.fork())
+            }
+            Gate::Free | Gate::Away => {
+                answer.gate = Gate::Free;
+                return;
+            }
+        };
+        self.masks.ask((running.tenant, request), id, state, Some(token));
     }
 
     /// A step that failed ends the requests that were in it, and those whose adapters it was to take; no others. What was
@@ -274,9 +281,11 @@ impl Worker {
     /// How a sequence's next token is chosen.
     fn sampling(&self, id: SequenceId) -> Sampling {
         let (request, choice) = self.state.choices[&id];
-        let answer = &self.state.requests[&request].answers[&choice];
+        let running = &self.state.requests[&request];
+        let answer = &running.answers[&choice];
         let mask = match &answer.gate {
             Gate::Open { mask, .. } => Some(mask.clone()),
+            Gate::Beginning => running.beginning.as_ref().map(|(_, mask)| mask.clone()),
             Gate::Free | Gate::Away => None,
         };
         answer.sampler.next(answer.stops.forbidden(), mask)

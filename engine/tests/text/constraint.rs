@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use loam_engine::Error;
-use loam_engine::constraint::{Constraint, ConstraintFactory, ConstraintState};
+use loam_engine::constraint::{Constraint, ConstraintFactory, ConstraintState, FORM_BYTES_MAX, REGEX_BYTES_MAX};
 use loam_engine::json::Json;
 use loam_engine::tokenizer::Tokenizer;
 use serde_json::Value;
@@ -275,6 +275,40 @@ fn a_refusal_says_what_would_be_right() {
     let endless = FACTORY.begin(&schema(r##"{"$ref":"#"}"##)).and_then(|mut state| state.mask());
     let endless = endless.unwrap_err().to_string();
     assert!(endless.contains("refers to itself without an end"), "{endless}");
+}
+
+/// Each answer had tables of its own: 128 answers of one expression took 17 GB.
+#[test]
+fn answers_of_one_request_share_what_their_form_takes() {
+    let factory = ConstraintFactory::new(&TOKENIZER, &EOS, VOCABULARY).unwrap();
+    let mut beginning = factory.begin(&Constraint::Regex("[a-z]{1,40}".to_owned())).unwrap();
+    let mask = beginning.mask().unwrap();
+    let before = beginning.bytes();
+    let mut answers: Vec<ConstraintState> = (0..128).map(|_| beginning.fork()).collect();
+    let token = TOKENIZER.encode("a", false).unwrap()[0];
+    answers[0].accept(token).unwrap();
+    let second = answers[0].mask().unwrap();
+    assert!(answers[0].bytes() > before, "a state more is known");
+    assert!(answers.iter().all(|answer| answer.bytes() == answers[0].bytes()), "to all of them");
+    assert_eq!(factory.bytes(), answers[0].bytes(), "and counted once");
+    // What they share is no answer's own place in the form.
+    assert_eq!(answers[1].mask().unwrap(), mask);
+    answers[1].accept(token).unwrap();
+    assert_eq!(answers[1].mask().unwrap(), second);
+    drop((beginning, answers));
+    assert_eq!(factory.bytes(), 0);
+}
+
+/// Expressions of 16 KiB took 137 MB, by the square of their length.
+#[test]
+fn what_one_form_takes_is_bounded() {
+    let longest = Constraint::Regex("a?".repeat(REGEX_BYTES_MAX / 2));
+    assert!(FACTORY.begin(&longest).unwrap().bytes() < FORM_BYTES_MAX);
+    refused(&Constraint::Regex("a?".repeat(8000)));
+    // The same by names of terminals, each twice the one before it.
+    let doubled: String = (1..14).map(|at| format!("A{at}: A{0} A{0}\n", at - 1)).collect();
+    let told = refused(&Constraint::Grammar(format!("start: A13\nA0: /a?/\n{doubled}")));
+    assert!(told.contains("bytes"), "{told}");
 }
 
 /// Forms made to cost much: each is refused, or its first masks are there before long.
