@@ -58,12 +58,11 @@ pub(crate) fn follow(asked: &Asked) -> anyhow::Result<Answer> {
         Ok(found) => found,
         Err(why) => return invalid(why),
     };
-    let checked = receipt.check(&key, &Held::default());
-    if let Some((subject, error)) = checked.refused() {
-        return invalid(format!("the receipt's {subject}: {error}"));
-    }
-    let Some((found, answer)) = checked.found.as_ref().and_then(|found| Some((found, Answered::of(&receipt, found)?)))
-    else {
+    let found = match receipt.check(&key, &Held::default()).valid() {
+        Ok(found) => found,
+        Err((subject, error)) => return invalid(format!("the receipt's {subject}: {error}")),
+    };
+    let Some(answer) = Answered::of(&receipt, &found) else {
         return invalid("the receipt is of no usage log".to_owned());
     };
     let log = books.audited.logs.iter().find(|(log, _)| *log == LogId::Usage(shard));

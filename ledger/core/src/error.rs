@@ -2,6 +2,7 @@
 
 use thiserror::Error as ThisError;
 
+use crate::hash::Hash;
 use crate::tile::Tile;
 
 /// Why bytes are not what they claim to be. Nothing here is about reading them: this crate does no I/O.
@@ -128,6 +129,8 @@ pub enum Error {
     ReceiptRow,
     #[error("{subject} is not what the record commits to")]
     NotCommitted { subject: &'static str },
+    #[error("{generation} is in the mix with weight 0: it took no part")]
+    NoPart { generation: Hash },
 
     // Records and sum trees.
     #[error("a record's body of {bytes} bytes is too long")]

@@ -238,6 +238,9 @@ impl Receipt {
 fn check_adapter(row: &Completion, generation: &Hash) -> Result<String, Error> {
     let pair = row.pairs.iter().find(|pair| pair.generation == *generation);
     let pair = pair.ok_or(Error::NotCommitted { subject: "this adapter" })?;
+    if pair.weight_millionths == 0 {
+        return Err(Error::NoPart { generation: *generation });
+    }
     Ok(format!("{generation} took part with weight {}", crate::text::millionths(pair.weight_millionths)))
 }
 
@@ -267,6 +270,7 @@ pub struct Held<'a> {
 }
 
 /// What a check found, in the order in which it looked.
+#[must_use = "a receipt is valid only where no line is refused"]
 #[derive(Clone, Debug, Default)]
 pub struct Checked {
     /// One line for each thing that was, or could have been, checked.
@@ -307,6 +311,14 @@ pub struct Found {
 }
 
 impl Checked {
+    /// What a valid receipt says; of any other, the first line that is refused.
+    pub fn valid(self) -> Result<Found, (&'static str, Error)> {
+        match self.refused() {
+            Some((subject, error)) => Err((subject, error.clone())),
+            None => Ok(self.found.expect("a receipt whose place is not refused was found there")),
+        }
+    }
+
     /// The first line that is refused.
     pub fn refused(&self) -> Option<(&'static str, &Error)> {
         self.lines.iter().find_map(|line| match &line.verdict {

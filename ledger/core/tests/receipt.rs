@@ -91,6 +91,19 @@ fn a_receipt_held_against_nothing_is_valid_but_bound_to_nothing() {
     assert_eq!(open.count(), 6);
 }
 
+/// "ok ... took part with weight 0" was said of an adapter to which settlement gives nothing.
+#[test]
+fn an_adapter_of_weight_0_took_no_part() {
+    let world = World::weightless();
+    let received = world.receipt(world.a_completion());
+    let found = received.receipt.check(&log_key(), &Held::default()).valid().expect("it lies in its log");
+    let generation = found.row.pairs[0].generation;
+    let held = Held { adapter: Some(&generation), ..received.held() };
+    let checked = received.receipt.check(&log_key(), &held);
+    check(&checked, &[("adapter", Error::NoPart { generation })]);
+    assert_eq!(checked.valid().expect_err("it is refused").0, "adapter");
+}
+
 #[test]
 fn receipts_are_under_4_kb_at_any_number_of_adapters() {
     for adapters in [1, 128, 1024] {

@@ -63,6 +63,15 @@ impl World {
     /// One engine that boots, and then serves so many requests from beginning to end in its one step, each with an
     /// adapter of its own.
     pub(crate) fn crowd(requests: u64) -> Self {
+        Self::weighted(requests, WEIGHT_ONE)
+    }
+
+    /// The same of one request, whose adapter has weight 0.
+    pub(crate) fn weightless() -> Self {
+        Self::weighted(1, 0)
+    }
+
+    fn weighted(requests: u64, weight_millionths: i64) -> Self {
         let mut world = Self::default();
         let (mut engine, mut chance) = (Engine::new(0), Chance(requests));
         world.entries.push(engine.boot(&mut chance));
@@ -70,7 +79,7 @@ impl World {
             let mut live = Live::new(number, 0, &mut chance);
             (live.prompt_left, live.output_left) = (3, 1);
             world.requests.push(Request {
-                pairs: vec![Pair { generation: Hash(bytes32("adapter", number)), weight_millionths: WEIGHT_ONE }],
+                pairs: vec![Pair { generation: Hash(bytes32("adapter", number)), weight_millionths }],
                 ..Request::new(number)
             });
             engine.live.push(live);
