@@ -39,6 +39,8 @@ pub(crate) const GROUP_BYTES_MAX: usize = 16 << 20;
 pub(crate) enum Command {
     /// Append an entry to the newest usage shard.
     Append(Box<Prepared>, Level, Option<Acknowledge>),
+    /// Nothing, but after all that was asked for before.
+    Reach(Done),
     /// A boot of an engine stopped in order.
     StopEngine { engine: Id16, boot: Id16, done: Done },
     /// Freeze the newest usage shard and open the next.
@@ -259,6 +261,7 @@ impl Committer {
         let sound = self.shared.view().check();
         match command {
             Command::Append(..) => unreachable!("appends are gathered apart"),
+            Command::Reach(done) => done(sound),
             Command::StopEngine { engine, boot, done } => done(sound.and_then(|()| self.stop_engine(&engine, &boot))),
             Command::Freeze(done) => done(sound.and_then(|()| self.freeze())),
             Command::RecordHead(done) => done(sound.and_then(|()| self.record_head())),
@@ -273,7 +276,7 @@ impl Committer {
     }
 
     fn stop_engine(&mut self, engine: &Id16, boot: &Id16) -> Result<(), Error> {
-        let Some(position) = self.engines.stop(engine, boot) else { return Ok(()) };
+        let position = self.engines.stop(engine, boot)?;
         let mut draft = Draft::default();
         draft.batch.put(Space::Engine, *engine, position.encode());
         self.make_durable(draft)

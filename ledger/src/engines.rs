@@ -92,11 +92,12 @@ impl Engines {
         known.remember(position.leaf, place);
     }
 
-    /// A boot of an engine said that it stopped; nothing where another one runs by now.
-    pub(crate) fn stop(&mut self, engine: &Id16, boot: &Id16) -> Option<&EnginePosition> {
-        let engine = self.engines.get_mut(engine).filter(|engine| engine.position.boot == *boot)?;
-        engine.position.clean = true;
-        Some(&engine.position)
+    /// A boot of an engine said that it stopped. Refused where another one runs by now, for which it cannot speak.
+    pub(crate) fn stop(&mut self, engine: &Id16, boot: &Id16) -> Result<&EnginePosition, Error> {
+        let known = self.engines.get_mut(engine).filter(|known| known.position.boot == *boot);
+        let known = known.ok_or(Error::UnknownBoot { engine: *engine, boot: *boot })?;
+        known.position.clean = true;
+        Ok(&known.position)
     }
 
     fn admit_boot(&self, boot: &Boot, leaf: Hash) -> Result<Admission, Error> {

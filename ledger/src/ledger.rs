@@ -261,6 +261,8 @@ impl Ledger {
     pub fn boot(&self, info: BootInfo) -> Result<Writer, Error> {
         let inlet = self.inlet()?;
         inlet.check()?;
+        // What another boot of it still has in the queue comes first: this one says where that one ended.
+        inlet.ask(Command::Reach)?;
         let position = self.reader.store.value(Space::Engine, &info.engine)?;
         let position = position.map(|bytes| EnginePosition::decode(&bytes)).transpose()?;
         let boot = Boot {

@@ -4,7 +4,7 @@
 //! waits for its turn, is chained, and goes to the queue in its order.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use loam_ledger_core::Hash;
 use loam_ledger_core::entry::{Batch, Boot, Entry, Id16, Place, ROWS_MAX, STEP_TOKENS_MAX};
@@ -56,6 +56,8 @@ pub struct Writer {
     numbers: Mutex<Numbers>,
     chain: Mutex<Chain>,
     turned: Condvar,
+    /// Why the committer refused an entry, the first time: none can follow it.
+    refused: Arc<OnceLock<Error>>,
 }
 
 /// A policy, with its digest.
@@ -101,7 +103,15 @@ impl Writer {
         inlet.push(Command::Append(Box::new(prepared), Level::Durable, Some(acknowledge)), true)?;
         let chain = Chain { turn: 1, previous, unrowed: Rowed::default(), broken: false };
         let numbers = Mutex::new(Numbers { next: 1, time_ms, priced: Vec::new() });
-        Ok(Self { inlet, info, boot: id, numbers, chain: Mutex::new(chain), turned: Condvar::new() })
+        Ok(Self {
+            inlet,
+            info,
+            boot: id,
+            numbers,
+            chain: Mutex::new(chain),
+            turned: Condvar::new(),
+            refused: Arc::default(),
+        })
     }
 
     /// The boot's id.
@@ -114,8 +124,10 @@ impl Writer {
         Step { boot: self.boot, sequence }
     }
 
-    /// Takes the number of the next step. Refused, before a number is taken, when the ledger failed or space is low.
+    /// Takes the number of the next step. Refused, before a number is taken, when the ledger failed or space is low, and
+    /// once an entry of this writer was refused.
     pub fn ticket(&self) -> Result<Ticket<'_>, Error> {
+        self.check_taken()?;
         self.inlet.check()?;
         Ok(self.number())
     }
@@ -123,6 +135,7 @@ impl Writer {
     /// The same for a step of requests that were begun while there was room: the reserve is what they still need, so that
     /// low space does not refuse it.
     pub fn ticket_within_reserve(&self) -> Result<Ticket<'_>, Error> {
+        self.check_taken()?;
         self.inlet.check_health()?;
         Ok(self.number())
     }
@@ -172,10 +185,30 @@ impl Writer {
         ticket.append(step, level, acknowledge).map(|()| sequence)
     }
 
-    /// Says that the engine stops in order. Call it when no request is open and no ticket is out.
+    /// Says that the engine stops in order. Call it when no request is open and no ticket is out. Where an entry was refused,
+    /// nobody having heard of it, that is said here.
     pub fn stop(self) -> Result<(), Error> {
         let (engine, boot) = (self.info.engine, self.boot);
-        self.inlet.ask(|done| Command::StopEngine { engine, boot, done })
+        let stopped = self.inlet.ask(|done| Command::StopEngine { engine, boot, done });
+        self.check_taken().and(stopped)
+    }
+
+    /// Whether all entries were taken that the committer has come to.
+    fn check_taken(&self) -> Result<(), Error> {
+        self.refused.get().map_or(Ok(()), |why| Err(why.clone()))
+    }
+
+    /// Remembers a refusal, and tells whoever wants to know.
+    fn acknowledge(&self, then: Option<Acknowledge>) -> Acknowledge {
+        let refused = Arc::clone(&self.refused);
+        Box::new(move |outcome| {
+            if let Err(why) = &outcome {
+                refused.get_or_init(|| why.clone());
+            }
+            if let Some(then) = then {
+                then(outcome);
+            }
+        })
     }
 
     fn chain(&self) -> MutexGuard<'_, Chain> {
@@ -198,8 +231,8 @@ impl Ticket<'_> {
     ///
     /// A step that is refused writes nothing, and gives its number back unless a later one is out already.
     pub fn append(self, step: StepRecord, level: Level, acknowledge: Option<Acknowledge>) -> Result<(), Error> {
-        let inlet = Arc::clone(&self.writer.inlet);
-        self.chained(step, |prepared| inlet.push(Command::Append(Box::new(prepared), level, acknowledge), true))
+        let (inlet, acknowledge) = (Arc::clone(&self.writer.inlet), self.writer.acknowledge(acknowledge));
+        self.chained(step, |prepared| inlet.push(Command::Append(Box::new(prepared), level, Some(acknowledge)), true))
     }
 
     /// Makes the step whole without appending it: for whoever carries it to the ledger by other means.

@@ -100,8 +100,33 @@ fn an_old_writer_stops_itself_alone() {
     let (_, ledger) = in_memory();
     let old = ledger.boot(boot_info(1)).expect("a boot");
     let new = ledger.boot(boot_info(1)).expect("another");
-    old.stop().expect("a stop");
+    assert!(matches!(old.stop(), Err(Error::UnknownBoot { .. })));
     append(&new, Level::Durable, |_| StepRecord::default()).expect("the new one goes on");
+}
+
+/// What an old writer appended after its new one had booted was lost, and it heard that all was well, up to its stop.
+#[test]
+fn a_writer_is_told_what_was_refused() {
+    let (_, ledger) = in_memory();
+    let (one, two) = (ledger.boot(boot_info(1)).expect("a boot"), ledger.boot(boot_info(2)).expect("a boot"));
+    let new = [1, 2].map(|engine| ledger.boot(boot_info(engine)).expect("another"));
+    for old in [&one, &two] {
+        old.append(StepRecord::default(), Level::Durable, None).expect("it is taken");
+    }
+    assert!(matches!(one.stop(), Err(Error::UnknownBoot { .. })));
+    append(&new[0], Level::Durable, |_| StepRecord::default()).expect("all before it was decided on");
+    let next = two.append(StepRecord::default(), Level::Durable, None);
+    assert!(matches!(next, Err(Error::UnknownBoot { .. })), "{next:?}");
+}
+
+/// A boot said where the one before it stood on disk, while the queue held more of it, and was refused for that.
+#[test]
+fn a_boot_follows_what_is_queued() {
+    let (_, ledger) = in_memory();
+    for _ in 0..200 {
+        let old = ledger.boot(boot_info(1)).expect("a boot");
+        old.append(StepRecord::default(), Level::Durable, None).expect("it is taken");
+    }
 }
 
 /// After a freeze and a restart, the last entry of the old shard was "too long ago" to be recognised.
