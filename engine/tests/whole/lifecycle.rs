@@ -190,3 +190,20 @@ fn a_sink_that_panics_harms_nobody_else() {
     drop(handle);
     engine.stop().unwrap();
 }
+
+/// Each answer of a request had its form's tables to itself, from the moment that it was asked for: 128 took 17 GB.
+#[test]
+fn many_answers_of_one_form() {
+    let engine = open(&options("llama-gqa"));
+    let mut formed = Generate {
+        n: 40,
+        constraint: Some(Constraint::Regex("a?".repeat(1000))),
+        ignore_eos: false,
+        logits: false,
+        ..request(&prompt(3, 20), &[], 1)
+    };
+    formed.sampling.temperature = Some(1.0);
+    let said = all(&engine, vec![formed]).remove(0);
+    assert_eq!((said.failure, said.answers.len()), (None, 40));
+    assert!(said.answers.values().all(|answer| answer.text.bytes().all(|byte| byte == b'a')), "{:?}", said.answers);
+}
