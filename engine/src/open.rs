@@ -16,7 +16,7 @@ use crate::engine::{Engine, EngineParts, Mode};
 use crate::error::Error;
 use crate::model::{Decoder, ModelConfig, Progress, Residence, Sites, Weights};
 use crate::recorder::{RecordFailed, Recorder};
-use crate::request::CHOICES_MAX;
+use crate::request::{CHOICES_MAX, refuse};
 use crate::room;
 use crate::runner::{Runner, RunnerOptions};
 use crate::scheduler::SchedulerOptions;
@@ -112,6 +112,28 @@ impl OpenOptions {
             digest_cache: None,
         }
     }
+
+    /// Refuses, by the field's name, what no model could be opened with.
+    fn check(&self) -> Result<(), Error> {
+        let one_or_more = [
+            ("page_tokens", self.page_tokens),
+            ("slots", self.slots),
+            ("step_tokens_max", self.step_tokens_max),
+            ("running_max", self.running_max),
+            ("requests_max", self.requests_max),
+        ];
+        for (field, number) in one_or_more {
+            if number == 0 {
+                return refuse(field, "0", "1 or more: nothing would ever be answered");
+            }
+        }
+        match self.positions_max {
+            Some(positions @ ..2) => {
+                refuse("positions_max", &positions.to_string(), "2 or more: a token and its answer")
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Engine {
@@ -172,6 +194,7 @@ impl Engine {
         record: impl FnOnce(Hash) -> Result<Box<dyn Recorder>, RecordFailed>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, Error> {
+        options.check()?;
         let config = ModelConfig::read(&options.model)?;
         let shape = config.shape;
         let text = Text::read(&options.model, shape.vocabulary)?;
@@ -238,12 +261,6 @@ fn count(field: &'static str, number: usize) -> Result<u32, Error> {
 
 /// What the scheduler may use.
 fn scheduling(options: &OpenOptions, pages: usize) -> Result<SchedulerOptions, Error> {
-    for (field, number) in [("max_num_batched_tokens", options.step_tokens_max), ("running_max", options.running_max)] {
-        if number == 0 {
-            let allowed = "1 or more: nothing would ever be answered".to_owned();
-            return Err(Error::Request { field, found: "0".to_owned(), allowed });
-        }
-    }
     Ok(SchedulerOptions {
         pages: count("kv_bytes", pages)?,
         page_tokens: count("page_tokens", options.page_tokens)?,

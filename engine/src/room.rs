@@ -46,10 +46,10 @@ pub(crate) fn positions(
     let held = (kv_bytes / (kv.page_len() * options.dtype.bytes())).saturating_mul(options.page_tokens);
     let most = config.positions_max;
     match options.positions_max {
-        Some(wanted) if wanted > most.min(held) || wanted < 2 => {
+        Some(wanted) if wanted > most.min(held) => {
             let allowed =
                 format!("2 to {most} with this model, and at most {held} with so much memory for keys and values");
-            Err(Error::Request { field: "max_model_len", found: wanted.to_string(), allowed })
+            Err(Error::Request { field: "positions_max", found: wanted.to_string(), allowed })
         }
         wanted => Ok(wanted.unwrap_or(most.min(held)).max(2)),
     }

@@ -12,6 +12,7 @@ macro_rules! println {
 
 mod access;
 mod clients;
+mod flags;
 mod generate;
 mod kept;
 mod keys;

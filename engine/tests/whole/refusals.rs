@@ -82,3 +82,22 @@ fn the_head_is_adapted_exactly() {
         assert!((f64::from(*got) - wanted).abs() <= 2e-3 * wanted.abs().max(1.0), "{got} for {wanted}");
     }
 }
+
+/// Zeros were let in, or refused by names that the options do not have.
+#[test]
+fn options_that_no_model_is_opened_with() {
+    let check = |set: fn(&mut loam_engine::OpenOptions), names: &str| {
+        let mut options = options("llama-gqa");
+        set(&mut options);
+        let opened = Engine::open(&options, Box::new(loam_engine::MemoryRecorder::default()), &mut |_| {});
+        let error = opened.err().expect("this is refused").to_string();
+        assert!(error.starts_with(&format!("`{names}` is ")), "{error}");
+    };
+    check(|it| it.running_max = 0, "running_max");
+    check(|it| it.step_tokens_max = 0, "step_tokens_max");
+    check(|it| it.requests_max = 0, "requests_max");
+    check(|it| it.slots = 0, "slots");
+    check(|it| it.page_tokens = 0, "page_tokens");
+    check(|it| it.positions_max = Some(1), "positions_max");
+    check(|it| it.positions_max = Some(1 << 20), "positions_max");
+}

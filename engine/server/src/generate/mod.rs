@@ -19,6 +19,7 @@ use loam_engine::{Arithmetic, DType, DeviceChoice, Engine, LoadFormat, MemoryRec
 use loam_ledger::{Folder, Ledger, Options};
 use loam_ledger_core::hash::digest;
 
+use crate::flags::of_flags;
 use crate::kept;
 use crate::progress::Bar;
 
@@ -246,7 +247,7 @@ impl ModelArguments {
         };
         let engine = Engine::open_recorded(&options, record, &mut |progress| bar.show(progress));
         bar.end();
-        Ok(engine?)
+        Ok(engine.map_err(of_flags)?)
     }
 }
 

@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 use super::node::Node;
 use super::{grpc, guard, http, log_lines, net, published};
 use crate::access::Keys;
+use crate::flags::of_flags;
 use crate::kept;
 use crate::metrics::{Meters, Timed};
 use crate::progress::Bar;
@@ -105,7 +106,7 @@ fn open(settings: Settings, keys: Keys) -> anyhow::Result<Node> {
     if let Some(reason) = why_no_gpu {
         info!(reason, "serving on the processor");
     }
-    let engine = Engine::open_recorded(&options, record, &mut |read| bar.show(read))?;
+    let engine = Engine::open_recorded(&options, record, &mut |read| bar.show(read)).map_err(of_flags)?;
     bar.end();
     for module in &settings.adapters.modules {
         let LoraModule { name, source } = module;
