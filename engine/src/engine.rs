@@ -333,10 +333,11 @@ impl Engine {
         Ok(loaded)
     }
 
-    /// Keeps what a name stands for where steps can use it, now and after reloads; or no longer does.
+    /// Keeps what a name stands for where steps can use it, now and after reloads; or no longer does. A pin beyond the
+    /// slots is refused.
     pub fn pin_adapter(&self, name: &str, pinned: bool) -> Result<(), Error> {
         if pinned {
-            self.catalog.pin(name)?
+            self.catalog.pin_within(name, self.limits.step.slots)?
         } else {
             self.catalog.unpin(name)?
         }

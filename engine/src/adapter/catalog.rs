@@ -268,6 +268,21 @@ impl Catalog {
         if self.shared.lock().pin(name, true) { Ok(()) } else { Err(unknown(name)) }
     }
 
+    /// The same, unless too many different adapters would be pinned for so many slots: one stays for all others.
+    pub fn pin_within(&self, name: &str, slots: usize) -> Result<(), Error> {
+        let mut aliases = self.shared.lock();
+        let (id, _) = aliases.find(name).ok_or_else(|| unknown(name))?;
+        let pinned = aliases.pinned();
+        let count = pinned.len() + usize::from(!pinned.contains(&id));
+        if count + 1 > slots {
+            let found = format!("{count} different adapters with {slots} slots");
+            let allowed = format!("{} at most, so that a slot stays for all others", slots.saturating_sub(1));
+            return Err(Error::Request { field: "pin", found, allowed });
+        }
+        aliases.pin(name, true);
+        Ok(())
+    }
+
     /// Takes that back.
     pub fn unpin(&self, name: &str) -> Result<(), Error> {
         if self.shared.lock().pin(name, false) { Ok(()) } else { Err(unknown(name)) }

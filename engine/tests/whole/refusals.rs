@@ -101,3 +101,23 @@ fn options_that_no_model_is_opened_with() {
     check(|it| it.positions_max = Some(1), "positions_max");
     check(|it| it.positions_max = Some(1 << 20), "positions_max");
 }
+
+/// "Pinned" was said of what could not be held; the pins beyond the slots were left out without a word.
+#[test]
+fn pins_beyond_the_slots() {
+    let mut options = options("llama-gqa");
+    options.slots = 3;
+    let engine = open(&options);
+    engine
+        .load_adapter("again", &Source::Folder(golden().join("llama-gqa/adapters/qv-r8")), Expected::Anything)
+        .unwrap();
+    for name in ["qv-r8", "again", "all-r16", "qv-r8"] {
+        engine.pin_adapter(name, true).unwrap();
+    }
+    let error = engine.pin_adapter("patterns", true).unwrap_err().to_string();
+    assert!(error.contains("3 different adapters with 3 slots") && error.contains("2 at most"), "{error}");
+    assert!(!engine.catalog().find("patterns").unwrap().pinned, "nothing was changed");
+    engine.pin_adapter("all-r16", false).unwrap();
+    engine.pin_adapter("patterns", true).unwrap();
+    assert!(matches!(engine.pin_adapter("nobody", true), Err(Error::AdapterUnknown { .. })));
+}
