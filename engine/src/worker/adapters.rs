@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Worker;
 use super::inbox::RequestId;
+use super::{State, Worker};
 use crate::adapter::pool::{PoolAction, Tier};
 use crate::adapter::{AdapterId, HostAdapter, Job, LoaderEvent};
 use crate::error::Error;
@@ -31,13 +31,32 @@ impl Worker {
                     self.state.uploads.push_back(job);
                 }
                 PoolAction::DropHost(adapter) => {
+                    self.state.ahead_of_pool.remove(&adapter);
                     if let Some(host) = self.state.host.remove(&adapter) {
                         self.state.metrics.adapters.host_bytes -= host.slab.len();
                     }
                 }
             }
         }
+        self.drop_unwanted();
         self.hand_jobs_on();
+    }
+
+    /// Drops what was read for requests that are gone: the pool never asked for it, so it never says when it can go.
+    fn drop_unwanted(&mut self) {
+        let State { ahead_of_pool, unread, host, metrics, .. } = &mut self.state;
+        ahead_of_pool.retain(|adapter| {
+            let it = self.scheduler.residency(*adapter);
+            let is_the_pools = it.host != Tier::Absent;
+            let waits = || unread.values().flat_map(|it| &it.adapters).any(|mixed| mixed.id == *adapter);
+            if is_the_pools || it.is_asked_for() || waits() {
+                return !is_the_pools;
+            }
+            if let Some(host) = host.remove(adapter) {
+                metrics.adapters.host_bytes -= host.slab.len();
+            }
+            false
+        });
     }
 
     /// Has an adapter read, unless it is there or on its way.
@@ -113,6 +132,7 @@ impl Worker {
             uses.for_each(|mixed| mixed.generation = Some(generation));
         }
         self.state.host.insert(adapter, host);
+        self.state.ahead_of_pool.insert(adapter);
         let adapters = &mut self.state.metrics.adapters;
         adapters.host_bytes += bytes;
         adapters.host_bytes_max = adapters.host_bytes_max.max(adapters.host_bytes);
@@ -123,7 +143,7 @@ impl Worker {
 
     /// Begins the requests that waited for this adapter alone.
     fn begin_read(&mut self, adapter: AdapterId) -> Result<(), RecordFailed> {
-        let waited = |request: &RequestId, state: &super::State| {
+        let waited = |request: &RequestId, state: &State| {
             let admitted = &state.unread[request];
             admitted.adapters.iter().any(|mixed| mixed.id == adapter) && admitted.unread().is_empty()
         };
@@ -139,7 +159,7 @@ impl Worker {
     /// The failure stays with the requests that asked for this adapter.
     pub(super) fn adapter_failed(&mut self, adapter: AdapterId, error: Arc<Error>) {
         let failure = Failure::Adapter(error);
-        let asked = |state: &super::State| -> Vec<RequestId> {
+        let asked = |state: &State| -> Vec<RequestId> {
             let uses = state.unread.iter().filter(|(_, it)| it.adapters.iter().any(|mixed| mixed.id == adapter));
             uses.map(|(request, _)| *request).collect()
         };

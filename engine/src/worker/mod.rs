@@ -96,6 +96,8 @@ struct State {
     /// What the pool keeps resident because the catalog asked.
     pinned: BTreeSet<AdapterId>,
     host: BTreeMap<AdapterId, Arc<HostAdapter>>,
+    /// Of those, what was read before the pool asked for it, and is in no budget of its yet.
+    ahead_of_pool: BTreeSet<AdapterId>,
     uploaded: BTreeMap<AdapterId, Uploaded>,
     /// Rows and messages that wait for the next entry.
     rows: Vec<RowRecord>,
@@ -154,6 +156,7 @@ impl Worker {
             uploads: VecDeque::new(),
             pinned: BTreeSet::new(),
             host: BTreeMap::new(),
+            ahead_of_pool: BTreeSet::new(),
             uploaded: BTreeMap::new(),
             rows: Vec::new(),
             messages: Messages::default(),

@@ -1,6 +1,7 @@
 //! Adapters come and go while requests run; stops, forms and streams do what they say.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use loam_engine::adapter::{Expected, Source};
 use loam_engine::constraint::Constraint;
@@ -206,4 +207,21 @@ fn many_answers_of_one_form() {
     let said = all(&engine, vec![formed]).remove(0);
     assert_eq!((said.failure, said.answers.len()), (None, 40));
     assert!(said.answers.values().all(|answer| answer.text.bytes().all(|byte| byte == b'a')), "{:?}", said.answers);
+}
+
+/// What was read for a request that was gone by then stayed in host memory for ever, in nobody's budget.
+#[test]
+fn an_adapter_that_nobody_waits_for_any_more_is_dropped() {
+    let engine =
+        Engine::open(&options("llama-gqa"), Box::new(loam_engine::MemoryRecorder::default()), &mut |_| {}).unwrap();
+    let folder = golden().join("llama-gqa/adapters/all-r16");
+    engine.catalog().register("later", &Source::Folder(folder)).unwrap();
+    engine.generate(request(&prompt(1, 20), &[("later", 1.0)], 10)).unwrap().handle().cancel();
+    let began = Instant::now();
+    while engine.metrics().loads.count == 0 || engine.metrics().adapters.host_bytes > 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", engine.metrics().adapters);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let said = all(&engine, vec![request(&prompt(1, 20), &[("later", 1.0)], 10)]).remove(0);
+    assert_eq!(said.one().tokens.len(), 10, "it is read again");
 }

@@ -360,7 +360,8 @@ impl Residency {
         matches!(self.device, Tier::Ready | Tier::Here)
     }
 
-    const fn is_asked_for(&self) -> bool {
+    /// Whether somebody waits for it, runs with it, or keeps it.
+    pub const fn is_asked_for(&self) -> bool {
         self.wanted > 0 || self.pinned
     }
 
