@@ -2,6 +2,7 @@
 //!
 //! Delivery waits, computing does not: the next steps run while earlier ones are made durable, up to a named number.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,15 @@ pub enum DeliveryMode {
     Recorded,
     /// At once, at most [`STEPS_AHEAD_MAX`] steps ahead of the record. The last message still waits for its row.
     Eager,
+}
+
+thread_local! {
+    static IN_SINK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is calling a sink, for which an engine's end waits.
+pub(crate) fn is_in_sink() -> bool {
+    IN_SINK.get()
 }
 
 /// One request's way out.
@@ -67,7 +77,9 @@ impl Outlet {
             _ => None,
         };
         // A sink is others' code on a thread that many depend on: one that panics hears no more.
+        let outer = IN_SINK.replace(true);
         let heard = catch_unwind(AssertUnwindSafe(|| sink(event))).unwrap_or(false);
+        IN_SINK.set(outer);
         if let (true, Some((choice, tokens, text_bytes))) = (heard, told) {
             let delivered = state.delivered.entry(choice).or_default();
             delivered.tokens += tokens;

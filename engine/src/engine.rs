@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use loam_ledger_core::Hash;
@@ -13,7 +13,7 @@ use loam_ledger_core::hash::digest;
 
 use crate::adapter::{Catalog, Expected, Loaded, Loader, LoaderOptions, Resolved, Source};
 use crate::constraint::Constraint;
-use crate::delivery::{Ahead, DeliveryMode, Outlet};
+use crate::delivery::{Ahead, DeliveryMode, Outlet, is_in_sink};
 use crate::detokenizer::Detokenizer;
 use crate::error::Error;
 use crate::event::{Event, Sink};
@@ -51,7 +51,38 @@ pub struct Engine {
     mode: Mode,
     next_request: AtomicU64,
     tenants: Mutex<BTreeMap<String, TenantId>>,
+    /// None once somebody waits for its end.
     thread: Mutex<Option<JoinHandle<Result<(), Error>>>>,
+    thread_id: ThreadId,
+    ended: Ended,
+}
+
+/// How the loop ended, for all who wait for it beside the first: an error is its text.
+#[derive(Default)]
+struct Ended {
+    outcome: Mutex<Option<Result<(), String>>>,
+    known: Condvar,
+}
+
+impl Ended {
+    fn tell(&self, outcome: &Result<(), Error>) {
+        let text = |error: &Error| match error {
+            Error::Stopped { reason } => reason.clone(),
+            other => other.to_string(),
+        };
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome.as_ref().copied().map_err(text));
+        self.known.notify_all();
+    }
+
+    fn wait(&self) -> Result<(), Error> {
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(known) = outcome.as_ref() {
+                return known.clone().map_err(|reason| Error::Stopped { reason });
+            }
+            outcome = self.known.wait(outcome).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
 }
 
 /// How numbers are kept: recorded with every answer.
@@ -192,7 +223,9 @@ impl Engine {
             mode,
             next_request: AtomicU64::new(0),
             tenants: Mutex::default(),
+            thread_id: thread.thread().id(),
             thread: Mutex::new(Some(thread)),
+            ended: Ended::default(),
         })
     }
 
@@ -402,7 +435,8 @@ impl Engine {
         self.limits
     }
 
-    /// Takes nothing more, lets what runs finish for a while, flushes the record, and ends.
+    /// Takes nothing more, lets what runs finish for a while, flushes the record, and ends. Whoever calls it waits for the
+    /// end and is told how it ended; it cannot be called in a sink, for which the end itself waits.
     pub fn stop(&self) -> Result<(), Error> {
         self.stop_within(Duration::from_secs(STOP_SECONDS))
     }
@@ -412,19 +446,27 @@ impl Engine {
         self.inbox.tell(Message::Stop(Instant::now()));
     }
 
-    /// As [`Engine::stop`], with another limit; what still runs then is cancelled.
+    /// As [`Engine::stop`], with another limit; what still runs then is cancelled. The nearest limit of all counts.
     pub fn stop_within(&self, patience: Duration) -> Result<(), Error> {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(thread) = thread else { return Ok(()) };
+        if is_in_sink() || std::thread::current().id() == self.thread_id {
+            return Err(Error::StopInside);
+        }
         // A patience beyond all clocks is none at all.
         let far = Duration::from_secs(u32::MAX.into());
         self.inbox.tell(Message::Stop(Instant::now() + patience.min(far)));
-        thread.join().map_err(|_| Error::Stopped { reason: "its loop broke off".to_owned() })?
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return self.ended.wait() };
+        let broke_off = |_| Err(Error::Stopped { reason: "its loop broke off".to_owned() });
+        let outcome = thread.join().unwrap_or_else(broke_off);
+        self.ended.tell(&outcome);
+        outcome
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        // Where nobody can wait for it, in a sink, it ends by itself.
+        self.stop_now();
         // Whoever cares how it ended calls `stop`.
         let _ = self.stop_within(Duration::ZERO);
     }

@@ -77,6 +77,10 @@ pub enum Error {
     Full { what: &'static str, limit: usize },
     #[error(transparent)]
     Record(#[from] crate::recorder::RecordFailed),
+    #[error("this engine knows {limit} tenants, and takes no more before it is started anew; name fewer of them")]
+    TenantsMany { limit: usize },
+    #[error("an engine is not stopped in a sink or on its own thread, which its end waits for; stop it on another one")]
+    StopInside,
     #[error("the engine has stopped: {reason}")]
     Stopped { reason: String },
 

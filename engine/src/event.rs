@@ -120,5 +120,6 @@ impl Failure {
     }
 }
 
-/// What takes a stream's messages, on the engine's threads: it must be quick. False says that nobody listens any more.
+/// What takes a stream's messages, on the engine's threads: it must be quick, and does not stop the engine, whose end waits
+/// for it. False says that nobody listens any more.
 pub type Sink = Box<dyn FnMut(Event) -> bool + Send>;

@@ -259,7 +259,8 @@ impl Worker {
             // The turn that was just begun looks at the catalog.
             Message::CatalogChanged => {}
             Message::Stop(at) => {
-                self.state.stop_at = Some(at);
+                // Whoever has less patience is heard, whoever speaks last.
+                self.state.stop_at = Some(self.state.stop_at.map_or(at, |known| known.min(at)));
             }
         }
         Ok(())

@@ -1,12 +1,13 @@
 //! Adapters come and go while requests run; stops, forms and streams do what they say.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use loam_engine::adapter::{Expected, Source};
 use loam_engine::constraint::Constraint;
 use loam_engine::request::{Generate, Prompt};
-use loam_engine::{DeliveryMode, Engine, Event};
+use loam_engine::{DeliveryMode, Engine, Error, Event};
 use loam_ledger_core::row::Finish;
 
 use crate::ask::{ADAPTERS, all, golden, heard, open, options, prompt, request};
@@ -224,4 +225,42 @@ fn an_adapter_that_nobody_waits_for_any_more_is_dropped() {
     }
     let said = all(&engine, vec![request(&prompt(1, 20), &[("later", 1.0)], 10)]).remove(0);
     assert_eq!(said.one().tokens.len(), 10, "it is read again");
+}
+
+/// `stop` after `stop_now` gave what ran all its patience again, and whoever called it second was told at once that all had
+/// ended well.
+#[test]
+fn the_least_patience_counts_and_all_wait_for_the_end() {
+    let engine = open(&options("llama-gqa"));
+    let requests: Vec<Generate> = (0..64).map(|seed| request(&prompt(seed, 30), &[], 470)).collect();
+    let streams: Vec<_> = requests.into_iter().map(|request| engine.generate(request).unwrap()).collect();
+    engine.stop_now();
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        let stops: Vec<_> = (0..2).map(|_| scope.spawn(|| engine.stop())).collect();
+        for stop in stops {
+            assert!(stop.join().unwrap().is_ok());
+        }
+    });
+    let said: Vec<_> = streams.into_iter().map(heard).collect();
+    assert!(said.iter().any(|said| said.failure.is_some()), "not all came to their end, in {:?}", began.elapsed());
+    assert!(engine.stop().is_ok(), "and whoever asks later is told the same");
+}
+
+/// A sink that stopped its engine waited for itself: the loop's panic was swallowed, or it hung.
+#[test]
+fn an_engine_is_not_stopped_in_a_sink() {
+    let engine = Arc::new(open(&options("llama-gqa")));
+    let (sender, told) = mpsc::channel();
+    let inside = Arc::downgrade(&engine);
+    let sink = Box::new(move |event| {
+        if let (Event::Tokens(_), Some(engine)) = (event, inside.upgrade()) {
+            sender.send(engine.stop()).unwrap();
+        }
+        true
+    });
+    let _handle = engine.submit(request(&prompt(1, 20), &[], 1), sink).unwrap();
+    assert!(matches!(told.recv().unwrap(), Err(Error::StopInside)));
+    assert_eq!(all(&engine, vec![request(&prompt(2, 20), &[], 4)]).remove(0).one().tokens.len(), 4, "it serves on");
+    assert!(engine.stop().is_ok());
 }
