@@ -17,6 +17,8 @@ pub const MESSAGES_MAX: usize = 16_384;
 pub const NAME_BYTES_MAX: usize = 255;
 /// What an adapter's weight can be at most, either way.
 pub const WEIGHT_MAX: f64 = 1000.0;
+/// The same in millionths.
+pub(crate) const WEIGHT_MILLIONTHS_MAX: i64 = (WEIGHT_MAX * 1e6) as i64;
 /// Tokens of an answer.
 pub const ANSWER_TOKENS_MAX: u32 = 4 << 20;
 /// Stop strings of a request.
@@ -108,13 +110,20 @@ pub struct AdapterUse {
     pub weight: f64,
 }
 
-/// A weight in millionths, rounded to the nearest, halves away from zero. That value computes, keys and is recorded.
+/// A weight in millionths, rounded to the nearest, halves away from zero. That value computes, keys and is recorded, so
+/// one that rounds to nothing is refused.
 pub fn weight_millionths(weight: f64) -> Result<i64, Error> {
     if !weight.is_finite() || weight.abs() > WEIGHT_MAX {
         let allowed = format!("-{WEIGHT_MAX} to {WEIGHT_MAX}");
         return Err(Error::Request { field: "adapters.weight", found: weight.to_string(), allowed });
     }
-    Ok((weight * 1e6).round() as i64)
+    let millionths = (weight * 1e6).round() as i64;
+    if millionths == 0 && weight != 0.0 {
+        // It would be named beside the answer and have no part in it.
+        let allowed = "0, or a millionth and more either way".to_owned();
+        return Err(Error::Request { field: "adapters.weight", found: weight.to_string(), allowed });
+    }
+    Ok(millionths)
 }
 
 /// The number that a weight in millionths computes with.

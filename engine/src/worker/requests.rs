@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::event::{Event, Failure, Finished, PromptScores, Started};
 use crate::executor::Sampled;
 use crate::recorder::{Key, NotBegun, RecordFailed, RowRecord};
-use crate::request::weight_factor;
+use crate::request::{WEIGHT_MAX, WEIGHT_MILLIONTHS_MAX, weight_factor};
 use crate::sampler::{SequenceSampler, choice_seed};
 use crate::scheduler::{Refused, Sequence, SequenceId, TenantId};
 use crate::usage::{Account, Contents};
@@ -84,6 +84,14 @@ impl Worker {
             return Ok(());
         }
         admitted.sort_adapters();
+        if let Some(mixed) = admitted.adapters.iter().find(|it| it.weight_millionths.abs() > WEIGHT_MILLIONTHS_MAX) {
+            let found = format!("{} for two names of one adapter", weight_factor(mixed.weight_millionths));
+            let allowed = format!("-{WEIGHT_MAX} to {WEIGHT_MAX} in all");
+            let error = Error::Request { field: "adapters.weight", found, allowed };
+            self.state.metrics.failed += 1;
+            admitted.outlet.send(Event::Failed(Failure::Request(Arc::new(error))));
+            return Ok(());
+        }
         let pairs = admitted.pairs();
         let root = self.prefix_root(&admitted.facts.tenant, &pairs);
         let sampler = sampler_of(&admitted);

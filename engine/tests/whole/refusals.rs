@@ -121,3 +121,28 @@ fn pins_beyond_the_slots() {
     engine.pin_adapter("patterns", true).unwrap();
     assert!(matches!(engine.pin_adapter("nobody", true), Err(Error::AdapterUnknown { .. })));
 }
+
+/// A weight that is recorded as 0 was answered as if the adapter had taken part.
+#[test]
+fn weights_that_round_to_nothing() {
+    let engine = open(&options("llama-gqa"));
+    refused(&engine, request(&prompt(1, 4), &[("qv-r8", 4e-7)], 4), "adapters.weight");
+    refused(&engine, request(&prompt(1, 4), &[("qv-r8", -4e-7)], 4), "adapters.weight");
+    for weight in [0.0, -0.0, 5e-7, 1e-6] {
+        assert!(engine.generate(request(&prompt(1, 4), &[("qv-r8", weight)], 4)).is_ok(), "{weight}");
+    }
+}
+
+/// Each name of an adapter had the greatest weight, and together they went beyond it.
+#[test]
+fn weights_of_two_names_are_one() {
+    let engine = open(&options("llama-gqa"));
+    engine
+        .load_adapter("again", &Source::Folder(golden().join("llama-gqa/adapters/qv-r8")), Expected::Anything)
+        .unwrap();
+    let asked = |one, two| request(&prompt(1, 4), &[("qv-r8", one), ("again", two)], 4);
+    let said = all(&engine, vec![asked(900.0, 200.0), asked(900.0, -200.0)]);
+    let failure = said[0].failure.as_ref().expect("1100 is too much");
+    assert!(failure.contains("adapters.weight") && failure.contains("1100"), "{failure}");
+    assert_eq!(said[1].failure, None);
+}
