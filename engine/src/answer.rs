@@ -59,6 +59,13 @@ impl Answer {
         Taken { event, finish: progress.finish }
     }
 
+    /// Text that was held back, where it ends by other means than a token.
+    pub(crate) fn release(&mut self) -> String {
+        let text = self.stops.flush(self.detokenizer.as_mut());
+        self.text.push_str(&text);
+        text
+    }
+
     /// Counts what a step did for it.
     pub(crate) fn count(&mut self, sequence: u64, mut tokens: Tokens, now_ms: u64) {
         tokens.reused += std::mem::take(&mut self.reused);

@@ -111,6 +111,11 @@ impl Outlet {
         state.delivered.clone()
     }
 
+    /// How many tokens of an answer reached the client.
+    pub(crate) fn delivered_tokens(&self, choice: u32) -> usize {
+        self.state().delivered.get(&choice).map_or(0, |delivered| delivered.tokens)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // A sink that panicked leaves nothing half done here.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -15,7 +15,7 @@ use crate::answer::{Answer, Gate};
 use crate::constraint::ConstraintState;
 use crate::delivery::{Delivered, Outlet};
 use crate::error::Error;
-use crate::event::{Event, Failure, Finished, PromptScores, Started};
+use crate::event::{Event, Failure, Finished, PromptScores, Started, TokensEvent};
 use crate::executor::Sampled;
 use crate::recorder::{Key, NotBegun, RecordFailed, RowRecord};
 use crate::request::{WEIGHT_MAX, WEIGHT_MILLIONTHS_MAX, weight_factor};
@@ -194,6 +194,10 @@ impl Worker {
     pub(super) fn cut(&mut self, request: RequestId, finish: Finish, tell: bool) {
         let Some(running) = self.state.requests.get(&request) else { return };
         let choices: Vec<u32> = running.answers.keys().copied().collect();
+        if finish == Finish::DEADLINE {
+            self.release_held(request);
+        }
+        let Some(running) = self.state.requests.get(&request) else { return };
         let delivered = running.outlet.close(&choices);
         for choice in choices {
             let cut = delivered.get(&choice).copied().unwrap_or_default();
@@ -201,6 +205,20 @@ impl Worker {
         }
         // One that never had an answer has nothing to end.
         self.state.requests.remove(&request);
+    }
+
+    /// Sends the text that answers held back, as the beginning of a stop that does not come any more: where all tokens
+    /// before it are delivered.
+    fn release_held(&mut self, request: RequestId) {
+        let Some(running) = self.state.requests.get_mut(&request) else { return };
+        for (&choice, answer) in &mut running.answers {
+            if running.outlet.delivered_tokens(choice) == answer.output.len() {
+                let text = answer.release();
+                if !text.is_empty() {
+                    running.outlet.send(Event::Tokens(TokensEvent { choice, tokens: Vec::new(), text }));
+                }
+            }
+        }
     }
 
     /// Ends a request with a failure of its own, which its client hears of when what was computed is recorded.

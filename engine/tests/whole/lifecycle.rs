@@ -264,3 +264,28 @@ fn an_engine_is_not_stopped_in_a_sink() {
     assert_eq!(all(&engine, vec![request(&prompt(2, 20), &[], 4)]).remove(0).one().tokens.len(), 4, "it serves on");
     assert!(engine.stop().is_ok());
 }
+
+/// Text that could have been the beginning of a stop string was lost where a deadline came first.
+#[test]
+fn a_deadline_releases_what_was_held_back() {
+    let engine = open(&options("llama-gqa"));
+    let question = |deadline_ms| Generate { deadline_ms, logits: false, ..request(&prompt(1, 30), &[], 470) };
+    let whole = all(&engine, vec![question(None)]).remove(0).one().text.clone();
+    // All of it might still be the beginning of this one.
+    let stop = format!("{}#", &whole[..whole.floor_char_boundary(1000)]);
+    for deadline_ms in [10, 20, 40, 80, 160] {
+        let mut tokens = 0;
+        let mut text = String::new();
+        for event in engine.generate(Generate { stop: vec![stop.clone()], ..question(Some(deadline_ms)) }).unwrap() {
+            if let Event::Tokens(more) = event {
+                tokens += more.tokens.len();
+                text += &more.text;
+            }
+        }
+        if (1..470).contains(&tokens) {
+            assert!(!text.is_empty() && whole.starts_with(&text), "{tokens} tokens, {text:?}");
+            return;
+        }
+    }
+    panic!("no deadline came in the midst of an answer");
+}
