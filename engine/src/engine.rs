@@ -350,7 +350,7 @@ impl Engine {
             return Ok(*tenant);
         }
         if tenants.len() >= TENANTS_MAX {
-            return Err(Error::Full { what: "the list of tenants", limit: TENANTS_MAX });
+            return Err(Error::TenantsMany { limit: TENANTS_MAX });
         }
         let tenant = TenantId(u32::try_from(tenants.len()).expect("below the maximum"));
         tenants.insert(name.to_owned(), tenant);

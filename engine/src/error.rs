@@ -84,6 +84,11 @@ pub enum Error {
     #[error("the engine has stopped: {reason}")]
     Stopped { reason: String },
 
+    #[error(
+        "the model's logits are not finite, so that no token means anything; ask without its adapters, or with less weight"
+    )]
+    LogitsNotFinite,
+
     #[error(transparent)]
     Kernels(#[from] loam_kernels::Error),
 }

@@ -161,7 +161,8 @@ impl Worker {
         let mut logits = laid.logits.iter().zip(outputs.logits).peekable();
         for (place, (row, sampled)) in (0..).zip(laid.sampled.iter().zip(outputs.sampled)) {
             let wanted = logits.next_if(|(at, _)| **at == place).map(|(_, logits)| logits);
-            if !lives.contains(&row.id) {
+            // Nor of a request that failed with another of its rows.
+            if !lives.contains(&row.id) || !self.state.choices.contains_key(&row.id) {
                 continue;
             }
             self.send_scores(row.id, wanted);
@@ -178,6 +179,10 @@ impl Worker {
     fn take(&mut self, id: SequenceId, drawn: crate::executor::Sampled) {
         let (request, choice) = self.state.choices[&id];
         let token = drawn.chosen.token;
+        if !drawn.chosen.log_probability.is_finite() {
+            // Whatever was chosen among such numbers means nothing.
+            return self.fail(request, &Failure::Request(Arc::new(Error::LogitsNotFinite)));
+        }
         let running = self.state.requests.get_mut(&request).expect("what is computed runs");
         let answer = running.answers.get_mut(&choice).expect("a running choice has an answer");
         let taken = answer.take(drawn);

@@ -289,3 +289,22 @@ fn a_deadline_releases_what_was_held_back() {
     }
     panic!("no deadline came in the midst of an answer");
 }
+
+/// An adapter of numbers beyond all bounds was answered with, token 0 after token 0, as if all were well.
+#[test]
+fn logits_that_are_not_finite_end_the_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = golden().join("llama-gqa/adapters/qv-r8");
+    std::fs::copy(source.join("adapter_config.json"), folder.path().join("adapter_config.json")).unwrap();
+    let mut tensors = std::fs::read(source.join("adapter_model.safetensors")).unwrap();
+    let data = 8 + u64::from_le_bytes(tensors[..8].try_into().unwrap()) as usize;
+    // Of finite numbers, which a loader takes, and whose products are infinite.
+    tensors[data..].fill(0x7e);
+    std::fs::write(folder.path().join("adapter_model.safetensors"), tensors).unwrap();
+    let engine = open(&options("llama-gqa"));
+    engine.load_adapter("broken", &Source::Folder(folder.path().to_owned()), Expected::Anything).unwrap();
+    let broken = Generate { n: 3, logits: false, ..request(&prompt(1, 20), &[("broken", 1.0)], 10) };
+    let said = all(&engine, vec![broken, request(&prompt(1, 20), &[], 10)]);
+    assert!(said[0].failure.as_ref().is_some_and(|why| why.contains("not finite")), "{:?}", said[0]);
+    assert_eq!(said[1].one().tokens.len(), 10, "and nobody else's");
+}

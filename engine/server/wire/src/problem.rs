@@ -115,7 +115,7 @@ impl From<&Error> for Problem {
             Error::Full { .. } => (Kind::Busy, None),
             Error::Refused(refused) => (refused_kind(refused), None),
             Error::Record(_) => return Self::new(Kind::Unavailable, LEDGER_FAILED),
-            Error::Stopped { .. } => (Kind::Unavailable, None),
+            Error::Stopped { .. } | Error::TenantsMany { .. } => (Kind::Unavailable, None),
             _ => (Kind::Internal, None),
         };
         Self { field, ..Self::new(kind, message) }
