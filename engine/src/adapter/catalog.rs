@@ -118,10 +118,10 @@ impl Catalog {
     }
 
     /// From now on a generation is used only where `permit` says so: a name is not let stand for another, and a request
-    /// that would begin with another is refused. Requests in flight end as they began. Once set, it stays.
+    /// that would begin with another is refused. Requests in flight end as they began. Once set, it stays; to set another is
+    /// a bug, and panics.
     pub fn permit(&self, permit: Permit) {
-        // Whoever opened the engine sets it; nobody does a second time.
-        let _ = self.shared.permit.set(permit);
+        assert!(self.shared.permit.set(permit).is_ok(), "whoever opened the engine says once what it permits");
     }
 
     /// Why requests for this generation are refused, where they are.

@@ -251,14 +251,14 @@ impl Worker {
             }
             account.is_open()
         });
-        let (open, mut rows) = (open.len() as u64, std::mem::take(&mut self.state.rows));
+        let mut rows = std::mem::take(&mut self.state.rows);
         let (mut prefilled_tokens, mut emitted_tokens) = (tokens.prefilled, tokens.emitted);
         // What ended at once may be more than one entry holds: the tokens are in the first, the rows follow in order, and
         // nothing counts as closed before the last.
         while rows.len() > ROWS_MAX as usize {
             let later = rows.split_off(ROWS_MAX as usize);
-            let more = later.iter().map(RowRecord::request).collect::<BTreeSet<Key>>().len() as u64;
-            let open_requests = open + more;
+            let unclosed: BTreeSet<Key> = later.iter().map(RowRecord::request).chain(open.iter().copied()).collect();
+            let open_requests = unclosed.len() as u64;
             let part = StepRecord { prefilled_tokens, emitted_tokens, open_requests, rows };
             self.recorder.append(part, self.ahead.acknowledge(Messages::default()))?;
             (prefilled_tokens, emitted_tokens, rows) = (0, 0, later);
@@ -267,7 +267,8 @@ impl Worker {
         if self.delivery == DeliveryMode::Eager {
             messages.send_early();
         }
-        let record = StepRecord { prefilled_tokens, emitted_tokens, open_requests: open, rows };
+        let open_requests = open.len() as u64;
+        let record = StepRecord { prefilled_tokens, emitted_tokens, open_requests, rows };
         self.recorder.append(record, self.ahead.acknowledge(messages))?;
         self.sequence = self.recorder.sequence()?;
         Ok(())

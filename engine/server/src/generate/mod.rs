@@ -1,4 +1,4 @@
-//! `loam generate`: one engine, some requests, their answers; no server and no ledger.
+//! `loam generate`: one engine, some requests, their answers; no server, and a ledger only where one is named.
 
 mod lines;
 mod person;

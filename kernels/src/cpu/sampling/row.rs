@@ -57,7 +57,7 @@ impl<'a> Row<'a> {
         counted(self.logits[token])
     }
 
-    /// Every so manieth logit.
+    /// The first logit of each `step`.
     pub(super) fn every(&self, step: usize) -> impl Iterator<Item = f32> {
         self.logits.iter().step_by(step).map(|&logit| counted(logit))
     }
