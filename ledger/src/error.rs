@@ -18,6 +18,10 @@ pub enum Error {
     ReplayTooOld { engine: [u8; 16], sequence: u64 },
     #[error("engine {} has no boot {} that is running", hex_encode(.engine), hex_encode(.boot))]
     UnknownBoot { engine: [u8; 16], boot: [u8; 16] },
+    #[error(
+        "{name:?} is no name for a ledger; it can be like example.org/a, with something before and after each slash"
+    )]
+    LedgerName { name: String },
     #[error("boot id {} was used before: draw a new one", hex_encode(.boot))]
     BootAgain { boot: [u8; 16] },
     #[error("the entry does not follow engine {}'s last one: {what}", hex_encode(.engine))]

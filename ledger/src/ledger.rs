@@ -84,6 +84,9 @@ impl Ledger {
     /// Makes a ledger of this name, with usage shard 1 open and its empty head signed. One that is cut short is never
     /// taken for whole; it can be made again.
     pub fn create(home: &dyn Home, name: &str, options: Options) -> Result<Self, Error> {
+        if name.split('/').any(str::is_empty) {
+            return Err(Error::LedgerName { name: name.to_owned() });
+        }
         LogName::new(name, LogId::Records)?;
         let _claim = home.begin()?;
         let identity = Identity { store: random_id()?, engine: random_id()?, name: name.to_owned() };

@@ -44,6 +44,16 @@ fn nothing_is_signed_above_the_floor() {
     assert!(Ledger::open(&folder(), options()).expect("it opens for reading").read_only().is_some());
 }
 
+/// A name that ends with a slash made logs of names like `example.org//records`, which nobody can mend later.
+#[test]
+fn a_ledgers_name_has_no_empty_part() {
+    for name in ["", "/", "example.org/", "/a", "example.org//a"] {
+        let refused = Ledger::create(&MemoryHome::default(), name, options()).err();
+        assert_eq!(refused, Some(Error::LedgerName { name: name.to_owned() }));
+    }
+    assert!(Ledger::create(&MemoryHome::default(), "a", options()).is_ok());
+}
+
 /// An older copy of the secrets was put back, shorter than the rows' slots; laying out the file then wiped new ones.
 #[test]
 fn a_short_file_of_secrets_takes_new_ones_whole() {
