@@ -245,6 +245,12 @@ impl Prompt {
 const TEMPLATE_NAMES: [&str; 4] = ["messages", "tools", "documents", "add_generation_prompt"];
 
 impl ChatPrompt {
+    /// A person's one message.
+    pub fn user(text: &str) -> Self {
+        let message = [("role", "user"), ("content", text)].map(|(field, said)| (field.to_owned(), Json::from(said)));
+        Self { messages: Json::Array(vec![Json::Object(message.to_vec())]), ..Self::default() }
+    }
+
     fn check(&self) -> Result<(), Error> {
         let messages = match self.messages.as_array() {
             Some([]) | None => return refuse("messages", &self.messages.shown(), "an array of one message or more"),

@@ -17,6 +17,14 @@ fn embed_answers_with_two_adapters() {
     assert!(answers.iter().all(|answer| !answer.trim().is_empty()), "{said}");
 }
 
+/// What went wrong was shown as Rust writes it, or not at all.
+#[test]
+fn embed_says_what_went_wrong() {
+    let output = Command::new(env!("CARGO_BIN_EXE_embed")).arg("/nowhere").output().expect("the example starts");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(!output.status.success() && said.starts_with("/nowhere is no model's folder"), "{said}");
+}
+
 #[test]
 fn embed_is_short_enough_to_follow() {
     let source = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("embed.rs")).expect("its source");
