@@ -15,6 +15,7 @@ use crate::apart::apart;
 use crate::error::Error;
 use crate::json::Json;
 use crate::request::{at_most, refuse};
+use crate::text::Text;
 use crate::tokenizer::Tokenizer;
 
 /// Bytes of a schema, or of all choices.
@@ -255,6 +256,25 @@ impl ConstraintState {
     }
 }
 
+/// A form that was worked out last, for whoever asks for it again: working it out can take a second.
+#[derive(Debug, Default)]
+pub struct CompiledForm(Option<(Constraint, ConstraintState)>);
+
+impl CompiledForm {
+    /// Begins an answer of a given form.
+    pub(crate) fn begin(&mut self, asked: &Constraint, text: &Text) -> Result<ConstraintState, Error> {
+        if let Some((known, state)) = &self.0
+            && known == asked
+        {
+            return Ok(state.fork());
+        }
+        let state = text.constrain(asked)?;
+        let first = state.fork();
+        self.0 = Some((asked.clone(), state));
+        Ok(first)
+    }
+}
+
 impl fmt::Debug for ConstraintState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConstraintState").field("finished", &self.is_finished()).finish_non_exhaustive()
@@ -323,4 +343,25 @@ fn first_line(text: &str) -> String {
     let first = lines.next().unwrap_or_default();
     let cause = lines.find_map(|line| line.strip_prefix("error: ")).filter(|_| first.ends_with(':'));
     first.chars().chain(cause.into_iter().flat_map(|cause| " ".chars().chain(cause.chars()))).take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_form_is_worked_out_once() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/golden/llama-gqa/base");
+        let text = Text::read(&folder, 436).unwrap();
+        let (asked, other) = (Constraint::Regex("[ab]+".to_owned()), Constraint::Regex("[cd]+".to_owned()));
+        let mut form = CompiledForm::default();
+        let mut first = form.begin(&asked, &text).unwrap();
+        // Nothing can be worked out for this one.
+        let none = Text::none(&[1], 436);
+        let mut second = form.begin(&asked, &none).unwrap();
+        assert_eq!(first.mask().unwrap(), second.mask().unwrap());
+        form.begin(&other, &none).unwrap_err();
+    }
 }

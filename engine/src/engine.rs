@@ -12,7 +12,7 @@ use loam_ledger_core::Hash;
 use loam_ledger_core::hash::digest;
 
 use crate::adapter::{Catalog, Expected, Loaded, Loader, LoaderOptions, Resolved, Source};
-use crate::constraint::Constraint;
+use crate::constraint::{CompiledForm, Constraint};
 use crate::delivery::{Ahead, DeliveryMode, Outlet, is_in_sink};
 use crate::detokenizer::Detokenizer;
 use crate::error::Error;
@@ -237,22 +237,30 @@ impl Engine {
     /// As [`Engine::generate`], with what the record says of the request beside its tenant.
     pub fn generate_recorded(&self, request: Generate, facts: RequestFacts) -> Result<Stream, Error> {
         let (sender, events) = mpsc::channel();
-        let handle = self.submit_recorded(request, facts, Box::new(move |event| sender.send(event).is_ok()))?;
+        let sink = Box::new(move |event| sender.send(event).is_ok());
+        let handle = self.submit_recorded(request, facts, &mut CompiledForm::default(), sink)?;
         Ok(Stream { events, handle })
     }
 
     /// Asks for an answer; `sink` hears of it. What can be refused is refused here, before anything is queued.
     pub fn submit(&self, request: Generate, sink: Sink) -> Result<Handle, Error> {
-        self.submit_recorded(request, RequestFacts::default(), sink)
+        self.submit_recorded(request, RequestFacts::default(), &mut CompiledForm::default(), sink)
     }
 
-    /// As [`Engine::submit`], with what the record says of the request beside its tenant.
-    pub fn submit_recorded(&self, request: Generate, facts: RequestFacts, sink: Sink) -> Result<Handle, Error> {
+    /// As [`Engine::submit`], with what the record says of the request beside its tenant. Where several are asked of the
+    /// same form, `form` keeps what was worked out for the first of them.
+    pub fn submit_recorded(
+        &self,
+        request: Generate,
+        facts: RequestFacts,
+        form: &mut CompiledForm,
+        sink: Sink,
+    ) -> Result<Handle, Error> {
         if let Some(reason) = self.ahead.broken() {
             return Err(Error::Stopped { reason });
         }
         let place = self.inbox.place()?;
-        let admitted = self.admit(&request, facts, sink, place)?;
+        let admitted = self.admit(&request, facts, form, (sink, place))?;
         let handle = Handle { id: admitted.id, outlet: Arc::downgrade(&admitted.outlet), inbox: self.inbox.clone() };
         if self.inbox.tell(Message::Submit(Box::new(admitted))) {
             Ok(handle)
@@ -266,12 +274,12 @@ impl Engine {
         &self,
         request: &Generate,
         facts: RequestFacts,
-        sink: Sink,
-        place: crate::worker::Place,
+        form: &mut CompiledForm,
+        (sink, place): (Sink, crate::worker::Place),
     ) -> Result<Admitted, Error> {
         request.check()?;
         let vocabulary = self.limits.step.vocabulary;
-        let prompt = self.text.prompt(&request.prompt)?;
+        let prompt = self.text.prompt_within(&request.prompt, self.limits.step.positions)?;
         let output_tokens_max = self.room(request, &prompt)?;
         let parameters = request.sampling.resolve(self.text.sampling_defaults());
         // A number outside the vocabulary would else be found in the midst of a step, with others in it.
@@ -287,7 +295,7 @@ impl Engine {
         });
         let adapters = adapters.collect::<Result<Vec<_>, Error>>()?;
         // Worked out once; further answers begin with a copy.
-        let form = request.constraint.as_ref().map(|form| self.text.constrain(form)).transpose()?;
+        let form = request.constraint.as_ref().map(|asked| form.begin(asked, &self.text)).transpose()?;
         let detokenizer = self.text.tokenizer().map(|it| Detokenizer::new(Arc::clone(it), request.skip_special_tokens));
         if detokenizer.is_none() && !request.stop.is_empty() {
             let allowed = "left out: this model has no tokenizer, so no text to look in".to_owned();
@@ -325,7 +333,9 @@ impl Engine {
     /// How many tokens an answer can have behind this prompt.
     fn room(&self, request: &Generate, prompt: &[u32]) -> Result<u32, Error> {
         let positions = self.limits.step.positions;
-        let full = |field, found, allowed| Err(Error::ContextFull { field, found, allowed, positions });
+        let full = |field, found: usize, allowed| {
+            Err(Error::ContextFull { field, found: found.to_string(), allowed, positions })
+        };
         if prompt.is_empty() {
             let allowed = "one token or more".to_owned();
             return Err(Error::Request { field: "prompt", found: "0 tokens".to_owned(), allowed });

@@ -42,7 +42,7 @@ pub enum Error {
     #[error(
         "This model's maximum context length is {positions} tokens: `{field}` is {found} tokens; it can be at most {allowed}"
     )]
-    ContextFull { field: &'static str, found: usize, allowed: String, positions: usize },
+    ContextFull { field: &'static str, found: String, allowed: String, positions: usize },
     #[error("no adapter is called `{name}`")]
     AdapterUnknown { name: String },
     #[error("adapter `{name}` stands for {found} where {expected} was expected; nothing was changed")]

@@ -45,6 +45,7 @@ pub mod scheduler;
 pub mod stops;
 pub mod template;
 pub mod text;
+mod token_bytes;
 pub mod tokenizer;
 pub mod usage;
 mod worker;

@@ -64,14 +64,25 @@ impl Text {
 
     /// A prompt's tokens.
     pub fn prompt(&self, prompt: &Prompt) -> Result<Vec<u32>, Error> {
+        self.prompt_within(prompt, usize::MAX)
+    }
+
+    /// The same, for so many positions: a text that cannot have room there is refused unread. Tokenising takes a hundred
+    /// times its bytes.
+    pub fn prompt_within(&self, prompt: &Prompt, positions: usize) -> Result<Vec<u32>, Error> {
+        let encode = |tokenizer: &Tokenizer, text: &str, add_special| {
+            let least = tokenizer.tokens_min(text.len());
+            if least >= positions {
+                let (found, allowed) = (format!("at least {least}"), (positions - 1).to_string());
+                return Err(Error::ContextFull { field: "prompt", found, allowed, positions });
+            }
+            tokenizer.encode(text, add_special)
+        };
         match prompt {
             Prompt::Tokens(tokens) => Ok(tokens.clone()),
-            Prompt::Text(text) => self.needed("prompt")?.encode(text, true),
+            Prompt::Text(text) => encode(self.needed("prompt")?, text, true),
             // A template writes the special tokens itself.
-            Prompt::Chat(chat) => {
-                let tokenizer = self.needed("messages")?;
-                tokenizer.encode(&self.render(chat)?, false)
-            }
+            Prompt::Chat(chat) => encode(self.needed("messages")?, &self.render(chat)?, false),
         }
     }
 

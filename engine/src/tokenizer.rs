@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::detokenizer::{Decoding, Detokenizer, Join, Rule, Strip, bytes_of, fallback_byte};
 use crate::error::Error;
+use crate::token_bytes::token_bytes_max;
 
 /// A model's tokenizer. Models without one are served token ids only.
 pub struct Tokenizer {
@@ -15,6 +16,7 @@ pub struct Tokenizer {
     pieces: Vec<Option<Piece>>,
     decoding: Decoding,
     special: Vec<(String, String)>,
+    token_bytes_max: Option<usize>,
 }
 
 /// A token of the vocabulary.
@@ -67,7 +69,8 @@ impl Tokenizer {
         let pieces = (0..size).map(piece).collect();
         let decoder = inner.get_decoder().map(serde_json::to_value).transpose();
         let decoding = decoding(decoder.map_err(|error| malformed(error.to_string()))?.as_ref());
-        Ok(Self { inner, pieces, decoding, special: Vec::new() })
+        let token_bytes_max = token_bytes_max(&serde_json::from_slice(bytes).unwrap_or_default());
+        Ok(Self { inner, pieces, decoding, special: Vec::new(), token_bytes_max })
     }
 
     /// Token ids of a text; with `add_special`, with what the tokenizer puts around a text.
@@ -76,6 +79,11 @@ impl Tokenizer {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
             Err(error) => Err(Error::Tokenizer { reason: error.to_string() }),
         }
+    }
+
+    /// As many tokens as a text of so many bytes has at the least; 0 where nothing can be said without reading it.
+    pub fn tokens_min(&self, text_bytes: usize) -> usize {
+        self.token_bytes_max.map_or(0, |most| text_bytes.div_ceil(most))
     }
 
     /// The text of tokens; ids that the vocabulary does not have leave none.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 
 use anyhow::Context as _;
+use loam_engine::constraint::CompiledForm;
 use loam_engine::recorder::RequestFacts;
 use loam_engine::request::Generate;
 use loam_engine::request_line::{self, AnswerLine, LINE_BYTES_MAX, TokenLine, UsageLine};
@@ -45,14 +46,14 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<Asked>> {
 pub(super) fn answer(engine: &Engine, requests: Vec<Asked>) -> anyhow::Result<ExitCode> {
     let (sender, events) = mpsc::channel();
     let mut running = Vec::new();
-    let mut failed = 0;
+    let (mut failed, mut form) = (0, CompiledForm::default());
     let mut out = std::io::stdout().lock();
     for (number, Asked { id, request, bytes }) in requests.into_iter().enumerate() {
         running.push(Collected::new(id, &request, engine.text().tokenizer().is_some()));
         let sender = sender.clone();
         let facts = RequestFacts { request_bytes: bytes, ..RequestFacts::default() };
         let sink = Box::new(move |event| sender.send((number, event)).is_ok());
-        if let Err(error) = engine.submit_recorded(request, facts, sink) {
+        if let Err(error) = engine.submit_recorded(request, facts, &mut form, sink) {
             failed += 1;
             eprintln!("loam: request {}: {error}", running[number].id);
         }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use loam_engine::constraint::CompiledForm;
 use loam_engine::recorder::RequestFacts;
 use loam_engine::request::Generate;
 use loam_engine::{Event, Failure, Handle};
@@ -27,9 +28,6 @@ const EVENTS_WAITING_PER_CHOICE: usize = 1_024;
 
 /// Bytes that may wait so for one call, whatever its messages hold.
 const BYTES_WAITING_MAX: usize = 8 << 20;
-
-/// How long one message may wait until its client's connection takes it.
-pub(crate) const READER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Requests on their way. Dropping it cancels what still runs.
 pub(crate) struct Answering {
@@ -99,8 +97,12 @@ pub(crate) async fn begin(
     // Tokenising a long prompt and compiling a schema take their time.
     let bytes_waiting = Arc::new(AtomicUsize::new(0));
     let waiting = Arc::clone(&bytes_waiting);
-    let handles = node.blocking(move |node| {
+    let begun = node.blocking_long(facts.request_bytes.len(), move |node| {
+        let mut form = CompiledForm::default();
         let submit = |(number, generate): (usize, Generate)| {
+            if sender.is_closed() {
+                return Err(gone());
+            }
             let (sender, waiting) = (sender.clone(), Arc::clone(&waiting));
             let sink = Box::new(move |event: Event| {
                 let bytes = bytes_of(&event);
@@ -108,11 +110,14 @@ pub(crate) async fn begin(
                 let before = waiting.fetch_add(bytes, Ordering::AcqRel);
                 (before == 0 || before + bytes <= BYTES_WAITING_MAX) && sender.try_send((number, event)).is_ok()
             });
-            Ok(Cancelling(Some(node.engine.submit_recorded(generate, facts.clone(), sink)?)))
+            Ok(Cancelling(Some(node.engine.submit_recorded(generate, facts.clone(), &mut form, sink)?)))
         };
-        requests.into_iter().enumerate().map(submit).collect::<Result<Vec<_>, Problem>>()
+        // The key's further places go with the work, as its first does, and come back with what came of it.
+        let handles = requests.into_iter().enumerate().map(submit).collect::<Result<Vec<_>, Problem>>()?;
+        Ok((handles, permits))
     });
-    let handles = handles.await?.iter_mut().filter_map(|it| it.0.take()).collect();
+    let (mut begun, permits) = begun.await?;
+    let handles = begun.iter_mut().filter_map(|it| it.0.take()).collect();
     sizes.into_iter().for_each(|(choices, max_tokens)| node.meters.began(choices, max_tokens));
     Ok(Answering {
         node: Arc::clone(node),
@@ -124,6 +129,11 @@ pub(crate) async fn begin(
         span: tracing::Span::current(),
         _permits: (admitted, permits),
     })
+}
+
+/// Nobody reads it.
+fn gone() -> Problem {
+    Problem::new(Kind::Deadline, "the client has gone")
 }
 
 /// What an event holds in memory, about.

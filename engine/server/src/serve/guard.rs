@@ -14,6 +14,7 @@ use loam_wire::{Kind, Problem};
 use tracing::{Instrument as _, info, info_span};
 
 use super::node::Node;
+use super::places::Connection;
 use super::{grpc, http as pages, origin};
 use crate::access::{Permit, bearer};
 use crate::metrics::word;
@@ -38,9 +39,21 @@ pub(crate) struct RequestId {
     pub(crate) is_given: bool,
 }
 
-/// A key's place for one request. Whoever answers on after its first words keeps a copy.
+/// A key's place for one request. Whoever answers on after its first words, or works on after its client has gone, keeps
+/// a copy.
 #[derive(Clone)]
 pub(crate) struct Admitted(#[expect(dead_code, reason = "held, and given back")] Arc<Permit>);
+
+tokio::task_local! {
+    static ADMITTED: Admitted;
+}
+
+impl Admitted {
+    /// That of the request that is being answered here; none for what needs none, and once its first words are out.
+    pub(super) fn here() -> Option<Self> {
+        ADMITTED.try_with(Clone::clone).ok()
+    }
+}
 
 /// Answers browsers that ask for their pages, and lets others in.
 pub(crate) async fn guard(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
@@ -74,21 +87,28 @@ async fn let_in(node: Arc<Node>, mut request: Request, next: Next) -> Response {
         }
     };
     let key = caller.as_ref().map(|caller| caller.name().to_string());
+    let mut admitted = None;
     if let Some(caller) = caller {
+        let connection = request.extensions().get::<Arc<Connection>>().cloned();
+        connection.iter().for_each(|it| it.asked_by_key());
         if !is_light(&path) {
             match caller.admit() {
-                Ok(permit) => request.extensions_mut().insert(Admitted(Arc::new(permit))),
+                Ok(permit) => {
+                    let permit = Arc::new(permit);
+                    connection.iter().for_each(|it| it.admitted(&permit));
+                    admitted = Some(Admitted(permit));
+                }
                 Err(problem) => {
                     node.meters.refused(problem.kind);
                     info!(parent: &span, %method, path, key, problem = problem.message, "refused");
                     return named(early(&problem, is_grpc, request).await, &id);
                 }
-            };
+            }
         }
         request.extensions_mut().insert(caller);
     }
     request.extensions_mut().insert(id.clone());
-    let response = next.run(request).instrument(span.clone()).await;
+    let response = answered(next, request, admitted).instrument(span.clone()).await;
     let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let refused = refused(&response);
     if let Some(kind) = refused {
@@ -99,6 +119,13 @@ async fn let_in(node: Arc<Node>, mut request: Request, next: Next) -> Response {
     info!(parent: &span, %method, path, key, status, grpc_status, refused = refused.map(word), ms, "answered");
     let id = response.extensions().get::<RequestId>().cloned().unwrap_or(id);
     named(response, &id)
+}
+
+/// What there is to say to a request. It has its key's place for as long as somebody works on that.
+async fn answered(next: Next, mut request: Request, admitted: Option<Admitted>) -> Response {
+    let Some(admitted) = admitted else { return next.run(request).await };
+    request.extensions_mut().insert(admitted.clone());
+    ADMITTED.scope(admitted, next.run(request)).await
 }
 
 /// As much of a path as a log or a refusal should have.

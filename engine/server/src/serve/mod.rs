@@ -11,6 +11,7 @@
 //! * [`net`]: sockets, TLS, and how much of each;
 //! * [`guard`]: who asks, before anything else of a request is looked at;
 //! * [`origin`]: pages in a browser, which speak for whoever looks at them;
+//! * [`patience`]: how long the other side of a call is waited for;
 //! * [`answering`]: one call's requests while they are answered.
 
 mod answering;
@@ -23,6 +24,7 @@ mod moment;
 mod net;
 mod node;
 mod origin;
+mod patience;
 mod places;
 mod published;
 

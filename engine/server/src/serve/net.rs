@@ -20,7 +20,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
 use tracing::{debug, warn};
 
-use super::places::{Connection, Places, hold};
+use super::places::{Connection, Places, note};
 use crate::settings::Tls;
 
 /// How long a client may take over its greeting, over its first request, and over each request's headers.
@@ -63,8 +63,8 @@ pub(super) async fn serve(
             place = places.take() => place,
         };
         let (tls, protocol, watcher) = (tls.clone(), Arc::clone(&protocol), graceful.watcher());
-        let counted = axum::middleware::from_fn_with_state(Arc::clone(&place.connection), hold);
-        let service = TowerToHyperService::new(router.clone().layer(counted));
+        let noted = axum::middleware::from_fn_with_state(Arc::clone(&place.connection), note);
+        let service = TowerToHyperService::new(router.clone().layer(noted));
         tokio::spawn(async move {
             let served = async {
                 match tls {
@@ -95,7 +95,7 @@ where
     tokio::select! {
         outcome = served => outcome.map_err(Into::into),
         () = connection.said_nothing_for(GREETING_PATIENCE) => Err("it asked nothing in time".into()),
-        () = connection.told_to_give_way() => Err("it rested longest, and others needed its place".into()),
+        () = connection.told_to_give_way() => Err("others needed its place".into()),
     }
 }
 

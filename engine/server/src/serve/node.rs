@@ -16,12 +16,18 @@ use loam_proto::v1;
 use loam_wire::{Kind, Problem};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use super::guard::Admitted;
 use crate::access::{Caller, Keys, Scope};
 use crate::metrics::Meters;
 use crate::settings::Settings;
 
 /// Threads that read the ledger, sign, tokenise and read adapters at one time, each for one call.
 const BLOCKING_CALLS_MAX: usize = 32;
+
+/// Bytes of long bodies at one time whose texts are looked at: tokenising takes a hundred times their memory. Shorter ones
+/// wait for no long one.
+const LONG_BYTES_MAX: usize = 16 << 20;
+const LONG_BYTES: usize = 64 << 10;
 
 /// Exports at one time, each for another tenant.
 const EXPORTS_MAX: usize = 4;
@@ -53,13 +59,15 @@ pub(crate) struct Node {
     pub(crate) drain_asked: Notify,
     /// How long what runs may go on then, where whoever asked said so.
     pub(crate) end_within_s: Mutex<Option<u32>>,
-    blocking: Semaphore,
+    blocking: Arc<Semaphore>,
+    /// A place for each KiB.
+    long: Arc<Semaphore>,
     exports: Arc<Semaphore>,
     exporting: Tenants,
     erasures: Arc<Semaphore>,
     offers: Arc<Semaphore>,
     offering: Tenants,
-    recordings: Semaphore,
+    recordings: Arc<Semaphore>,
 }
 
 /// Tenants that have a place of some kind.
@@ -115,13 +123,14 @@ impl Node {
             draining: AtomicBool::new(false),
             drain_asked: Notify::new(),
             end_within_s: Mutex::default(),
-            blocking: Semaphore::new(BLOCKING_CALLS_MAX),
+            blocking: Arc::new(Semaphore::new(BLOCKING_CALLS_MAX)),
+            long: Arc::new(Semaphore::new(LONG_BYTES_MAX >> 10)),
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             exporting: Tenants::default(),
             erasures: Arc::new(Semaphore::new(ERASURES_MAX)),
             offers: Arc::new(Semaphore::new(OFFERS_MAX)),
             offering: Tenants::default(),
-            recordings: Semaphore::new(RECORDINGS_MAX),
+            recordings: Arc::new(Semaphore::new(RECORDINGS_MAX)),
         }
     }
 
@@ -137,8 +146,24 @@ impl Node {
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let _place = self.blocking.acquire().await.map_err(|_| self.ending())?;
-        self.apart(work).await
+        let place = Arc::clone(&self.blocking).acquire_owned().await.map_err(|_| self.ending())?;
+        self.placed(place, work).await
+    }
+
+    /// The same of what takes memory by so many bytes of a body.
+    pub(crate) async fn blocking_long<T: Send + 'static>(
+        self: &Arc<Self>,
+        bytes: usize,
+        work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let long = if bytes > LONG_BYTES { bytes.min(LONG_BYTES_MAX).div_ceil(1 << 10) } else { 0 };
+        let places = u32::try_from(long).expect("a small number");
+        let places = Arc::clone(&self.long).acquire_many_owned(places).await.map_err(|_| self.ending())?;
+        self.blocking(move |node| {
+            let _places = places;
+            work(node)
+        })
+        .await
     }
 
     /// A place for one more export: each reads for long, and waits for its reader.
@@ -163,8 +188,8 @@ impl Node {
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let _place = self.recordings.acquire().await.map_err(|_| self.ending())?;
-        self.apart(work).await
+        let place = Arc::clone(&self.recordings).acquire_owned().await.map_err(|_| self.ending())?;
+        self.placed(place, work).await
     }
 
     /// Runs what erases. It may wait for exports, and has places of its own for that.
@@ -175,7 +200,15 @@ impl Node {
         let busy = || Problem::new(Kind::Busy, "other erasures wait for exports that are being made; try again later");
         let place = tokio::time::timeout(ERASURE_PATIENCE, Arc::clone(&self.erasures).acquire_owned()).await;
         let place = place.map_err(|_| busy())?.map_err(|_| self.ending())?;
-        // The place goes with the work: a caller who leaves must not free it while the work still waits.
+        self.placed(place, work).await
+    }
+
+    /// Runs what has this place. It goes with the work: a caller who leaves must not free it while the work goes on.
+    async fn placed<T: Send + 'static>(
+        self: &Arc<Self>,
+        place: OwnedSemaphorePermit,
+        work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
         self.apart(move |node| {
             let _place = place;
             work(node)
@@ -183,13 +216,17 @@ impl Node {
         .await
     }
 
-    /// Runs what has a place of its own where it holds nobody up.
+    /// Runs what has a place of its own where it holds nobody up. Its key's place goes with it too.
     pub(crate) async fn apart<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let node = Arc::clone(self);
-        let done = tokio::task::spawn_blocking(move || work(&node)).await;
+        let (node, admitted) = (Arc::clone(self), Admitted::here());
+        let done = tokio::task::spawn_blocking(move || {
+            let _admitted = admitted;
+            work(&node)
+        });
+        let done = done.await;
         done.unwrap_or_else(|error| Err(Problem::new(Kind::Internal, format!("the call broke off: {error}"))))
     }
 

@@ -1,9 +1,12 @@
-//! Places of connections. There are so many; one that says nothing gives its place up, and when all are taken the one
-//! that has rested longest makes room for whoever comes: nobody can lock others out by holding connections.
+//! Places of connections. There are so many; one that says nothing gives its place up, and when all are taken one makes
+//! room for whoever comes: nobody can lock others out by holding connections.
+//!
+//! A connection holds its place while a request over it has one of its key's places: each key has so many of those, and
+//! none for long without an end in sight. All else gives way, whether it runs or not: first what no key ever asked over.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,7 +17,9 @@ use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use tokio::sync::Notify;
 
-/// How long a new connection waits before it looks again for one that rests.
+use crate::access::Permit;
+
+/// How long a new connection waits before it looks again for one that can give way.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// All places of a server.
@@ -32,9 +37,11 @@ pub(super) struct Place {
 
 /// What is known of one connection.
 pub(super) struct Connection {
-    /// Requests whose answers are not yet whole.
-    running: AtomicUsize,
-    /// When its last request began or ended; none before its first.
+    /// Its requests' places among those of their keys, as long as they have them.
+    permits: Mutex<Vec<Weak<Permit>>>,
+    /// Whether a key ever asked over it.
+    is_known: AtomicBool,
+    /// When its last request began, or more of an answer left; none before its first.
     stirred: Mutex<Option<Instant>>,
     came: Instant,
     give_way: Notify,
@@ -52,7 +59,8 @@ impl Places {
                 let mut taken = self.taken();
                 if taken.len() < self.connections_max {
                     let connection = Arc::new(Connection {
-                        running: AtomicUsize::new(0),
+                        permits: Mutex::default(),
+                        is_known: AtomicBool::new(false),
                         stirred: Mutex::default(),
                         came: Instant::now(),
                         give_way: Notify::new(),
@@ -60,9 +68,9 @@ impl Places {
                     taken.push(Arc::clone(&connection));
                     return Place { places: Arc::clone(self), connection };
                 }
-                let resting = taken.iter().filter(|connection| connection.running.load(Ordering::Acquire) == 0);
-                if let Some(longest) = resting.min_by_key(|connection| connection.rests_since()) {
-                    longest.give_way.notify_one();
+                let yielding = taken.iter().filter(|connection| !connection.holds_its_place());
+                if let Some(first) = yielding.min_by_key(|it| (it.is_known(), it.rests_since())) {
+                    first.give_way.notify_one();
                 }
             }
             let _ = tokio::time::timeout(LOOK_AGAIN, self.left.notified()).await;
@@ -87,7 +95,7 @@ impl Connection {
         loop {
             self.give_way.notified().await;
             // It may have begun to ask meanwhile; whoever waits looks again.
-            if self.running.load(Ordering::Acquire) == 0 {
+            if !self.holds_its_place() {
                 return;
             }
         }
@@ -99,6 +107,30 @@ impl Connection {
         if self.stirred().is_some() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// A key that is known here asks.
+    pub(super) fn asked_by_key(&self) {
+        self.is_known.store(true, Ordering::Release);
+    }
+
+    /// A request over it has one of its key's places.
+    pub(super) fn admitted(&self, permit: &Arc<Permit>) {
+        let mut permits = self.permits();
+        permits.retain(|permit| permit.strong_count() > 0);
+        permits.push(Arc::downgrade(permit));
+    }
+
+    fn holds_its_place(&self) -> bool {
+        self.permits().iter().any(|permit| permit.strong_count() > 0)
+    }
+
+    fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Acquire)
+    }
+
+    fn permits(&self) -> MutexGuard<'_, Vec<Weak<Permit>>> {
+        self.permits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn rests_since(&self) -> Instant {
@@ -114,37 +146,39 @@ impl Connection {
     }
 }
 
-/// Counts a request of its connection until the last byte of its answer has left.
-pub(super) async fn hold(State(connection): State<Arc<Connection>>, request: Request, next: Next) -> Response {
-    let running = Running::new(connection);
-    next.run(request).await.map(|body| Body::new(Held { body, _running: running }))
+/// Notes when a request of a connection comes, and when more of its answer leaves; and says over which it came.
+pub(super) async fn note(State(connection): State<Arc<Connection>>, mut request: Request, next: Next) -> Response {
+    let stirring = Stirring::new(Arc::clone(&connection));
+    request.extensions_mut().insert(connection);
+    next.run(request).await.map(|body| {
+        stirring.0.stir();
+        Body::new(Noted { body, stirring })
+    })
 }
 
 /// One request that runs.
-struct Running(Arc<Connection>);
+struct Stirring(Arc<Connection>);
 
-impl Running {
+impl Stirring {
     fn new(connection: Arc<Connection>) -> Self {
-        connection.running.fetch_add(1, Ordering::AcqRel);
         connection.stir();
         Self(connection)
     }
 }
 
-impl Drop for Running {
+impl Drop for Stirring {
     fn drop(&mut self) {
         self.0.stir();
-        self.0.running.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 /// An answer's body, and what it keeps alive.
-struct Held {
+struct Noted {
     body: Body,
-    _running: Running,
+    stirring: Stirring,
 }
 
-impl HttpBody for Held {
+impl HttpBody for Noted {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -152,7 +186,11 @@ impl HttpBody for Held {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_ready() {
+            self.stirring.0.stir();
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

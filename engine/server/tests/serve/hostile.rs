@@ -1,6 +1,6 @@
 //! What somebody can do to a server with connections, a path or a key, and whom it may hurt.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,116 @@ async fn an_answer_that_runs_gives_its_place_to_nobody() {
         tokens += usize::from(matches!(message.event, Some(v1::generate_response::Event::Tokens(_))));
     }
     assert!(tokens > 100, "{tokens} messages: the stream came to its end");
+    server.stop();
+}
+
+/// Over HTTP/2, the header of an answer comes and its body has no room: nothing of it is ever read.
+fn ask_and_never_read(server: &Server) -> TcpStream {
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        let length = u8::try_from(payload.len()).unwrap();
+        [&[0, 0, length, kind, flags, 0, 0, 0, stream][..], payload].concat()
+    };
+    const SETTINGS: u8 = 4;
+    const HEADERS: u8 = 1;
+    let no_window = [0, 4, 0, 0, 0, 0];
+    // GET, http, a path and a host, each in the plainest of HPACK's ways.
+    let headers = b"\x82\x86\x04\x08/version\x01\x01x";
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    let said =
+        [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, 0, 0, &no_window), &frame(HEADERS, 5, 1, headers)];
+    stream.write_all(&said.concat()).unwrap();
+    let mut answer = Vec::new();
+    let mut piece = [0; 4096];
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    while !answer.windows(5).any(|at| at == [HEADERS, 4, 0, 0, 0]) {
+        let read = stream.read(&mut piece).unwrap();
+        assert!(read > 0, "the connection ended before an answer");
+        answer.extend_from_slice(&piece[..read]);
+    }
+    stream
+}
+
+/// Answers that nobody reads, and watches that nobody pays for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_no_key_holds_no_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let Tenants { file, first, .. } = tenants(folder.path());
+    let server = Server::start(folder.path(), &["--max-connections", "4", "--api-keys", &file]);
+    let mut client = Client::new(&server, Some(&first)).await;
+    client.ask(question("x", None, 2)).await.unwrap();
+    let began = Instant::now();
+    let unread: Vec<TcpStream> = (0..6).map(|_| ask_and_never_read(&server)).collect();
+    assert_eq!(server.http("GET /health", &[], "").0, 200);
+    let mut watched = Vec::new();
+    for _ in 0..6 {
+        let mut health = tonic_health::pb::health_client::HealthClient::new(server.channel().await);
+        let request = tonic_health::pb::HealthCheckRequest { service: String::new() };
+        let mut states = health.watch(request).await.unwrap().into_inner();
+        states.message().await.unwrap().unwrap();
+        watched.push(states);
+    }
+    assert_eq!(server.http("GET /health", &[], "").0, 200);
+    // It rested all the while, and others gave way before it: a call over a broken connection would fail.
+    client.ask(question("x", None, 2)).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+    drop((unread, watched));
+    server.stop();
+}
+
+/// It has a key's place, and a connection's, for half a minute and no longer.
+#[test]
+fn a_body_that_does_not_come_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--max-requests-per-key", "1"]);
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    let host = &server.address;
+    write!(stream, "POST /v1/completions HTTP/1.1\r\nhost: {host}\r\ncontent-length: 1000\r\n\r\n{{").unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut answer = [0; 4096];
+    let read = stream.read(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]);
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("too slowly"), "{answer}");
+    assert_eq!(server.http("POST /v1/completions", &[], "{\"prompt\":\"x\",\"max_tokens\":1}").0, 200);
+    server.stop();
+}
+
+/// Tokenising goes on where its client has gone, and counts as its key's for so long.
+#[test]
+fn whoever_leaves_takes_no_more_than_its_key_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--max-requests-per-key", "1"]);
+    let text = format!("{{\"prompt\":\"{}\"}}", "a".repeat(12 << 20));
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    let (host, length) = (&server.address, text.len());
+    write!(stream, "POST /tokenize HTTP/1.1\r\nhost: {host}\r\ncontent-length: {length}\r\n\r\n{text}").unwrap();
+    // Until it is taken in, and the work has begun.
+    std::thread::sleep(Duration::from_millis(700));
+    drop(stream);
+    std::thread::sleep(Duration::from_millis(200));
+    let short = || server.http("POST /tokenize", &[], "{\"prompt\":\"x\"}").0;
+    assert_eq!(short(), 429, "the work goes on");
+    let began = Instant::now();
+    while short() != 200 {
+        assert!(began.elapsed() < Duration::from_secs(60), "it has ended, and its place is free");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    server.stop();
+}
+
+/// What cannot have room in the context is not tokenised, which would take a hundred times its bytes.
+#[test]
+fn a_text_longer_than_any_context_is_refused_unread() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let before = server.peak_mib();
+    let long = "a".repeat(12 << 20);
+    let chat = format!("{{\"messages\":[{{\"role\":\"user\",\"content\":\"{long}\"}}]}}");
+    for (path, body) in [("completions", format!("{{\"prompt\":\"{long}\"}}")), ("chat/completions", chat)] {
+        let (status, _, said) = server.http(&format!("POST /v1/{path}"), &[], &body);
+        assert!(status == 400 && said.contains("context_length_exceeded") && said.contains("at least"), "{said}");
+    }
+    let more = server.peak_mib() - before;
+    assert!(more < 400, "{more} MiB for 12 of text");
     server.stop();
 }
 

@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 use super::{admitted, caller, onlooker, status};
 use crate::access::Scope;
 use crate::serve::node::{Node, Standing};
+use crate::serve::patience::say;
 
 /// The service.
 pub(super) struct Service(pub(super) Arc<Node>);
@@ -102,7 +103,7 @@ impl v1::adapters_server::Adapters for Service {
                 let changed: Vec<_> = now.values().filter(|it| seen.get(&it.name) != Some(*it)).cloned().collect();
                 let gone: Vec<_> = seen.keys().filter(|name| !now.contains_key(*name)).cloned().collect();
                 let any = first || !changed.is_empty() || !gone.is_empty();
-                if any && sender.send(Ok(v1::WatchAdaptersResponse { changed, gone })).await.is_err() {
+                if any && say(&sender, Ok(v1::WatchAdaptersResponse { changed, gone })).await.is_err() {
                     return;
                 }
                 (seen, first) = (now, false);

@@ -7,6 +7,7 @@ use loam_engine::recorder::RequestFacts;
 use loam_engine::request::Prompt;
 use loam_proto::v1;
 use loam_wire::{Problem, grpc as wire};
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
@@ -15,8 +16,9 @@ use tonic::{Request, Response, Status};
 use super::raw::RawMessage;
 use super::{admitted, caller, status};
 use crate::access::Scope;
-use crate::serve::answering::{self, Answering, READER_PATIENCE};
+use crate::serve::answering::{self, Answering};
 use crate::serve::node::Node;
+use crate::serve::patience;
 
 /// The service.
 pub(super) struct Service(pub(super) Arc<Node>);
@@ -58,7 +60,7 @@ impl v1::inference_server::Inference for Service {
     async fn tokenize(&self, request: Request<v1::TokenizeRequest>) -> Result<Response<v1::TokenizeResponse>, Status> {
         caller(&request, Scope::Infer)?;
         let request = request.into_inner();
-        let tokens = self.0.blocking(move |node| {
+        let tokens = self.0.blocking_long(request.encoded_len(), move |node| {
             use v1::tokenize_request::Prompt as Given;
             let text = node.engine.text();
             let prompt = match request.prompt {
@@ -113,7 +115,7 @@ async fn tell(
     sender: mpsc::Sender<Result<v1::GenerateResponse, Status>>,
 ) {
     use v1::generate_response::Event as Message;
-    let say = |event: Message| sender.send_timeout(Ok(v1::GenerateResponse { event: Some(event) }), READER_PATIENCE);
+    let say = |event: Message| patience::say(&sender, Ok(v1::GenerateResponse { event: Some(event) }));
     loop {
         let next = tokio::select! {
             () = sender.closed() => return,
@@ -126,7 +128,7 @@ async fn tell(
             Some((_, Event::Tokens(tokens))) => wire::tokens(tokens, told.logprobs),
             Some((_, Event::Finished(finished))) => wire::finished(&finished),
             Some((_, Event::Failed(failure))) => {
-                let _ = sender.send(Err(status(&wire::called(answering::failed(&failure))))).await;
+                let _ = patience::say(&sender, Err(status(&wire::called(answering::failed(&failure))))).await;
                 return;
             }
             None => break,
@@ -145,7 +147,7 @@ async fn tell(
                 }
             }
             Err(problem) => {
-                let _ = sender.send(Err(status(&problem))).await;
+                let _ = patience::say(&sender, Err(status(&problem))).await;
                 return;
             }
         }

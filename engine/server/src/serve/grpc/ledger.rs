@@ -15,11 +15,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::patience::Patience;
 use super::{admitted, caller, status};
 use crate::access::Scope;
 use crate::serve::guard::Admitted;
 use crate::serve::node::{Node, ledger_problem};
+use crate::serve::patience::{Patience, say};
 
 /// The service.
 pub(super) struct Service(pub(super) Arc<Node>);
@@ -149,7 +149,7 @@ impl v1::ledger_server::Ledger for Service {
         tokio::spawn(async move {
             let _permit = permit;
             if let Err(problem) = tail(&node, log, first, stop_at_end, &sender).await {
-                let _ = sender.send(Err(status(&problem))).await;
+                let _ = say(&sender, Err(status(&problem))).await;
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
@@ -164,7 +164,7 @@ impl v1::ledger_server::Ledger for Service {
         tokio::spawn(async move {
             let _permit = permit;
             if let Err(problem) = rows(&node, log, (first, count), scope, &sender).await {
-                let _ = sender.send(Err(status(&problem))).await;
+                let _ = say(&sender, Err(status(&problem))).await;
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
@@ -188,7 +188,7 @@ impl v1::ledger_server::Ledger for Service {
                 ledger.export_to(&logs, &scope, &mut send).map_err(|error| ledger_problem(&error))
             });
             if let Err(problem) = exported.await {
-                let _ = sender.send(Err(status(&problem))).await;
+                let _ = say(&sender, Err(status(&problem))).await;
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
@@ -252,7 +252,7 @@ async fn tail(
         let entries = entries.await?;
         let at_end = entries.is_empty();
         for entry in entries {
-            if sender.send(Ok(v1::TailResponse { index: next, entry })).await.is_err() {
+            if say(sender, Ok(v1::TailResponse { index: next, entry })).await.is_err() {
                 return Ok(());
             }
             next += 1;
@@ -289,7 +289,7 @@ async fn rows(
         for (index, granted) in found.await? {
             let Some(granted) = granted else { continue };
             let rows = granted.into_iter().map(row).collect();
-            if sender.send(Ok(v1::RowsResponse { index, rows })).await.is_err() {
+            if say(sender, Ok(v1::RowsResponse { index, rows })).await.is_err() {
                 return Ok(());
             }
         }

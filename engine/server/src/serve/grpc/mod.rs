@@ -3,7 +3,6 @@
 mod adapters;
 mod inference;
 mod ledger;
-mod patience;
 mod provenance;
 mod raw;
 mod server;
@@ -49,7 +48,7 @@ pub(crate) fn router(node: &Arc<Node>) -> anyhow::Result<(Router, HealthReporter
     routes = routes.add_service(provenance.max_decoding_message_size(provenance::MESSAGE_BYTES_MAX));
     routes = routes.add_service(server.max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX));
     routes = routes.add_service(health).add_service(reflection).add_service(older);
-    let raw = axum::middleware::from_fn_with_state(bytes, raw::keep);
+    let raw = axum::middleware::from_fn_with_state(bytes, raw::take_in);
     Ok((routes.into_axum_router().layer(raw), reporter))
 }
 

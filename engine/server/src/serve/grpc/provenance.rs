@@ -16,11 +16,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::patience::Patience;
 use super::{admitted, caller, status};
 use crate::access::{Caller, Scope};
 use crate::offered;
 use crate::serve::node::{Held, Node, ledger_problem};
+use crate::serve::patience::Patience;
 
 /// The service.
 pub(super) struct Service(pub(super) Arc<Node>);

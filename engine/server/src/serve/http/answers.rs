@@ -19,10 +19,10 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Answer, body, json, nonce};
 use crate::access::{Caller, Scope};
-use crate::serve::answering::{self, Answering, READER_PATIENCE};
+use crate::serve::answering::{self, Answering};
 use crate::serve::guard::{Admitted, RequestId};
 use crate::serve::node::Node;
-use crate::serve::now_s;
+use crate::serve::{now_s, patience};
 
 /// The header that names a request's receipts.
 const RECEIPT_ID: &str = "x-loam-receipt-id";
@@ -171,7 +171,7 @@ impl OneAnswer {
 
     /// Says everything. It ends at once when nobody listens any more, and what runs is cancelled.
     async fn tell(mut self, sender: mpsc::Sender<Bytes>) {
-        let say = |line: Bytes| sender.send_timeout(line, READER_PATIENCE);
+        let say = |line: Bytes| patience::say(&sender, line);
         for (number, event) in std::mem::take(&mut self.first) {
             for payload in self.answer.chunks(number, &event) {
                 if say(line(&payload)).await.is_err() {

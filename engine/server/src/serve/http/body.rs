@@ -10,6 +10,7 @@ use loam_wire::{Kind, Problem};
 use tokio_stream::StreamExt as _;
 
 use crate::serve::node::Node;
+use crate::serve::patience::Patience;
 
 /// Bytes of a body that is too long which are still taken in and thrown away. Over HTTP/1 a sender reads no answer before
 /// it has sent everything: where the connection were closed instead, all it would see is that it broke.
@@ -24,7 +25,7 @@ pub(super) const ENCODING: &str = "content-encoding";
 /// Bytes that are taken in after a refusal that looked at no body: as much as a usual request has.
 const REFUSED_BYTES_MAX: usize = 64 << 10;
 
-/// The whole body, where it is not too long.
+/// The whole body, where it is not too long, and comes in time.
 pub(super) async fn body(node: &Node, request: Request) -> Result<Bytes, Problem> {
     let bytes_max = node.settings.limits.body_bytes;
     let (parts, body) = request.into_parts();
@@ -40,10 +41,8 @@ pub(super) async fn body(node: &Node, request: Request) -> Result<Bytes, Problem
     // What is announced may never come: room is made for a usual body, and for more as it comes.
     let room = announced.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0).min(REFUSED_BYTES_MAX);
     let mut whole = Vec::with_capacity(room);
-    let mut pieces = body.into_data_stream();
-    while let Some(piece) = pieces.next().await {
-        let broke = |error| Problem::new(Kind::Invalid, format!("the body broke off: {error}"));
-        let piece = piece.map_err(broke)?;
+    let (mut pieces, mut patience) = (body.into_data_stream(), Patience::new());
+    while let Some(piece) = patience.next_piece(&mut pieces).await? {
         if whole.len() + piece.len() > bytes_max {
             if parts.version < Version::HTTP_2 {
                 discard(Body::from_stream(pieces), DISCARDED_BYTES_MAX).await;

@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use loam_wire::{Kind, Problem, openai};
 
 use super::node::Node;
+use super::patience;
 use crate::access::{Caller, Scope};
 use body::body;
 pub(crate) use body::let_go;
@@ -56,8 +57,9 @@ pub(crate) struct Said(pub(crate) Kind);
 /// A problem as OpenAI's clients read it.
 pub(crate) fn refusal(problem: &Problem) -> Response {
     let status = match problem.field.as_deref() {
-        // Of all fields, this one has a status of its own.
+        // Of all fields, these two have a status of their own.
         Some(body::ENCODING) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Some(patience::BODY) => StatusCode::REQUEST_TIMEOUT,
         _ => StatusCode::from_u16(openai::http_status(problem.kind)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
     };
     let mut response = (status, json(openai::error_body(problem))).into_response();

@@ -17,7 +17,7 @@ pub(super) async fn tokenize(
 ) -> Answer {
     allowed(caller.as_deref(), Scope::Infer)?;
     let body = body(&node, request).await?;
-    let answer = node.blocking(move |node| {
+    let answer = node.blocking_long(body.len(), move |node| {
         let asked = openai::read_tokenize(&body, &node.names)?;
         check_model(node, asked.adapter.as_deref())?;
         let text = node.engine.text();
