@@ -270,9 +270,10 @@ async fn wait_for_the_end(node: &Arc<Node>, health: &HealthReporter, signals: &m
                     && !node.is_draining()
                 {
                     // Clients are told less.
-                    match node.engine.health() {
-                        Err(why) => error!("{why}"),
-                        Ok(()) => error!("{}", problem.message),
+                    match (node.engine.health(), node.ledger.as_ref().map(|ledger| ledger.health())) {
+                        (Err(why), _) => error!("{why}"),
+                        (_, Some(Err(why))) => error!("{why}"),
+                        _ => error!("{}", problem.message),
                     }
                     return End::Failed;
                 }

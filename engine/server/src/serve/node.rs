@@ -13,7 +13,7 @@ use loam_ledger::Ledger;
 use loam_ledger_core::Hash;
 use loam_ledger_core::origin::LogId;
 use loam_proto::v1;
-use loam_wire::{Kind, Problem};
+use loam_wire::{Kind, LEDGER_FAILED, Problem};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::guard::Admitted;
@@ -258,7 +258,7 @@ impl Node {
         }
         self.engine.health()?;
         match &self.ledger {
-            Some(ledger) => ledger.health().map_err(|error| Problem::new(Kind::Unavailable, error.to_string())),
+            Some(ledger) => ledger.health().map_err(|error| ledger_problem(&error)),
             None => Ok(()),
         }
     }
@@ -436,11 +436,14 @@ pub(crate) fn ledger_problem(error: &loam_ledger::Error) -> Problem {
         | Error::ErasedFull
         | Error::SecretMissing
         | Error::NotPublished { .. }
+    if let Error::Failed { .. } = error {
+        return Problem::new(Kind::Unavailable, LEDGER_FAILED);
+    }
         | Error::ErasureUnsigned { .. }
         | Error::NotDrafted { .. } => Kind::Conflict,
         Error::Core(_) | Error::Refused(_) | Error::Offer { .. } | Error::NoList { .. } => Kind::Invalid,
         Error::Busy => Kind::Busy,
-        Error::LowSpace { .. } | Error::ReadOnly { .. } | Error::Closed | Error::Failed { .. } => Kind::Unavailable,
+        Error::LowSpace { .. } | Error::ReadOnly { .. } | Error::Closed => Kind::Unavailable,
         _ => Kind::Internal,
     };
     Problem::new(kind, error.to_string())

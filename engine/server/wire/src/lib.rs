@@ -13,4 +13,4 @@ pub mod openai;
 pub mod problem;
 
 pub use asked::Asked;
-pub use problem::{Kind, Problem};
+pub use problem::{Kind, LEDGER_FAILED, Problem};

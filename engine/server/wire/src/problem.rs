@@ -50,7 +50,10 @@ const BUSY_RETRY_MS: u64 = 1_000;
 const UNAVAILABLE_RETRY_MS: u64 = 5_000;
 
 /// What a client is told where the record failed. Why is the log's to say: it may name the server's own files.
-const LEDGER_FAILED: &str = "LEDGER_FAILED: nothing can be recorded here any more; ask another server";
+pub const LEDGER_FAILED: &str = "LEDGER_FAILED: nothing can be recorded here any more; ask another server";
+
+/// What a client is told where the engine has ended, whatever ended it: that too is the log's to say.
+const STOPPED: &str = "the engine has ended and takes nothing any more; ask another server";
 
 /// What a client is told where the device is lost.
 const DEVICE_LOST: &str = "DEVICE_LOST: nothing can be computed here any more; ask another server";
@@ -115,7 +118,8 @@ impl From<&Error> for Problem {
             Error::Full { .. } => (Kind::Busy, None),
             Error::Refused(refused) => (refused_kind(refused), None),
             Error::Record(_) => return Self::new(Kind::Unavailable, LEDGER_FAILED),
-            Error::Stopped { .. } | Error::TenantsMany { .. } => (Kind::Unavailable, None),
+            Error::Stopped { .. } => return Self::new(Kind::Unavailable, STOPPED),
+            Error::TenantsMany { .. } => (Kind::Unavailable, None),
             _ => (Kind::Internal, None),
         };
         Self { field, ..Self::new(kind, message) }

@@ -40,6 +40,13 @@ fn a_field_is_the_param() {
 }
 
 #[test]
+fn why_the_engine_ended_is_the_logs_to_say() {
+    let problem = Problem::from(Error::Stopped { reason: "/srv/ledger/000012.sst: no space left".to_owned() });
+    assert_eq!(problem.kind, Kind::Unavailable);
+    assert!(!problem.message.contains("/srv") && problem.message.contains("ask another server"), "{}", problem.message);
+}
+
+#[test]
 fn an_unknown_model_has_its_code() {
     let names = super::ask::bare(Endpoint::Completion, r#""prompt": "x""#).unwrap().names;
     let problem = names.of(Problem::from(Error::AdapterUnknown { name: "qv".to_owned() }));
