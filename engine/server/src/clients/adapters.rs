@@ -18,7 +18,7 @@ pub(crate) enum Command {
         place: Place,
         /// What requests will call it.
         name: String,
-        /// The folder, under one of the server's adapter roots; or `dummy:SEED`.
+        /// The folder, under one of the server's adapter roots.
         source: PathBuf,
         /// Keep it where steps can use it.
         #[arg(long)]
@@ -45,8 +45,7 @@ pub(super) async fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Add { place, name, source, pin, replace } => {
             let mut client = AdaptersClient::new(place.connect().await?);
-            let is_folder = !source.to_string_lossy().starts_with("dummy:");
-            let source = if is_folder { std::path::absolute(source)? } else { source.clone() };
+            let source = std::path::absolute(source)?;
             let nothing = v1::Expected { expected: Some(v1::expected::Expected::Nothing(true)) };
             let request = v1::LoadAdapterRequest {
                 name: name.clone(),

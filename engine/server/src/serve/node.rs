@@ -317,7 +317,12 @@ impl Node {
     }
 
     /// Reads an adapter from under one of the roots and lets a name stand for it.
-    pub(crate) fn load_adapter(&self, name: &str, source: &str, expected: Expected) -> Result<(), Problem> {
+    pub(crate) fn load_adapter(
+        &self,
+        key: &str,
+        (name, source): (&str, &str),
+        expected: Expected,
+    ) -> Result<(), Problem> {
         self.settings.adapters.run_time_loading().map_err(|why| Problem::new(Kind::Forbidden, why))?;
         if self.names.iter().any(|base| base == name) {
             return Err(Problem::field(
@@ -325,15 +330,21 @@ impl Node {
                 format!("`name` is {name:?}, which stands for the base model; choose another"),
             ));
         }
-        self.engine.load_adapter(name, &Source::parse(source)?, expected)?;
-        tracing::info!(adapter = name, "loaded");
+        let source = Source::parse(source)?;
+        if let Source::Dummy(_) = source {
+            let message =
+                format!("`source` is {source}; random adapters are loaded at the start only, by --lora-modules");
+            return Err(Problem { kind: Kind::Forbidden, ..Problem::field("source", message) });
+        }
+        let generation = self.engine.load_adapter(name, &source, expected)?.adapter.generation;
+        tracing::info!(adapter = name, %generation, %source, key, "loaded");
         Ok(())
     }
 
     /// Takes a name away.
-    pub(crate) fn unload_adapter(&self, name: &str, expected: Expected) -> Result<(), Problem> {
+    pub(crate) fn unload_adapter(&self, key: &str, name: &str, expected: Expected) -> Result<(), Problem> {
         self.engine.catalog().unload(name, expected).map_err(of_name)?;
-        tracing::info!(adapter = name, "unloaded");
+        tracing::info!(adapter = name, key, "unloaded");
         Ok(())
     }
 
@@ -425,6 +436,9 @@ fn no_receipt() -> Problem {
 /// A ledger's error, as a client is told of it.
 pub(crate) fn ledger_problem(error: &loam_ledger::Error) -> Problem {
     use loam_ledger::Error;
+    if let Error::Failed { .. } = error {
+        return Problem::new(Kind::Unavailable, LEDGER_FAILED);
+    }
     let kind = match error {
         Error::UnknownRequest
         | Error::NotCompleted
@@ -436,9 +450,6 @@ pub(crate) fn ledger_problem(error: &loam_ledger::Error) -> Problem {
         | Error::ErasedFull
         | Error::SecretMissing
         | Error::NotPublished { .. }
-    if let Error::Failed { .. } = error {
-        return Problem::new(Kind::Unavailable, LEDGER_FAILED);
-    }
         | Error::ErasureUnsigned { .. }
         | Error::NotDrafted { .. } => Kind::Conflict,
         Error::Core(_) | Error::Refused(_) | Error::Offer { .. } | Error::NoList { .. } => Kind::Invalid,

@@ -191,6 +191,26 @@ fn a_page_in_a_browser_cannot_use_a_server_without_keys() {
     server.stop();
 }
 
+/// Only folders below a root come in by the network, and the log says what came, whence, and by whose key.
+#[test]
+fn what_is_loaded_while_serving_is_below_a_root_and_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--adapter-root", &golden("adapters")]);
+    let load = |source: &str| {
+        let body = format!("{{\"lora_name\":\"silt\",\"lora_path\":\"{source}\"}}");
+        server.http("POST /v1/load_lora_adapter", &[], &body)
+    };
+    let (status, _, said) = load("dummy:7");
+    assert!(status == 403 && said.contains("lora_path") && said.contains("--lora-modules"), "{status}: {said}");
+    assert_eq!(load(&golden("adapters/rslora-r4")).0, 200);
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("loaded") && line.contains("silt")).unwrap();
+    for part in ["generation=", "rslora-r4", "key=\"local\""] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    server.stop();
+}
+
 /// What only the engine can refuse is refused by the client's own names, as what the body alone shows to be wrong.
 #[test]
 fn what_is_refused_late_is_named_as_the_client_named_it() {

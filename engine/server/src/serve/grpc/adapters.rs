@@ -31,10 +31,10 @@ impl v1::adapters_server::Adapters for Service {
     type WatchStream = ReceiverStream<Result<v1::WatchAdaptersResponse, Status>>;
 
     async fn load(&self, request: Request<v1::LoadAdapterRequest>) -> Result<Response<v1::Adapter>, Status> {
-        caller(&request, Scope::Admin)?;
+        let key = Arc::clone(caller(&request, Scope::Admin)?.name());
         let v1::LoadAdapterRequest { name, source, expected, pin } = request.into_inner();
         let loaded = self.0.blocking(move |node| {
-            node.load_adapter(&name, &source, self::expected(expected)?)?;
+            node.load_adapter(&key, (&name, &source), self::expected(expected)?)?;
             if pin {
                 node.engine.pin_adapter(&name, true)?;
             }
@@ -47,10 +47,10 @@ impl v1::adapters_server::Adapters for Service {
         &self,
         request: Request<v1::UnloadAdapterRequest>,
     ) -> Result<Response<v1::UnloadAdapterResponse>, Status> {
-        caller(&request, Scope::Admin)?;
+        let key = Arc::clone(caller(&request, Scope::Admin)?.name());
         let v1::UnloadAdapterRequest { name, expected } = request.into_inner();
         let unload = |node: &Node| {
-            node.unload_adapter(&name, self::expected(expected)?)?;
+            node.unload_adapter(&key, &name, self::expected(expected)?)?;
             Ok(v1::UnloadAdapterResponse {})
         };
         unload(&self.0).map(Response::new).map_err(|problem| status(&problem))
