@@ -161,10 +161,12 @@ fn read_file(path: &std::path::Path) -> std::io::Result<String> {
 
 /// Prints what a program says to whoever runs it.
 fn printed(what: std::fmt::Arguments<'_>) {
-    if std::io::Write::write_fmt(&mut std::io::stdout().lock(), what).is_err() {
-        // Whoever read what was printed has read enough.
-        std::process::exit(1);
+    let Err(error) = std::io::Write::write_fmt(&mut std::io::stdout().lock(), what) else { return };
+    // Whoever read what was printed has read enough.
+    if error.kind() != std::io::ErrorKind::BrokenPipe {
+        eprintln!("loam: standard output: {error}");
     }
+    std::process::exit(1);
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

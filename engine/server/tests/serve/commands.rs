@@ -16,6 +16,26 @@ fn printed(server: &Server, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Whoever read enough is told nothing more; what could not be written is an error like others.
+#[test]
+fn what_cannot_be_written_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let listed = |out: std::process::Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loam"));
+        command.env_clear().env("LOAM_URL", format!("http://{}", server.address)).arg("ls").stdout(out);
+        let output = command.stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (code, said) = listed(full.into());
+    assert!(code == Some(1) && said.contains("standard output") && said.contains("No space left"), "{said}");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(listed(writer.into()), (Some(1), String::new()));
+    server.stop();
+}
+
 #[test]
 fn a_person_sees_adds_and_removes_adapters() {
     let folder = tempfile::tempdir().unwrap();
