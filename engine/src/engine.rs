@@ -12,7 +12,7 @@ use loam_ledger_core::Hash;
 use loam_ledger_core::hash::digest;
 
 use crate::adapter::{Catalog, Expected, Loaded, Loader, LoaderOptions, Resolved, Source};
-use crate::constraint::{CompiledForm, Constraint};
+use crate::constraint::CompiledForm;
 use crate::delivery::{Ahead, DeliveryMode, Outlet, is_in_sink};
 use crate::detokenizer::Detokenizer;
 use crate::error::Error;
@@ -21,7 +21,7 @@ use crate::executor::{Executor, ExecutorLimits};
 use crate::metrics::{Board, Metrics};
 use crate::recorder::{Recorder, RequestFacts};
 use crate::request::{Generate, weight_millionths};
-use crate::sampler::SamplingParameters;
+use crate::sampling_text::sampling_text;
 use crate::scheduler::{AdapterCounts, Scheduler, SchedulerOptions, TenantId};
 use crate::stops::Stops;
 use crate::text::Text;
@@ -96,7 +96,7 @@ pub struct Mode {
 
 impl Mode {
     /// How it computes, as what is committed to says it.
-    const fn arithmetic(self) -> &'static str {
+    pub(crate) const fn arithmetic(self) -> &'static str {
         if self.is_deterministic { "deterministic" } else { "fast" }
     }
 }
@@ -309,7 +309,7 @@ impl Engine {
             facts: RequestFacts { tenant: request.tenant.clone(), ..facts },
             prompt: prompt.into(),
             adapters,
-            sampling: sampling_bytes(request, &parameters, seed, self.mode),
+            sampling: sampling_text(request, &parameters, seed, self.mode),
             seed,
             parameters,
             vocabulary,
@@ -499,25 +499,4 @@ fn within_vocabulary(
 /// A seed for who named none. It is recorded, so that the answer can be had again.
 fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
-}
-
-/// What is committed to of how an answer was sampled: a line for each parameter, as whoever opens it reads it.
-fn sampling_bytes(request: &Generate, parameters: &SamplingParameters, seed: u64, mode: Mode) -> Arc<[u8]> {
-    let SamplingParameters { temperature, top_k, top_p, min_p, .. } = parameters;
-    let (repetition, presence) = (parameters.repetition_penalty, parameters.presence_penalty);
-    let frequency = parameters.frequency_penalty;
-    let mut text = format!(
-        "loam/sampling/v1\ntemperature {temperature}\ntop_k {top_k}\ntop_p {top_p}\nmin_p {min_p}\n\
-        repetition_penalty {repetition}\npresence_penalty {presence}\nfrequency_penalty {frequency}\n\
-        seed {seed}\ndtype {}\nmode {}\nmin_tokens {}\nignore_eos {}\nform {}\n",
-        mode.dtype,
-        mode.arithmetic(),
-        request.min_tokens,
-        request.ignore_eos,
-        request.constraint.as_ref().map_or("none", Constraint::field),
-    );
-    for (token, bias) in &parameters.logit_bias {
-        text.push_str(&format!("logit_bias {token} {bias}\n"));
-    }
-    text.into_bytes().into()
 }

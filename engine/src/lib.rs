@@ -41,6 +41,7 @@ pub mod request_line;
 mod room;
 pub mod runner;
 pub mod sampler;
+mod sampling_text;
 pub mod scheduler;
 pub mod stops;
 pub mod template;

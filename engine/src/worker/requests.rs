@@ -84,22 +84,15 @@ impl Worker {
             return Ok(());
         }
         admitted.sort_adapters();
-        if let Some(mixed) = admitted.adapters.iter().find(|it| it.weight_millionths.abs() > WEIGHT_MILLIONTHS_MAX) {
-            let found = format!("{} for two names of one adapter", weight_factor(mixed.weight_millionths));
-            let allowed = format!("-{WEIGHT_MAX} to {WEIGHT_MAX} in all");
-            let error = Error::Request { field: "adapters.weight", found, allowed };
-            self.state.metrics.failed += 1;
-            admitted.outlet.send(Event::Failed(Failure::Request(Arc::new(error))));
-            return Ok(());
-        }
         let pairs = admitted.pairs();
         let root = self.prefix_root(&admitted.facts.tenant, &pairs);
         let sampler = sampler_of(&admitted);
         let sequences = self.sequences(&admitted, root);
-        // Before anything is recorded of it: what the scheduler could never take is refused whole.
-        if let Some(refused) = sequences.iter().find_map(|sequence| self.scheduler.check(sequence).err()) {
+        // Before anything is recorded of it: what could never be computed is refused whole.
+        let unfit = || sequences.iter().find_map(|sequence| self.scheduler.check(sequence).err());
+        if let Some(failure) = weight_beyond(&admitted).or_else(|| Some(refused_failure(&unfit()?))) {
             self.state.metrics.failed += 1;
-            admitted.outlet.send(Event::Failed(refused_failure(&refused)));
+            admitted.outlet.send(Event::Failed(failure));
             return Ok(());
         }
         let (key, name) = match self.recorder.begin(&admitted.facts) {
@@ -340,6 +333,14 @@ impl Worker {
         parts.push(tenant.as_bytes().to_vec());
         loam_ledger_core::hash::digest(&parts.concat())
     }
+}
+
+/// Two names of one adapter are one, with the sum of their weights.
+fn weight_beyond(admitted: &Admitted) -> Option<Failure> {
+    let mixed = admitted.adapters.iter().find(|it| it.weight_millionths.abs() > WEIGHT_MILLIONTHS_MAX)?;
+    let found = format!("{} for two names of one adapter", weight_factor(mixed.weight_millionths));
+    let allowed = format!("-{WEIGHT_MAX} to {WEIGHT_MAX} in all");
+    Some(Failure::Request(Arc::new(Error::Request { field: "adapters.weight", found, allowed })))
 }
 
 fn refused_failure(refused: &Refused) -> Failure {

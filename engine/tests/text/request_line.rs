@@ -170,12 +170,12 @@ fn adapters_are_few_and_each_once() {
 
 #[test]
 fn weights_are_millionths() {
-    let rounded = [(1.0, 1_000_000), (-0.5, -500_000), (0.000_000_4, 0), (0.000_000_6, 1), (-1000.0, -1_000_000_000)];
+    let rounded = [(1.0, 1_000_000), (-0.5, -500_000), (0.0, 0), (0.000_000_6, 1), (-1000.0, -1_000_000_000)];
     for (weight, millionths) in rounded {
         assert_eq!(weight_millionths(weight).unwrap(), millionths);
     }
     assert_eq!((weight_factor(700_000), weight_factor(-1)), (0.7, -0.000_001));
-    for weight in [f64::NAN, f64::INFINITY, 1000.1, -1e300] {
+    for weight in [f64::NAN, f64::INFINITY, 1000.1, -1e300, 0.000_000_4] {
         assert!(weight_millionths(weight).is_err(), "{weight}");
     }
 }

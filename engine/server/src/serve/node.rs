@@ -455,7 +455,11 @@ pub(crate) fn ledger_problem(error: &loam_ledger::Error) -> Problem {
         Error::Core(_) | Error::Refused(_) | Error::Offer { .. } | Error::NoList { .. } => Kind::Invalid,
         Error::Busy => Kind::Busy,
         Error::LowSpace { .. } | Error::ReadOnly { .. } | Error::Closed => Kind::Unavailable,
-        _ => Kind::Internal,
+        _ => {
+            // Of paths and of what lies there the log knows.
+            tracing::error!(%error, "the ledger");
+            return Problem::new(Kind::Internal, "the ledger could not be read or written; the server's log says why");
+        }
     };
     Problem::new(kind, error.to_string())
 }
