@@ -127,16 +127,16 @@ impl Writer {
     /// Takes the number of the next step. Refused, before a number is taken, when the ledger failed or space is low, and
     /// once an entry of this writer was refused.
     pub fn ticket(&self) -> Result<Ticket<'_>, Error> {
-        self.check_taken()?;
         self.inlet.check()?;
+        self.check_taken()?;
         Ok(self.number())
     }
 
     /// The same for a step of requests that were begun while there was room: the reserve is what they still need, so that
     /// low space does not refuse it.
     pub fn ticket_within_reserve(&self) -> Result<Ticket<'_>, Error> {
-        self.check_taken()?;
         self.inlet.check_health()?;
+        self.check_taken()?;
         Ok(self.number())
     }
 
@@ -190,7 +190,7 @@ impl Writer {
     pub fn stop(self) -> Result<(), Error> {
         let (engine, boot) = (self.info.engine, self.boot);
         let stopped = self.inlet.ask(|done| Command::StopEngine { engine, boot, done });
-        self.check_taken().and(stopped)
+        stopped.and_then(|()| self.check_taken())
     }
 
     /// Whether all entries were taken that the committer has come to.
