@@ -1,7 +1,6 @@
 //! The engine's handle: requests go in from any thread, adapters are loaded and unloaded, and it is stopped in order.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
@@ -21,6 +20,7 @@ use crate::executor::{Executor, ExecutorLimits};
 use crate::metrics::{Board, Metrics};
 use crate::recorder::{Recorder, RequestFacts};
 use crate::request::{Generate, weight_millionths};
+use crate::sampler::random_seed;
 use crate::sampling_text::sampling_text;
 use crate::scheduler::{AdapterCounts, Scheduler, SchedulerOptions, TenantId};
 use crate::stops::Stops;
@@ -494,9 +494,4 @@ fn within_vocabulary(
             Err(Error::Request { field, found: format!("token {token}"), allowed })
         }
     }
-}
-
-/// A seed for who named none. It is recorded, so that the answer can be had again.
-fn random_seed() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

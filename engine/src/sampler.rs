@@ -1,6 +1,7 @@
 //! How one sequence's tokens are chosen: what a request says, what the model's files say, and what was seen so far.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use loam_kernels::layout::{Sampling, Seen};
 
@@ -101,6 +102,11 @@ impl SamplingOptions {
             logit_bias,
         }
     }
+}
+
+/// A seed for who named none. It is recorded, so that the answer can be had again.
+pub(crate) fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// The seed of one of a request's answers: the first has the request's own.

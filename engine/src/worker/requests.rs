@@ -103,12 +103,7 @@ impl Worker {
                 return Ok(());
             }
         };
-        let started = Started {
-            name,
-            prompt: Arc::clone(&admitted.prompt),
-            adapters: pairs.iter().map(|pair| (Generation(pair.generation), pair.weight_millionths)).collect(),
-        };
-        admitted.outlet.send(Event::Started(started));
+        admitted.outlet.send(Event::Started(admitted.started(name, &pairs)));
         let mut running = Running {
             key,
             tenant: admitted.tenant,
@@ -387,6 +382,11 @@ impl Admitted {
             }
             same
         });
+    }
+
+    fn started(&self, name: Option<Hash>, pairs: &[Pair]) -> Started {
+        let adapters = pairs.iter().map(|pair| (Generation(pair.generation), pair.weight_millionths));
+        Started { name, prompt: Arc::clone(&self.prompt), adapters: adapters.collect() }
     }
 
     fn pairs(&self) -> Vec<Pair> {
